@@ -1,0 +1,1 @@
+def format_batches(*a, **k): raise NotImplementedError

@@ -1,0 +1,137 @@
+"""A candidate: which deltas at which roles, at which sizes, trained how. Frozen, hashable, JSON; no torch."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+
+from autodelta.deltas.spec import MethodConfig, spec
+from autodelta.shape import STACKS, BackboneShape, Site
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Delta(_Frozen):
+    """One method at some roles, in some blocks, at one size; all its sites train at one learning rate."""
+
+    method: str
+    roles: tuple[str, ...] = Field(min_length=1)
+    encoder_blocks: tuple[int, ...] | None = None  # None: all blocks
+    decoder_blocks: tuple[int, ...] | None = None
+    config: SerializeAsAny[MethodConfig]
+    learning_rate: float = Field(gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _typed_config(cls, data: Any) -> Any:
+        """The method decides which fields its config has."""
+        if isinstance(data, dict) and "method" in data and not isinstance(data.get("config"), MethodConfig):
+            return {**data, "config": spec(data["method"]).config.model_validate(data.get("config", {}))}
+        return data
+
+    @field_validator("roles")
+    @classmethod
+    def _sorted_roles(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(roles)))
+
+    @field_validator("encoder_blocks", "decoder_blocks")
+    @classmethod
+    def _sorted_blocks(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if blocks is None else tuple(sorted(set(blocks)))
+
+    @model_validator(mode="after")
+    def _known_parts(self) -> Self:
+        accepted = spec(self.method).parts
+        for role in self.roles:
+            stack, _, part = role.partition(".")
+            if stack not in STACKS or part not in accepted:
+                raise ValueError(
+                    f"{self.method} cannot stand at {role!r}; choose a stack ({', '.join(STACKS)}) "
+                    f"and one of: {', '.join(sorted(accepted))}"
+                )
+        return self
+
+    def sites(self, shape: BackboneShape) -> tuple[Site, ...]:
+        """The places where this delta stands on a backbone, from input to output.
+
+        Raises:
+            ValueError: the backbone lacks a role or a block that the delta names, or nothing is left.
+        """
+        kinds = shape.kinds()
+        for role in self.roles:
+            if role not in kinds:
+                raise ValueError(f"the backbone has no role {role!r} (needed by {self.method})")
+        blocks = {"encoder": self.encoder_blocks, "decoder": self.decoder_blocks}
+        for stack in STACKS:
+            beyond = [block for block in blocks[stack] or () if not 0 <= block < shape.blocks(stack)]
+            if beyond:
+                raise ValueError(f"the backbone's {stack} has blocks 0-{shape.blocks(stack) - 1}, not {beyond[0]}")
+        roles = set(self.roles)
+        found = tuple(
+            site
+            for site in shape.sites()
+            if site.role in roles and (site.block is None or _within(site.block, blocks[site.stack]))
+        )
+        if not found:
+            raise ValueError(f"{self.method} stands nowhere: its blocks and roles have no site in common")
+        return found
+
+    def count_parameters(self, hf_config: Any) -> int:
+        """Trainable parameters on a backbone of that config or shape, without building anything."""
+        shape = BackboneShape.of(hf_config)
+        return spec(self.method).count(self.sites(shape), self.config, shape)
+
+
+def _within(block: int, blocks: tuple[int, ...] | None) -> bool:
+    return blocks is None or block in blocks
+
+
+class Training(_Frozen):
+    """How a candidate is trained; learning rates belong to its deltas."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    warmup: float = Field(0.06, ge=0, le=1)  # share of the steps over which the learning rate rises
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class Candidate(_Frozen):
+    """The genotype of a trial. Two candidates that do the same compare equal, whatever the order of their deltas."""
+
+    deltas: tuple[Delta, ...] = Field(min_length=1)
+    training: Training
+
+    @field_validator("deltas")
+    @classmethod
+    def _ordered(cls, deltas: tuple[Delta, ...]) -> tuple[Delta, ...]:
+        return tuple(sorted(deltas, key=lambda d: (spec(d.method).order, d.method, d.roles, d.model_dump_json())))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of its methods, each once, in the order in which they are applied."""
+        return tuple(dict.fromkeys(delta.method for delta in self.deltas))
+
+    @property
+    def key(self) -> str:
+        """A short name that is the same for equal candidates."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def check(self, hf_config: Any) -> None:
+        """Raises ValueError where the candidate does not fit the backbone, or puts one method twice at one site."""
+        shape = BackboneShape.of(hf_config)
+        taken: dict[tuple[str, Site], int] = {}
+        for number, delta in enumerate(self.deltas):
+            sites: Sequence[Site] = delta.sites(shape)
+            spec(delta.method).check(sites, delta.config, shape)
+            for site in sites:
+                if (delta.method, site) in taken:
+                    raise ValueError(f"two values for one slot: {delta.method} stands twice at {site}")
+                taken[delta.method, site] = number
+
+    def count_parameters(self, hf_config: Any) -> int:
+        """Trainable parameters on a backbone of that config or shape, without building anything."""
+        return sum(delta.count_parameters(hf_config) for delta in self.deltas)

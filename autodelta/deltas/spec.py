@@ -1,0 +1,77 @@
+"""What a delta method declares about itself, without torch; and the registry, which is the folder itself.
+
+A method is a folder ``autodelta/deltas/<name>/`` whose ``spec.py`` holds one ``SPEC`` and whose ``delta.py`` holds the
+modules. Nothing else names it: putting the folder there registers it.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import cache
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from autodelta.errors import one_of
+from autodelta.shape import BackboneShape, Site
+
+Family = Literal["addition", "specification", "reparameterisation", "baseline"]
+
+
+class Order(IntEnum):
+    """Where a method stands when several share a site: lower ones are applied first."""
+
+    WEIGHT = 0  # changes of the linear map: lora, subspace, selective, full
+    BIAS = 1
+    SCALE = 2
+    MODULE = 3  # modules beside or after a sublayer, keys and values, embeddings
+
+
+class MethodConfig(BaseModel):
+    """The sizes of one delta; a method subclasses it with fields of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MethodSpec(ABC):
+    """One delta method: where it fits, what it costs, where it comes from."""
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    order: ClassVar[Order]
+    parts: ClassVar[frozenset[str]]  # parts it accepts, without the stack: "self_attn.q"
+    config: ClassVar[type[MethodConfig]]
+    identity_at_start: ClassVar[bool]  # a fresh delta leaves the backbone's output unchanged, bit for bit
+    source: ClassVar[str]  # paper, arXiv id, equation
+
+    @abstractmethod
+    def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:
+        """Trainable parameters of one delta at these sites, exactly, without building anything."""
+
+    def check(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> None:
+        """Raises ValueError, with rule, value and bound, where sizes do not fit the backbone."""
+
+
+@cache
+def specs() -> dict[str, MethodSpec]:
+    """Every method by name, found by looking into this folder."""
+    package = importlib.import_module("autodelta.deltas")
+    found = [
+        importlib.import_module(f"autodelta.deltas.{entry.name}.spec").SPEC
+        for entry in pkgutil.iter_modules(package.__path__)
+        if entry.ispkg
+    ]
+    return {spec.name: spec for spec in sorted(found, key=lambda spec: str(spec.name))}
+
+
+def spec(name: str) -> MethodSpec:
+    """The method of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in specs():
+        raise one_of("method", name, specs())
+    return specs()[name]

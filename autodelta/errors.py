@@ -1,0 +1,16 @@
+"""Errors that a user can mend: one line with the rule, the value and the choices; the command line exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for."""
+
+
+def one_of(kind: str, value: str, choices: Iterable[str]) -> UserError:
+    """The error for a name that is none of the choices, with the nearest one."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {value!r}; {hint}choose from: {', '.join(known)}")
