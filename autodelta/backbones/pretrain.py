@@ -12,6 +12,7 @@ them. A constant step size with a late decay (Hu et al. 2024, arXiv 2404.06395) 
 """
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -430,6 +431,7 @@ def export(plan: PlanFile, work: Work, to: Annotated[Path, typer.Option("--to")]
         facts["stable"] = restore(work / "stable", build_model(settings), Optimiser(model, settings.stable)).model_dump()
     model.to(torch.bfloat16).save_pretrained(to)
     PreTrainedTokenizerFast.from_pretrained(work / "tokenizer").save_pretrained(to)
+    facts["sha256"] = hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
     (to / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
     (to / "curve.csv").write_bytes((work / "curve.csv").read_bytes())
 

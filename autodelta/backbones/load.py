@@ -1,0 +1,132 @@
+"""Loads a frozen T5 by hub id, path or bundled name, in a dtype that the device is fast and safe at."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from autodelta.errors import UserError, one_of
+from autodelta.shape import BackboneShape
+
+FAMILY = ("t5", "mt5", "umt5")  # flan, LM-adapted and ByT5 checkpoints are of type t5
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+BUNDLED = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen pretrained encoder-decoder with its tokenizer; no parameter requires a gradient."""
+
+    name: str
+    model: Any  # a T5ForConditionalGeneration or one of its kin
+    tokenizer: Any
+    shape: BackboneShape
+    device: torch.device
+    dtype: torch.dtype
+
+    @cached_property
+    def sha256(self) -> str:
+        """What identifies the weights, whatever dtype they were loaded in."""
+        return weights_sha256(self.model)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of a model's parameters rounded to bfloat16: the same for one checkpoint loaded as bf16 or as fp32."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def bundled() -> tuple[str, ...]:
+    """The names of the backbones that ship with the package."""
+    return tuple(sorted(path.parent.name for path in BUNDLED.glob("*/model.safetensors")))
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32, else float32; never float16, where T5 overflows."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device.type == "cpu" and fast else torch.float32
+
+
+def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pickle: bool = False) -> Backbone:
+    """The backbone of that name, frozen and in evaluation mode.
+
+    Args:
+        name: a bundled name, a folder with a Hugging Face checkpoint, or a hub id.
+        dtype: ``bf16`` or ``fp32``; by default what the device is fast at.
+        allow_pickle: also accept a checkpoint that exists only as ``pytorch_model.bin``.
+
+    Raises:
+        UserError: there is no such checkpoint at hand, it is no T5, or the dtype is none of the two.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise one_of("dtype", dtype, DTYPES)
+    where = torch.device(device)
+    kind = DTYPES[dtype] if dtype else best_dtype(where)
+    source = str(BUNDLED / name) if name in bundled() else name
+    if name in bundled():
+        _check_bundled(BUNDLED / name)
+    config = _read(lambda: AutoConfig.from_pretrained(source, trust_remote_code=False), name)
+    if config.model_type not in FAMILY:
+        raise UserError(f"backbone {name!r} is a {config.model_type!r}; only the T5 family is supported: {', '.join(FAMILY)}")
+    weights: dict[str, Any] = {} if allow_pickle else {"use_safetensors": True}
+    model = _read(
+        lambda: AutoModelForSeq2SeqLM.from_pretrained(
+            source, config=config, dtype=kind, trust_remote_code=False, attn_implementation="eager", **weights
+        ),
+        name,
+    )
+    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False), name)
+    model.requires_grad_(False).eval().to(where)
+    return Backbone(name, model, tokenizer, BackboneShape.of(config), where, kind)
+
+
+def load_config(name: str) -> Any:
+    """The Hugging Face config of a backbone, without its weights.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    source = str(BUNDLED / name) if name in bundled() else name
+    return _read(lambda: AutoConfig.from_pretrained(source, trust_remote_code=False), name)
+
+
+def _read(action: Any, name: str) -> Any:
+    """Runs a loading step; whatever is missing or unreachable becomes one line that says what to do."""
+    try:
+        return action()
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        if "safetensors" in reason and "pytorch_model" in reason or "no file named model.safetensors" in reason:
+            raise UserError(
+                f"backbone {name!r} has no safetensors weights; convert it, or accept pickled ones with --allow-pickle"
+            ) from error
+        known = ", ".join(bundled())
+        if Path(name).is_dir():
+            raise UserError(f"backbone {name!r} is no readable Hugging Face checkpoint: {reason[:200]}") from error
+        raise UserError(
+            f"backbone {name!r} is neither bundled ({known}), nor a folder, nor in the local Hugging Face cache, "
+            "and the hub gave none; check the name and the network, or give a path"
+        ) from error
+
+
+def _check_bundled(folder: Path) -> None:
+    """The shipped weights are the ones that were exported.
+
+    Raises:
+        UserError: they are not.
+    """
+    stated = json.loads((folder / "training.json").read_text(encoding="utf8"))["sha256"]
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != stated:
+        raise UserError(f"bundled backbone {folder.name!r} is damaged: sha256 {found[:12]}, not {stated[:12]}; reinstall")

@@ -1,0 +1,42 @@
+"""What a worker is asked to do, as plain data: where to work (once) and which candidates to train (each trial)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from autodelta.candidate import Candidate
+from autodelta.tasks import Columns
+
+if TYPE_CHECKING:
+    from autodelta.engine.worker import Worker
+
+
+class Assignment(BaseModel):
+    """One trial: a candidate to train at a seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    candidate: Candidate
+    seed: int
+
+
+class WorkerSpec(BaseModel):
+    """Backbone, task and device of a worker; picklable, and opened in the process that does the work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    task: str
+    data: Path | None = None
+    columns: Columns | None = None
+    device: str = "cpu"
+    dtype: str | None = None
+    allow_pickle: bool = False
+
+    def open(self) -> "Worker":
+        """Loads backbone and task."""
+        from autodelta.engine.worker import Worker
+
+        return Worker(self)

@@ -1,0 +1,120 @@
+"""Tokenised splits of a task, and the order in which training walks through them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autodelta.backbones import Backbone
+from autodelta.errors import UserError
+from autodelta.tasks import Task
+
+MAX_INPUT_TOKENS = 256
+POOL_BATCHES = 16  # batches sorted by length together, so that a batch's rows are of about one length
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One split as token ids: inputs (ragged), the index of each row's label, and every label's target ids."""
+
+    inputs: tuple[NDArray[np.int64], ...]
+    labels: NDArray[np.int64]  # (rows,)
+    targets: tuple[NDArray[np.int64], ...]  # per label, closed by </s>
+    pad: int
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def by_length(self) -> NDArray[np.int64]:
+        """Row numbers from the longest input to the shortest: the order in which a split is scored."""
+        lengths = np.array([len(ids) for ids in self.inputs])
+        return np.argsort(-lengths, kind="stable")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded rows: input_ids and mask (batch, length), target ids (batch, target_length) with -100 where padded."""
+
+    input_ids: Tensor
+    mask: Tensor
+    targets: Tensor
+
+
+def encode(backbone: Backbone, task: Task, split: str, *, max_input_tokens: int = MAX_INPUT_TOKENS) -> Encoded:
+    """The split's rows in the backbone's vocabulary; longer inputs are cut at ``max_input_tokens``."""
+    examples = task.examples(split)
+    index = {label: number for number, label in enumerate(task.labels)}
+    return Encoded(
+        inputs=encode_texts(backbone, [example.input for example in examples], max_input_tokens=max_input_tokens),
+        labels=np.array([index[example.label] for example in examples], dtype=np.int64),
+        targets=encode_labels(backbone, [task.words[label] for label in task.labels]),
+        pad=backbone.tokenizer.pad_token_id,
+    )
+
+
+def encode_texts(
+    backbone: Backbone, texts: Sequence[str], *, max_input_tokens: int = MAX_INPUT_TOKENS
+) -> tuple[NDArray[np.int64], ...]:
+    ids = backbone.tokenizer(list(texts), truncation=True, max_length=max_input_tokens)["input_ids"]
+    return tuple(np.asarray(row, dtype=np.int64) for row in ids)
+
+
+def encode_labels(backbone: Backbone, words: Sequence[str]) -> tuple[NDArray[np.int64], ...]:
+    """Target ids of every label word.
+
+    Raises:
+        UserError: two label words become the same tokens, so that the model cannot tell them apart.
+    """
+    targets = encode_texts(backbone, words)
+    seen: dict[tuple[int, ...], str] = {}
+    for word, ids in zip(words, targets, strict=True):
+        key = tuple(ids.tolist())
+        if key in seen:
+            raise UserError(f"label words {seen[key]!r} and {word!r} are the same to {backbone.name}'s tokenizer")
+        seen[key] = word
+    return targets
+
+
+def batches(encoded: Encoded, *, batch_size: int, seed: int, first_step: int = 0) -> Iterator[Batch]:
+    """Endless training batches: each epoch a fresh order, rows of about one length together.
+
+    The batch of a step depends on (seed, step) alone, so training can go on from any step.
+    """
+    steps_per_epoch = max(1, len(encoded) // batch_size)
+    step = first_step
+    while True:
+        epoch, at = divmod(step, steps_per_epoch)
+        order = _epoch_order(encoded, batch_size, np.random.default_rng([seed, epoch]))
+        for rows in order[at:]:
+            yield collate(encoded, rows)
+            step += 1
+
+
+def _epoch_order(encoded: Encoded, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Row numbers of each batch of one epoch; a last, incomplete batch is left to the next shuffle."""
+    if len(encoded) < batch_size:
+        return [rng.permutation(len(encoded))]
+    shuffled = rng.permutation(len(encoded))
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, len(shuffled), POOL_BATCHES * batch_size):
+        pool = shuffled[start : start + POOL_BATCHES * batch_size]
+        pool = pool[np.argsort([len(encoded.inputs[row]) for row in pool], kind="stable")]
+        found += [pool[at : at + batch_size] for at in range(0, len(pool) - batch_size + 1, batch_size)]
+    return [found[number] for number in rng.permutation(len(found))]
+
+
+def collate(encoded: Encoded, rows: NDArray[np.int64]) -> Batch:
+    ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
+    targets = pad([encoded.targets[encoded.labels[row]] for row in rows], -100)
+    return Batch(input_ids=ids, mask=ids.ne(encoded.pad).long(), targets=targets)
+
+
+def pad(rows: Sequence[NDArray[np.int64]], value: int) -> Tensor:
+    """Rows of different lengths as one tensor (rows, longest)."""
+    out = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+    for number, row in enumerate(rows):
+        out[number, : len(row)] = row
+    return torch.from_numpy(out)

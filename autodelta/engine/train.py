@@ -1,0 +1,155 @@
+"""Trains one candidate on one device: a generator of reports, stopped by not asking for the next one."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from autodelta.backbones import Backbone
+from autodelta.candidate import Candidate, Training
+from autodelta.deltas.attach import Attached, attach
+from autodelta.engine.encode import Batch, Encoded, batches
+from autodelta.engine.evaluate import score
+from autodelta.engine.report import Report
+from autodelta.tasks import Task
+
+MAX_GRADIENT_NORM = 1.0
+REPORTS = 4  # evaluations a trial, evenly spaced; the last one is the trial's score
+
+
+class NotFinite(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(f"the loss is {loss} at step {step}")
+        self.step = step
+
+
+class OutOfMemory(MemoryError):
+    """The device had not enough memory for a step."""
+
+
+class Trial:
+    """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again."""
+
+    def __init__(self, backbone: Backbone, candidate: Candidate, *, seed: int) -> None:
+        self.backbone = backbone
+        self.candidate = candidate
+        self.seed = seed
+        # Dropout inside deltas draws from torch's generator of this process; it starts anew with every trial.
+        torch.manual_seed(_stream(seed, 1))
+        self.attached: Attached = attach(backbone.model, candidate, seed=seed)
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.attached.detach()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The deltas' parameters, copied to the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.state_dict().items()}
+
+    def reports(self, train: Encoded, validation: Encoded, task: Task) -> Iterator[Report]:
+        """Trains step by step; yields a report at each evaluation, the last one marked done.
+
+        Raises:
+            NotFinite: the loss became NaN or infinite.
+            OutOfMemory: a step did not fit the device.
+        """
+        plan = self.candidate.training
+        optimiser = _optimiser(self.attached, plan)
+        evaluate_at = {math.ceil(plan.steps * part / REPORTS) for part in range(1, REPORTS + 1)}
+        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 2))
+        losses: list[float] = []
+        seconds = 0.0
+        resumed = time.monotonic()
+        for step in range(1, plan.steps + 1):
+            losses.append(self._step(next(stream), optimiser, rate_at(step - 1, plan), step))
+            if step in evaluate_at:
+                value = self.score(validation, task)
+                seconds += time.monotonic() - resumed
+                yield Report(
+                    step=step,
+                    score=value,
+                    train_loss=float(np.mean(losses)),
+                    device_seconds=seconds,
+                    done=step == plan.steps,
+                )
+                losses, resumed = [], time.monotonic()
+
+    def score(self, encoded: Encoded, task: Task) -> float:
+        """The task's metric on a split, with the deltas as they are now."""
+        self.attached.train(False)
+        try:
+            return _in_memory(lambda: score(self.backbone.model, encoded, task))
+        finally:
+            self.attached.train(True)
+
+    def _step(self, batch: Batch, optimiser: Optimizer, rate: float, step: int) -> float:
+        """One optimiser step; returns the loss, nats a target token."""
+        device = self.backbone.device
+
+        def forward_backward() -> float:
+            loss = self.backbone.model(
+                input_ids=batch.input_ids.to(device),
+                attention_mask=batch.mask.to(device),
+                labels=batch.targets.to(device),
+                use_cache=False,
+            ).loss
+            loss.backward()
+            return float(loss)
+
+        loss = _in_memory(forward_backward)
+        if not math.isfinite(loss):
+            raise NotFinite(step, loss)
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * rate
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return loss
+
+
+def rate_at(step: int, plan: Training) -> float:
+    """Share of the peak learning rate at a step, counted from 0."""
+    warmup = round(plan.warmup * plan.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    left = (plan.steps - step) / max(1, plan.steps - warmup)
+    if plan.schedule == "constant":
+        return 1.0
+    return left if plan.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
+
+
+def _optimiser(attached: Attached, plan: Training) -> AdamW:
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate}
+        for delta, parameters in attached.groups()
+    ]
+    return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+
+
+def _stream(seed: int, purpose: int) -> int:
+    """The seed of one random stream of a trial."""
+    return int(np.random.default_rng([seed, purpose]).integers(2**31))
+
+
+def _in_memory(action: Callable[[], float]) -> float:
+    """Runs a step; running out of memory, on a GPU or a CPU, becomes ``OutOfMemory``."""
+    try:
+        return action()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(str(error).splitlines()[0]) from error
+    except MemoryError as error:
+        raise OutOfMemory(str(error) or "the machine's memory is exhausted") from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error) or "out of memory" in str(error):
+            raise OutOfMemory(str(error).splitlines()[0]) from error
+        raise
