@@ -1,0 +1,25 @@
+# AutoDelta on a machine with NVIDIA GPUs. The same install as `make install`, without the tools of development.
+#   docker build -t autodelta .
+#   docker run --gpus all -v "$PWD/runs:/home/autodelta/runs" autodelta search --task demo/entailment --budget 30min
+FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends make python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/autodelta
+COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
+COPY autodelta autodelta
+COPY search_spaces search_spaces
+RUN PIP_NO_CACHE_DIR=1 make install VENV=/opt/venv PACKAGE='.[ray]'
+
+RUN useradd --create-home autodelta \
+    && install --directory --owner=autodelta /home/autodelta/runs
+USER autodelta
+WORKDIR /home/autodelta
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+VOLUME /home/autodelta/runs
+
+ENTRYPOINT ["autodelta"]
+CMD ["--help"]
