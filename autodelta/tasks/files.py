@@ -1,0 +1,133 @@
+"""Tasks in files: a folder with task.json and a table for each split (train and test at least)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from autodelta.errors import UserError, one_of
+from autodelta.tasks.tables import READERS, find_table, records
+from autodelta.tasks.task import SPLITS, Row, Task, assemble
+from autodelta.tasks.view import View, default_template, default_words, fault, text_of
+
+CARD = "task.json"
+
+
+class Card(BaseModel):
+    """What task.json says. `template` and `words` replace the view that is made from inputs and labels; rows of equal
+    `group` field stay together where validation is carved out of train; `rows` and `note` are for people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str = ""
+    labels: tuple[str, ...] = Field(min_length=2)
+    inputs: tuple[str, ...] = Field(min_length=1)
+    metric: str = "accuracy"
+    template: str | None = None
+    words: dict[str, str] | None = None
+    group: str | None = None
+    source: str = ""
+    licence: str = ""
+    rows: dict[str, int] = {}
+    note: str = ""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels_as_text(cls, labels: Any) -> Any:
+        """Labels may be written as numbers or booleans, as in the rows."""
+        return [text_of(label) or label for label in labels] if isinstance(labels, list) else labels
+
+    def view(self, name: str) -> View:
+        """The view under the name by which the task was asked for; the template shows the card's own name."""
+        if self.group is not None and self.group not in self.inputs:
+            raise one_of("group field", self.group, self.inputs)
+        return View(
+            name=name,
+            inputs=self.inputs,
+            template=self.template or default_template(self.name, self.inputs),
+            labels=self.labels,
+            words=self.words or default_words(self.labels),
+            metric=self.metric,
+        )
+
+
+def read_card(folder: Path) -> Card:
+    """What a folder's task.json says.
+
+    Raises:
+        UserError: it is missing, no JSON, or says something that no task can mean.
+    """
+    where = f"{folder.name}/{CARD}"
+    try:
+        return Card.model_validate(json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{where}: {one_of('key', str(first['loc'][0]), Card.model_fields)}") from None
+        raise fault(where, error) from None
+
+
+def folders(data: Path | None) -> dict[str, Path]:
+    """The tasks in a folder of folders, by name.
+
+    Raises:
+        UserError: there is no such folder, or it is itself a task.
+    """
+    if data is None:
+        return {}
+    if not data.is_dir():
+        raise UserError(f"there is no data folder {str(data)!r}; name a folder that holds one folder for each task")
+    if (data / CARD).is_file():
+        raise UserError(f"{str(data)!r} is itself a task; name the folder that holds it, and ask for {data.name!r}")
+    return {path.parent.name: path.parent for path in sorted(data.glob(f"*/{CARD}"))}
+
+
+def load_folder(folder: Path) -> Task:
+    """The task in a folder with its rows.
+
+    Raises:
+        UserError: a file is missing or broken, a row lacks a field or has an unknown label, or a split is empty.
+    """
+    card = read_card(folder)
+    try:
+        view = card.view(folder.name)
+    except ValidationError as error:
+        raise fault(f"{folder.name}/{CARD}", error) from None
+    except UserError as error:
+        raise UserError(f"{folder.name}/{CARD}: {error}") from None
+    tables = {split: find_table(folder, split) for split in SPLITS}
+    for split in ("train", "test"):
+        if tables[split] is None:
+            files = ", ".join(f"{split}{suffix}" for suffix in READERS)
+            raise UserError(f"{folder.name} has no {split} file in {str(folder)!r}; put there one of: {files}")
+    return assemble(
+        view,
+        {split: _rows(view, path) for split, path in tables.items() if path is not None},
+        group=card.group,
+        kind=card.kind,
+        source=card.source,
+        licence=card.licence,
+    )
+
+
+def _rows(view: View, path: Path) -> list[Row]:
+    found = []
+    for where, record in records(path):
+        values = [text_of(record.get(column)) for column in (*view.inputs, "label")]
+        for column, value in zip((*view.inputs, "label"), values, strict=True):
+            if column not in record:
+                raise UserError(f"{where}: the column {column!r} is missing; there are: {', '.join(map(str, record))}")
+            if value is None:
+                raise UserError(f"{where}: the column {column!r} must hold a text or a number, not {record[column]!r}")
+        *fields, label = map(str, values)
+        try:
+            found.append(Row(tuple(fields), view.label_of(label)))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return found

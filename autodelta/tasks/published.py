@@ -1,0 +1,173 @@
+"""Tasks from Hugging Face data sets: the known ones (GLUE, SuperGLUE) and any other by its columns."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autodelta.errors import UserError, one_of
+from autodelta.tasks.columns import Columns
+from autodelta.tasks.hub import Reading, Splits, open_splits
+from autodelta.tasks.task import Row, Task, assemble
+from autodelta.tasks.view import View, default_template, default_words, fault, text_of
+
+Record = dict[str, Any]
+VALIDATION_NAMES = ("validation", "dev", "valid", "val")
+
+
+class Published(BaseModel):
+    """A known data set as a task. `test` is the official dev split, because the labels of the official test split are
+    not public; validation is carved out of train, rows of equal `group` field together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    config: str
+    view: View
+    kind: str
+    licence: str
+    note: str = ""
+    test: str = "validation"
+    group: str | None = None
+    columns: tuple[str, ...] = ()  # what `convert` reads, where it is not the view's inputs
+    convert: Callable[[Record], Iterable[Record]] | None = None  # one record -> rows with the view's inputs and `label`
+
+
+def load_published(task: Published, data: Path | None) -> Task:
+    """A known task with its rows.
+
+    Raises:
+        UserError: the data set cannot be had, lacks a split or a column, or shows a label that it should not have.
+    """
+    view = task.view
+    splits = open_splits(view.name, [(task.dataset, task.config)], data)
+    notes = [task.note] if task.note else []
+    rows = {}
+    for ours, theirs in {"train": "train", "test": task.test}.items():
+        records = _records(view.name, splits, theirs, (*(task.columns or view.inputs), "label"))
+        if task.convert is not None:
+            records = [row for record in records for row in task.convert(record)]
+        rows[ours] = _rows(view, theirs, records, "label", _class_names(splits[theirs], "label"), notes)
+    source = f"{task.dataset} ({task.config})"
+    return assemble(view, rows, group=task.group, kind=task.kind, source=source, licence=task.licence, notes=notes)
+
+
+def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
+    """The task that some columns of any data set make; `name` is `hf:dataset` or `hf:dataset/config`.
+
+    Raises:
+        UserError: the data set cannot be had, or has no such split, column or label.
+    """
+    splits = open_splits(name, _readings(name), data)
+    if columns is None:
+        found = ", ".join(sorted({column for split in splits.values() for column in split.column_names}))
+        raise UserError(f"task {name!r}: say which columns are inputs and which is the label; there are: {found}")
+    chosen = _chosen(name, columns, splits)
+    wanted = (*columns.inputs, columns.label)
+    records = {ours: _records(name, splits, theirs, wanted) for ours, theirs in chosen.items()}
+    names = columns.labels or _class_names(splits[chosen["train"]], columns.label)
+    labels = names or _labels_shown(name, columns.label, records["train"])
+    try:
+        view = View(
+            name=name,
+            inputs=columns.inputs,
+            template=columns.template or default_template(_readings(name)[0][1] or name.split("/")[-1], columns.inputs),
+            labels=labels,
+            words=columns.words or default_words(labels),
+            metric=columns.metric,
+        )
+    except ValidationError as error:
+        raise fault(f"task {name!r}", error) from None
+    if columns.group is not None and columns.group not in columns.inputs:
+        raise one_of("group column", columns.group, columns.inputs)
+    notes = [f"test is the split {chosen['test']!r}"] if chosen["test"] != "test" else []
+    rows = {ours: _rows(view, chosen[ours], found, columns.label, names, notes) for ours, found in records.items()}
+    return assemble(view, rows, group=columns.group, source=name, notes=notes)
+
+
+def _readings(name: str) -> list[Reading]:
+    """What `hf:...` may mean: `owner/name/config` one thing, `a/b` an owner's data set or a data set's config."""
+    parts = name.removeprefix("hf:").split("/")
+    if not all(parts) or len(parts) > 3:
+        raise UserError(f"{name!r} names no data set; write hf:dataset, hf:dataset/config or hf:owner/dataset/config")
+    if len(parts) == 3:
+        return [("/".join(parts[:2]), parts[2])]
+    return [(parts[0], None)] if len(parts) == 1 else [("/".join(parts), None), (parts[0], parts[1])]
+
+
+def _chosen(name: str, columns: Columns, splits: Splits) -> dict[str, str]:
+    """Our split -> theirs. A test split without labels is none; then the validation split is test."""
+    for asked in filter(None, (columns.train, columns.validation, columns.test)):
+        if asked not in splits:
+            raise UserError(f"task {name!r}: {one_of('split', asked, splits)}")
+    validation = columns.validation or next((split for split in VALIDATION_NAMES if split in splits), None)
+    test = columns.test or ("test" if "test" in splits and _has_labels(splits["test"], columns.label) else None)
+    if test is None:
+        if validation is None or columns.validation is not None:
+            raise UserError(f"task {name!r}: no test split with labels; name one of: {', '.join(splits)}")
+        test, validation = validation, None
+    chosen = {"train": columns.train, "test": test}
+    return chosen if validation in (None, test) else {**chosen, "validation": str(validation)}
+
+
+def _has_labels(split: Any, column: str) -> bool:
+    return column in split.column_names and any(not _hidden(value) for value in split[:][column])
+
+
+def _hidden(value: Any) -> bool:
+    """Whether a label stands for one that is not public: the hub writes -1."""
+    return value is None or value == "" or (not isinstance(value, (str, bool)) and value == -1)
+
+
+def _class_names(split: Any, column: str) -> tuple[str, ...]:
+    return tuple(getattr(split.features.get(column), "names", None) or ())
+
+
+def _labels_shown(name: str, column: str, records: list[Record]) -> tuple[str, ...]:
+    values = {record[column] for record in records if not _hidden(record[column])}
+    if not all(isinstance(value, (str, int)) for value in values):
+        raise UserError(f"task {name!r}: the column {column!r} holds no classes; name its labels")
+    return tuple(str(text_of(value)) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
+
+
+def _records(name: str, splits: Splits, split: str, columns: tuple[str, ...]) -> list[Record]:
+    if split not in splits:
+        raise UserError(f"task {name!r}: {one_of('split', split, splits)}")
+    for column in columns:
+        if column not in splits[split].column_names:
+            raise UserError(f"task {name!r}: {one_of('column', column, splits[split].column_names)}")
+    table = splits[split].select_columns(list(columns))[:]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*(table[key] for key in columns), strict=True)]
+
+
+def _rows(
+    view: View, split: str, records: list[Record], column: str, names: tuple[str, ...], notes: list[str]
+) -> list[Row]:
+    found = []
+    for number, record in enumerate(records, 1):
+        if _hidden(record[column]):
+            continue
+        texts = [text_of(record[field]) for field in view.inputs]
+        if None in texts:
+            field = view.inputs[texts.index(None)]
+            raise UserError(f"{view.name}: {split} row {number}: the column {field!r} must hold a text or a number")
+        try:
+            label = _label(view, record[column], names)
+        except UserError as error:
+            raise UserError(f"{view.name}: {split} row {number}: {error}") from None
+        found.append(Row(tuple(map(str, texts)), label))
+    if records and not found:
+        raise UserError(f"{view.name}: the labels of the split {split!r} are not public; name another as test")
+    if len(found) < len(records):
+        notes.append(f"{len(records) - len(found)} rows of {split} have no label and were dropped")
+    return found
+
+
+def _label(view: View, value: Any, names: tuple[str, ...]) -> str:
+    """A label column's value as a label: an index into the column's own class names, else into the view's labels."""
+    if isinstance(value, int) and not view.ordinal:
+        order = names if set(names) == set(view.labels) else view.labels
+        if str(text_of(value)) not in view.labels and 0 <= value < len(order):
+            return order[int(value)]
+    return view.label_of(str(text_of(value)))

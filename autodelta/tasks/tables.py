@@ -1,0 +1,104 @@
+"""Reading tables: JSON lines, CSV and Parquet files, row by row, each with the place where it stands."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from autodelta.errors import UserError
+
+Record = dict[str, Any]
+Placed = tuple[str, Record]  # (file and line, row)
+
+
+def records(path: Path) -> Iterator[Placed]:
+    """Every row of a file with its place, as `rte/train.jsonl:7`, for messages.
+
+    Raises:
+        UserError: the file cannot be read, or a line is no row.
+    """
+    try:
+        yield from READERS[table_suffix(path)](path)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{_shown(path)} cannot be read: {reason}") from None
+
+
+def table_suffix(path: Path) -> str:
+    """The part of a file's name that says how to read it: `.jsonl.gz` for train.jsonl.gz."""
+    return next((suffix for suffix in READERS if path.name.endswith(suffix)), "")
+
+
+def find_table(folder: Path, split: str) -> Path | None:
+    """The file of a split in a folder; None where there is none.
+
+    Raises:
+        UserError: there are two.
+    """
+    found = [folder / f"{split}{suffix}" for suffix in READERS if (folder / f"{split}{suffix}").is_file()]
+    if len(found) > 1:
+        raise UserError(f"{_shown(found[0])} and {found[1].name} both hold {split}; keep one of them")
+    return found[0] if found else None
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _open(path: Path) -> IO[str]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _json_lines(path: Path) -> Iterator[Placed]:
+    with _open(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{_shown(path)}:{number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: a line must be one JSON object, not {line.strip()[:40]!r}")
+            yield where, row
+
+
+def _csv(path: Path) -> Iterator[Placed]:
+    delimiter = "\t" if ".tsv" in path.name else ","
+    with _open(path) as lines:
+        reader = csv.DictReader(lines, delimiter=delimiter)
+        try:
+            for row in reader:
+                where = f"{_shown(path)}:{reader.line_num}"
+                if None in row:
+                    raise UserError(f"{where}: more values than the header's {len(reader.fieldnames or ())} columns")
+                yield where, row
+        except csv.Error as error:
+            raise UserError(f"{_shown(path)}:{reader.line_num}: not CSV: {error}") from None
+
+
+def _parquet(path: Path) -> Iterator[Placed]:
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except ArrowInvalid as error:
+        raise UserError(f"{_shown(path)} is not Parquet: {str(error).splitlines()[0]}") from None
+    for number, row in enumerate(rows, 1):
+        yield f"{_shown(path)}, row {number}", row
+
+
+READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+    ".jsonl": _json_lines,
+    ".jsonl.gz": _json_lines,
+    ".csv": _csv,
+    ".csv.gz": _csv,
+    ".tsv": _csv,
+    ".tsv.gz": _csv,
+    ".parquet": _parquet,
+}

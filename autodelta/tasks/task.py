@@ -1,0 +1,157 @@
+"""A task: a view and its rows in three splits. Here are also the checks that hold for rows from any source."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import Field, SkipValidation
+
+from autodelta.errors import UserError, one_of
+from autodelta.tasks.carve import carve, sample
+from autodelta.tasks.view import View
+
+SPLITS = ("train", "validation", "test")
+CARVING_SEED = 0  # the same for everybody: a task's splits are part of what the task is
+
+
+class Row(NamedTuple):
+    """One labelled row; its fields stand in the order of the view's inputs."""
+
+    fields: tuple[str, ...]
+    label: str
+
+
+class Example(NamedTuple):
+    """One row as the model sees it: the input text, the label, and the label's word as the target."""
+
+    input: str
+    label: str
+    target: str
+
+
+Rows = tuple[Row, ...]
+
+
+class Task(View):
+    """Labelled rows with their text-to-text view. Rows are trusted here: `assemble` has checked them."""
+
+    kind: str = ""
+    source: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()  # what the user should hear: what was carved, dropped or repeated
+    rows: Annotated[dict[str, Rows], SkipValidation] = Field(repr=False)
+
+    def examples(self, split: str) -> list[Example]:
+        """The rows of train, validation or test as text in, text out, in their order."""
+        return [Example(self.render(row.fields), row.label, self.words[row.label]) for row in self._split(split)]
+
+    def view(self) -> dict[str, Any]:
+        """What a recipe keeps: plain JSON, from which `View.model_validate` makes the view again."""
+        return self.model_dump(mode="json", include=set(View.model_fields))
+
+    def through(self, view: View) -> "Task":
+        """The same rows seen through another view (a recipe's), which may reorder or drop fields.
+
+        Raises:
+            UserError: the view wants a field that these rows lack, or does not know one of their labels.
+        """
+        for field in view.inputs:
+            if field not in self.inputs:
+                raise UserError(f"{self.name}: {one_of('field', field, self.inputs)}")
+        order = [self.inputs.index(field) for field in view.inputs]
+        rows = {
+            split: tuple(Row(tuple(row.fields[at] for at in order), view.label_of(row.label)) for row in found)
+            for split, found in self.rows.items()
+        }
+        return self.model_copy(update={**dict(view), "name": self.name, "rows": rows})
+
+    def limited(self, rows: int, seed: int, *, split: str = "train") -> Self:
+        """The task with only so many rows in one split, drawn by class; as it is where the split has no more.
+
+        Raises:
+            UserError: too few rows to show each class of train once.
+        """
+        whole = self._split(split)
+        if rows >= len(whole):
+            return self
+        shown = len({row.label for row in whole})
+        least = shown if split == "train" and not self.ordinal else 1
+        if rows < least:
+            raise UserError(f"{self.name}: {rows} rows of {split} cannot show each of {shown} labels; ask for {least}")
+        texts = ["\n".join(row.fields) for row in whole]
+        kept = sample([row.label for row in whole], texts, size=rows, seed=seed)
+        return self.model_copy(update={"rows": {**self.rows, split: tuple(whole[index] for index in kept)}})
+
+    def fingerprint(self) -> str:
+        """A hash over the view and every row, in order: equal for tasks that train and score alike."""
+        digest = hashlib.sha256(json.dumps(self.view(), sort_keys=True).encode())
+        for split in SPLITS:
+            digest.update(split.encode())
+            for row in self.rows[split]:
+                digest.update(json.dumps(row, ensure_ascii=False).encode())
+        return digest.hexdigest()
+
+    def _split(self, split: str) -> Rows:
+        if split not in SPLITS:
+            raise one_of("split", split, SPLITS)
+        return self.rows[split]
+
+
+def assemble(
+    view: View,
+    splits: Mapping[str, Sequence[Row]],
+    *,
+    group: str | None = None,
+    kind: str = "",
+    source: str = "",
+    licence: str = "",
+    notes: Sequence[str] = (),
+) -> Task:
+    """A task from rows of any source; where there is no validation split, it is carved out of train.
+
+    group names the field whose equal values stay on one side of the carving; without it only equal inputs do.
+
+    Raises:
+        UserError: a split is empty, or validation or test has a label that train never shows.
+    """
+    rows = {split: tuple(found) for split, found in splits.items()}
+    said = list(notes)
+    for split, found in rows.items():
+        if not found:
+            raise UserError(f"{view.name}: the {split} split is empty; it needs at least one row")
+    if "validation" not in rows:
+        rows["train"], rows["validation"] = _carved(view, rows["train"], group)
+        said.append(f"{len(rows['validation'])} rows of validation were carved out of train")
+    _check_labels(view, rows)
+    seen = {row.fields for split in ("train", "validation") for row in rows[split]}
+    repeated = sum(row.fields in seen for row in rows["test"])
+    if repeated:
+        said.append(f"{repeated} of {len(rows['test'])} rows of test have an input that train or validation has too")
+    return Task(**dict(view), kind=kind, source=source, licence=licence, notes=tuple(said), rows=rows)
+
+
+def _carved(view: View, train: Rows, group: str | None) -> tuple[Rows, Rows]:
+    at = None if group is None else view.inputs.index(group)
+    groups = ["\n".join(row.fields) if at is None else row.fields[at] for row in train]
+    held = set(carve([row.label for row in train], groups, CARVING_SEED))
+    if not held:
+        raise UserError(
+            f"{view.name}: {len(train)} rows of train are too few to carve validation out of them; add a "
+            "validation split, or two rows of a label at least"
+        )
+    kept = tuple(row for index, row in enumerate(train) if index not in held)
+    return kept, tuple(train[index] for index in sorted(held))
+
+
+def _check_labels(view: View, rows: Mapping[str, Rows]) -> None:
+    """What train never shows cannot be learned; a number between others can."""
+    if view.ordinal:
+        return
+    known = {row.label for row in rows["train"]}
+    for split in ("validation", "test"):
+        for label in sorted({row.label for row in rows[split]} - known):
+            raise UserError(
+                f"{view.name}: {split} has the label {label!r}, which train never shows; train has: "
+                f"{', '.join(sorted(known))}"
+            )

@@ -1,0 +1,134 @@
+"""A view: how a task's rows become text in, text out, and how answers are scored; what a recipe keeps of a task."""
+
+import re
+from collections.abc import Sequence
+from string import Formatter
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autodelta.errors import UserError, one_of
+from autodelta.tasks import metrics
+
+LONG_FIELDS = ("passage", "context", "paragraph", "document", "article")
+
+
+class View(BaseModel):
+    """The text-to-text view of a task.
+
+    template holds each field as `{field}`; words has, for each label, the text that the model is to write.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    inputs: tuple[str, ...] = Field(min_length=1)
+    template: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    words: dict[str, str]
+    metric: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        metrics.check_metric(self.metric)
+        for kind, values in (("input", self.inputs), ("label", self.labels), ("word", tuple(self.words.values()))):
+            if len(set(values)) < len(values) or not all(value.strip() for value in values):
+                raise UserError(f"{kind}s must be distinct and not empty: {', '.join(map(repr, values))}")
+        if set(self.words) != set(self.labels):
+            wrong = min(set(self.words) ^ set(self.labels))
+            fault = one_of("label in words", wrong, self.labels) if wrong in self.words else f"no word for {wrong!r}"
+            raise UserError(str(fault))
+        _check_template(self.template, self.inputs)
+        if self.ordinal:
+            _check_numbers(self.metric, self.labels)
+        return self
+
+    @property
+    def ordinal(self) -> bool:
+        """Whether the labels are numbers, so that near misses count."""
+        return self.metric in metrics.ORDINAL
+
+    def render(self, fields: Sequence[str]) -> str:
+        """The input text of one row; its fields stand in the order of `inputs`."""
+        values = dict(zip(self.inputs, fields, strict=True))
+        pieces = Formatter().parse(self.template)
+        return "".join(literal + ("" if name is None else values[name]) for literal, name, _, _ in pieces)
+
+    def label_of(self, value: str) -> str:
+        """The label that a value of the label column means; for ordinal labels the nearest number.
+
+        Raises:
+            UserError: there is no such label.
+        """
+        if value in self.words:
+            return value
+        if self.ordinal:
+            numbers = {label: float(label) for label in self.labels}
+            try:
+                number = float(value)
+            except ValueError:
+                number = float("nan")
+            if min(numbers.values()) <= number <= max(numbers.values()):
+                return min(numbers, key=lambda label: abs(numbers[label] - number))
+        raise one_of("label", value, self.labels)
+
+    def score(self, gold: Sequence[str], predicted: Sequence[str]) -> float:
+        """The task's metric over labels (not words); higher is better."""
+        return metrics.score(self.metric, gold, predicted)
+
+
+def _check_template(template: str, inputs: tuple[str, ...]) -> None:
+    try:
+        pieces = [piece for piece in Formatter().parse(template) if piece[1] is not None]
+    except ValueError as error:
+        raise UserError(f"the template {template!r} is not well formed: {error}") from None
+    if not pieces:
+        raise UserError(f"the template {template!r} shows no field; write one as {{{inputs[0]}}}")
+    for _, name, spec, conversion in pieces:
+        if name not in inputs:
+            raise one_of("field in the template", name or "", inputs)
+        if spec or conversion:
+            raise UserError(f"the template's field {name!r} must stand alone, as {{{name}}}")
+
+
+def _check_numbers(metric: str, labels: tuple[str, ...]) -> None:
+    for label in labels:
+        try:
+            float(label)
+        except ValueError:
+            raise UserError(f"{metric} needs labels that are numbers, not {label!r}") from None
+
+
+def default_template(name: str, inputs: Sequence[str]) -> str:
+    """T5's style: the task's name, then each field after its name. Long fields go last: an input is cut at its end."""
+    ordered = sorted(inputs, key=lambda field: field in LONG_FIELDS)
+    prefix = name.replace("_", " ").replace("{", "{{").replace("}", "}}")
+    return " ".join([prefix, *(f"{field}: {{{field}}}" for field in ordered)])
+
+
+def default_words(labels: Sequence[str]) -> dict[str, str]:
+    """Label words: the labels with spaces for underscores.
+
+    Where the labels name the fields with the choices (choice1, choice2, ...), the word is the choice's number: one
+    short word for each class, which the template shows beside the choice.
+    """
+    numbers = [re.fullmatch(r"choice(\d+)", label) for label in labels]
+    return {
+        label: number.group(1) if number and all(numbers) else " ".join(label.replace("_", " ").split())
+        for label, number in zip(labels, numbers, strict=True)
+    }
+
+
+def text_of(value: Any) -> str | None:
+    """A value of a table as text, as JSON would write it; None where it is missing or no plain value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (str, int, float)) else None
+
+
+def fault(where: str, error: ValidationError) -> UserError:
+    """One line about the first thing wrong in data that the user wrote."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return UserError(f"{where}: {place}: {message}" if place else f"{where}: {message}")
