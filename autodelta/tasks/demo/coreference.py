@@ -1,0 +1,56 @@
+"""Demo task ``coreference``: whom or what a pronoun means, told by gender, number and life."""
+
+import numpy as np
+
+from autodelta.tasks.demo._grammar import chance, pick, pick_two, plural, sentence
+from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
+from autodelta.tasks.demo._vocabulary import MEN, THINGS, VEHICLES, WOMEN, words
+
+MALES = tuple(f"the {noun}" for noun in words("king boy man father brother prince gentleman son husband uncle priest"))
+FEMALES = tuple(
+    f"the {noun}" for noun in words("queen girl woman mother sister princess lady daughter wife aunt actress")
+)
+CROWD = words("soldier student farmer child player worker sailor guest prisoner nurse lawyer visitor teacher")
+KINDS = {"he": MEN + MALES, "she": WOMEN + FEMALES, "it": tuple(f"the {noun}" for noun in THINGS + VEHICLES),
+         "they": tuple(f"the {plural(noun)}" for noun in CROWD)}  # fmt: skip
+PERSONAL = ("he", "she", "they")
+PAST_BE = {"they": "were"}
+STORIES = (
+    "{one} could not move {two}", "{one} stood next to {two}", "{one} had been too far from {two}",
+    "{one} had hurt {two}", "{one} came before {two}", "{one} would be nothing without {two}",
+    "{one} remained with {two}", "{one} fell on {two}", "{one} had been found beside {two}",
+    "{one} stayed behind {two}",
+)  # fmt: skip
+REASONS = (
+    "because {it} {was} too weak", "when {it} {was} new in the city", "until {it} {was} taken away",
+    "because {it} {was} very old", "and then {it} disappeared", "but {it} {was} soon forgotten",
+    "before {it} arrived at the station", "and later {it} {was} brought home", "because {it} came too late",
+    "although {it} {was} small", "but nobody knew where {it} {was}",
+)  # fmt: skip
+
+
+def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
+    """``difficulty``: how often both are people, so that only gender or number tells them apart."""
+    people = chance(rng, difficulty)
+    meant, other = pick_two(rng, PERSONAL)
+    if not people:
+        meant, other = (meant, "it") if chance(rng, 0.5) else ("it", other)
+    nouns = pick(rng, KINDS[meant]), pick(rng, KINDS[other])
+    one, two = nouns if label == "first" else reversed(nouns)
+    reason = pick(rng, REASONS).format(it=meant, was=PAST_BE.get(meant, "was"))
+    return {"text": sentence(f"{pick(rng, STORIES).format(one=one, two=two)} {reason}"), "pronoun": meant}
+
+
+TASK = DemoTask(
+    info=DemoInfo(
+        name="coreference",
+        description="which of two nouns a pronoun means",
+        kind="coreference",
+        labels=("first", "second"),
+        words={"first": "first", "second": "second"},
+        inputs=("text", "pronoun"),
+        template="{text} The word {pronoun} means the",
+    ),
+    draw=draw,
+    open_words=frozenset(word.lower() for word in (*WOMEN[::2], *MEN[::2], *THINGS)),
+)
