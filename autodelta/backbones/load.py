@@ -78,7 +78,9 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         _check_bundled(BUNDLED / name)
     config = _read(lambda: AutoConfig.from_pretrained(source, trust_remote_code=False), name)
     if config.model_type not in FAMILY:
-        raise UserError(f"backbone {name!r} is a {config.model_type!r}; only the T5 family is supported: {', '.join(FAMILY)}")
+        raise UserError(
+            f"backbone {name!r} is a {config.model_type!r}; only the T5 family is supported: {', '.join(FAMILY)}"
+        )
     weights: dict[str, Any] = {} if allow_pickle else {"use_safetensors": True}
     model = _read(
         lambda: AutoModelForSeq2SeqLM.from_pretrained(
@@ -107,7 +109,7 @@ def _read(action: Any, name: str) -> Any:
         return action()
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
-        if "safetensors" in reason and "pytorch_model" in reason or "no file named model.safetensors" in reason:
+        if "no file named model.safetensors" in reason or ("safetensors" in reason and "pytorch_model" in reason):
             raise UserError(
                 f"backbone {name!r} has no safetensors weights; convert it, or accept pickled ones with --allow-pickle"
             ) from error
@@ -129,4 +131,6 @@ def _check_bundled(folder: Path) -> None:
     stated = json.loads((folder / "training.json").read_text(encoding="utf8"))["sha256"]
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != stated:
-        raise UserError(f"bundled backbone {folder.name!r} is damaged: sha256 {found[:12]}, not {stated[:12]}; reinstall")
+        raise UserError(
+            f"bundled backbone {folder.name!r} is damaged: sha256 {found[:12]}, not {stated[:12]}; reinstall"
+        )

@@ -1,1 +1,1 @@
-"""The trial engine: trains and scores candidates on one device. Import its modules directly; this file loads no torch."""
+"""The trial engine: trains and scores candidates on one device. Import its modules; this file loads no torch."""

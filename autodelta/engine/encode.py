@@ -58,6 +58,7 @@ def encode(backbone: Backbone, task: Task, split: str, *, max_input_tokens: int 
 def encode_texts(
     backbone: Backbone, texts: Sequence[str], *, max_input_tokens: int = MAX_INPUT_TOKENS
 ) -> tuple[NDArray[np.int64], ...]:
+    """Token ids of each text, closed by </s>."""
     ids = backbone.tokenizer(list(texts), truncation=True, max_length=max_input_tokens)["input_ids"]
     return tuple(np.asarray(row, dtype=np.int64) for row in ids)
 
@@ -107,6 +108,7 @@ def _epoch_order(encoded: Encoded, batch_size: int, rng: np.random.Generator) ->
 
 
 def collate(encoded: Encoded, rows: NDArray[np.int64]) -> Batch:
+    """The batch of these rows."""
     ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
     targets = pad([encoded.targets[encoded.labels[row]] for row in rows], -100)
     return Batch(input_ids=ids, mask=ids.ne(encoded.pad).long(), targets=targets)

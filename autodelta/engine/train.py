@@ -41,8 +41,6 @@ class Trial:
         self.backbone = backbone
         self.candidate = candidate
         self.seed = seed
-        # Dropout inside deltas draws from torch's generator of this process; it starts anew with every trial.
-        torch.manual_seed(_stream(seed, 1))
         self.attached: Attached = attach(backbone.model, candidate, seed=seed)
 
     def __enter__(self) -> "Trial":
@@ -65,7 +63,7 @@ class Trial:
         plan = self.candidate.training
         optimiser = _optimiser(self.attached, plan)
         evaluate_at = {math.ceil(plan.steps * part / REPORTS) for part in range(1, REPORTS + 1)}
-        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 2))
+        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
         losses: list[float] = []
         seconds = 0.0
         resumed = time.monotonic()
@@ -85,11 +83,7 @@ class Trial:
 
     def score(self, encoded: Encoded, task: Task) -> float:
         """The task's metric on a split, with the deltas as they are now."""
-        self.attached.train(False)
-        try:
-            return _in_memory(lambda: score(self.backbone.model, encoded, task))
-        finally:
-            self.attached.train(True)
+        return _in_memory(lambda: score(self.backbone.model, encoded, task))
 
     def _step(self, batch: Batch, optimiser: Optimizer, rate: float, step: int) -> float:
         """One optimiser step; returns the loss, nats a target token."""
@@ -103,7 +97,7 @@ class Trial:
                 use_cache=False,
             ).loss
             loss.backward()
-            return float(loss)
+            return float(loss.detach())
 
         loss = _in_memory(forward_backward)
         if not math.isfinite(loss):

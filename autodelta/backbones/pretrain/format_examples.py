@@ -79,7 +79,9 @@ def end_word(rng: np.random.Generator, passage: Passage) -> Example:
     """The first or the last word of a passage."""
     words = passage(rng, 24)
     first = bool(rng.random() < 0.5)
-    return f"{'first' if first else 'last'} word {_pick(rng, TEXT_FIELDS)}: {' '.join(words)}", words[0 if first else -1]
+    return f"{'first' if first else 'last'} word {_pick(rng, TEXT_FIELDS)}: {' '.join(words)}", words[
+        0 if first else -1
+    ]
 
 
 def repeat(rng: np.random.Generator, passage: Passage) -> Example:
@@ -100,7 +102,7 @@ def _passages(tokens: NDArray[np.uint16], tokenizer: PreTrainedTokenizerBase) ->
             ids = tokens[start : start + 2 * words].tolist()
             if END_OF_DOCUMENT in ids:
                 ids = ids[: ids.index(END_OF_DOCUMENT)]
-            found: Words = tokenizer.decode(ids).split()[1 : words + 1]
+            found: Words = str(tokenizer.decode(ids)).split()[1 : words + 1]
             if len(found) >= min(words, 6):
                 return found
 

@@ -16,7 +16,7 @@ def span_counts(length: int, *, corruption_rate: float, mean_span_length: float)
 
 
 def stretch_length(input_length: int, *, corruption_rate: float, mean_span_length: float) -> tuple[int, int]:
-    """The longest stretch whose corrupted form, with its closing token, fits ``input_length``; and the target's length."""
+    """The longest stretch whose corrupted form, with its closing token, fits the input; and the target's length."""
     length = input_length
     while True:
         noise, spans = span_counts(length + 1, corruption_rate=corruption_rate, mean_span_length=mean_span_length)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autodelta.backbones.corruption import corrupt, span_counts, stretch_length
+from autodelta.backbones.pretrain.corruption import corrupt, span_counts, stretch_length
 
 FIRST_SENTINEL = 999
 

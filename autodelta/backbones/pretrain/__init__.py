@@ -1,0 +1,1 @@
+"""Pretraining of the bundled backbones: ``python -m autodelta.backbones.pretrain --help``."""

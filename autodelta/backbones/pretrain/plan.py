@@ -1,0 +1,60 @@
+"""One backbone's pretraining as its ``pretrain.yaml`` states it."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+SENTINELS = 100
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerPlan(_Section):
+    """The vocabulary's size, without sentinels, and how much text it is fitted on."""
+
+    pieces: int
+    sample_bytes: int
+
+
+class Spans(_Section):
+    """Span corruption: tokens an input, share that is corrupted, mean length of a span."""
+
+    input_length: int
+    corruption_rate: float
+    mean_span_length: float
+
+
+class Stable(_Section):
+    """The stage at a constant step size; rows a step over all processes."""
+
+    batch_size: int
+    warmup_steps: int
+    matrix_lr: float
+    vector_lr: float
+
+
+class Anneal(_Section):
+    """The stage whose step size falls to zero; the share of its steps that are text-to-text."""
+
+    steps: int
+    format_share: float
+    format_batch_size: int
+
+
+class Plan(_Section):
+    """One backbone's pretraining, as its ``pretrain.yaml`` states it."""
+
+    seed: int
+    tokenizer: TokenizerPlan
+    shape: dict[str, int | str]
+    spans: Spans
+    stable: Stable
+    anneal: Anneal
+
+
+def load_plan(path: Path) -> Plan:
+    """The plan in a YAML file."""
+    return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf8")))

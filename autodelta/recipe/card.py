@@ -1,0 +1,74 @@
+"""A recipe's README: its model card."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autodelta.candidate import Candidate
+    from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
+
+
+def card(recipe: "Recipe") -> str:
+    """The model card, in Markdown."""
+    plan = recipe.candidate.training
+    parts = [
+        *_header(recipe),
+        *_deltas(recipe.candidate),
+        "",
+        *_scores(recipe.scores),
+        "",
+        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
+        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner by the "
+        "score on validation, which is therefore optimistic; the score on test was taken once.",
+        "",
+        "## Use",
+        "",
+        *_usage(recipe.backbone),
+        "",
+        f"Input template: `{recipe.task['template']}`. The model answers with one of: "
+        f"{', '.join(f'`{word}`' for word in recipe.task['words'].values())}.",
+        "",
+        "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the task "
+        "is in files.",
+        "",
+        f"Versions: {', '.join(f'{library} {version}' for library, version in recipe.versions.items())}.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _header(recipe: "Recipe") -> list[str]:
+    return [
+        "---",
+        "library_name: autodelta",
+        f"base_model: {recipe.backbone.name}",
+        "tags: [parameter-efficient-fine-tuning, delta-tuning, t5]",
+        "---",
+        f"# {' + '.join(recipe.candidate.methods)} for {recipe.task['name']}",
+        "",
+        f"A composition of delta-tuning methods for the T5 `{recipe.backbone.name}`, with {recipe.parameters:,} "
+        "trainable parameters.",
+        "",
+    ]
+
+
+def _deltas(candidate: "Candidate") -> list[str]:
+    lines = ["| delta | roles | blocks (encoder; decoder) | sizes | learning rate |", "|---|---|---|---|---|"]
+    for delta in candidate.deltas:
+        chosen = (delta.encoder_blocks, delta.decoder_blocks)
+        blocks = "; ".join("all" if numbers is None else ", ".join(map(str, numbers)) for numbers in chosen)
+        sizes = ", ".join(f"{key} {value}" for key, value in delta.config.model_dump().items()) or "-"
+        lines.append(f"| {delta.method} | {', '.join(delta.roles)} | {blocks} | {sizes} | {delta.learning_rate:.2g} |")
+    return lines
+
+
+def _scores(scores: "tuple[ScoreLine, ...]") -> list[str]:
+    lines = ["| split | metric | score | rows | seeds |", "|---|---|---|---|---|"]
+    return lines + [
+        f"| {line.split} | {line.metric} | {line.value:.4f} | {line.rows} | {', '.join(map(str, line.seeds))} |"
+        for line in scores
+    ]
+
+
+def _usage(backbone: "BackboneReference") -> list[str]:
+    load = f'model = autodelta.backbones.load("{backbone.name}").model'
+    apply = 'attached = autodelta.Recipe.load("PATH/OF/THIS/FOLDER").apply(model)  # .detach() takes it off'
+    return ["```python", "import autodelta", "", load, apply, "```"]

@@ -1,0 +1,173 @@
+"""The recipe itself: what its folder holds, reading and writing it, and applying it to a T5.
+
+``recipe.yaml`` holds the candidate, the backbone's name and hash, the task's text-to-text view, seeds, library versions
+and scores; ``delta.safetensors`` the trained deltas; ``README.md`` a model card.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from autodelta.candidate import Candidate
+from autodelta.errors import UserError
+from autodelta.recipe.card import card
+from autodelta.shape import BackboneShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autodelta.deltas.attach import Attached
+
+RECIPE_FILE, WEIGHTS_FILE, CARD_FILE = "recipe.yaml", "delta.safetensors", "README.md"
+LIBRARIES = ("autodelta", "torch", "transformers", "optuna", "ray", "peft", "datasets", "scikit-learn")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneReference(_Part):
+    """Which backbone the deltas were trained on."""
+
+    name: str
+    sha256: str  # of the weights rounded to bfloat16
+    dtype: str  # bf16 or fp32, as it was loaded
+    shape: BackboneShape
+
+
+class ScoreLine(_Part):
+    """One measured score."""
+
+    split: str
+    metric: str
+    value: float
+    rows: int
+    seeds: tuple[int, ...]
+
+
+class Recipe(_Part):
+    """What ``recipe.yaml`` states; ``folder`` is where it was read from."""
+
+    schema_version: int = 1
+    candidate: Candidate
+    parameters: int
+    backbone: BackboneReference
+    task: dict[str, Any]  # the view: template, label words, metric
+    seed: int
+    scores: tuple[ScoreLine, ...]
+    run: str | None = None
+    trial: int | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the weights."""
+        if self._folder is None:
+            raise UserError("this recipe was made in memory; write it to a folder first")
+        return self._folder
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The recipe in a folder.
+
+        Raises:
+            UserError: the folder holds no recipe, or one that this version cannot read.
+        """
+        file = Path(path) / RECIPE_FILE
+        if not file.is_file():
+            raise UserError(f"no recipe in {str(path)!r}: {RECIPE_FILE} is missing")
+        try:
+            recipe = cls.model_validate(yaml.safe_load(file.read_text(encoding="utf8")))
+        except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} cannot be read: {_first_problem(error)}") from error
+        if recipe.schema_version > 1:
+            raise UserError(f"{file} has schema version {recipe.schema_version}; this autodelta reads up to 1")
+        recipe._folder = Path(path)
+        return recipe
+
+    def weights(self) -> "dict[str, Tensor]":
+        """The trained delta parameters.
+
+        Raises:
+            UserError: the weights are missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        file = self.folder / WEIGHTS_FILE
+        try:
+            return load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file} is missing or damaged: {_first_problem(error)}") from error
+
+    def apply(self, model: Any) -> "Attached":
+        """Puts the trained deltas on a plain Hugging Face T5; ``.detach()`` takes them off again.
+
+        Raises:
+            UserError: the model is not the backbone that the recipe was trained on.
+        """
+        from autodelta.backbones import weights_sha256
+        from autodelta.deltas import attach
+
+        shape = BackboneShape.of(model.config)
+        if shape != self.backbone.shape:
+            raise UserError(f"the recipe is for {self.backbone.name!r}: {_difference(self.backbone.shape, shape)}")
+        found = weights_sha256(model)
+        if found != self.backbone.sha256:
+            raise UserError(
+                f"the recipe is for {self.backbone.name!r} with weights {self.backbone.sha256[:12]}; "
+                f"these are {found[:12]} of the same shape"
+            )
+        attached = attach(model, self.candidate, seed=self.seed)
+        attached.load_state_dict(self.weights())
+        return attached
+
+    def write(self, folder: Path, weights: "dict[str, Tensor]") -> "Recipe":
+        """Writes the recipe with its weights and card; what stood there before is replaced file by file."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+        _replace(folder / CARD_FILE, lambda path: path.write_text(card(self), encoding="utf8"))
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        _replace(folder / RECIPE_FILE, lambda path: path.write_text(text, encoding="utf8"))
+        return Recipe.load(folder)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """A whole file or none: written beside, flushed to disk, renamed."""
+    beside = path.with_name(path.name + ".tmp")
+    write(beside)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())[:200]
+
+
+def _difference(wanted: BackboneShape, found: BackboneShape) -> str:
+    theirs = found.model_dump()
+    differing = [(key, value) for key, value in wanted.model_dump().items() if value != theirs[key]]
+    return "; ".join(f"{key} {value}, not {theirs[key]}" for key, value in differing)
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of the libraries that a result depends on."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

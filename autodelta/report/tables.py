@@ -1,0 +1,82 @@
+"""Tables in a terminal: the leaderboard and front of a run, the tasks at hand, the spaces."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+STATE_STYLES = {"complete": "", "pruned": "yellow", "infeasible": "dim", "failed": "red", "running": "cyan"}
+SHOWN = 20
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min 30 s, 3 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def shortened(text: str, length: int) -> str:
+    """The text on one line, cut where it is longer."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def leaderboard(summary: Mapping[str, Any], *, shown: int = SHOWN) -> Table:
+    """The best trials first, then those without a score. ``summary`` is what ``show --json`` prints."""
+    trials = sorted(summary["trials"], key=_rank)
+    front = {trial["number"] for trial in summary["front"]}
+    more = f", {shown} of {len(trials)}" if len(trials) > shown else ""
+    table = Table(title=f"Leaderboard (validation{more})", title_justify="left", header_style="bold")
+    for column in ("trial", "methods"):
+        table.add_column(column)
+    for column in ("score", "parameters", "step", "device-s"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    for trial in trials[:shown]:
+        state = trial["state"] + (f": {shortened(trial['reason'], 48)}" if trial["reason"] else "")
+        table.add_row(
+            f"{trial['number']}{'*' if trial['number'] in front else ''}",
+            " + ".join(trial["methods"]),
+            "" if trial["score"] is None else f"{trial['score']:.4f}",
+            f"{trial['parameters']:,}",
+            str(trial["step"]),
+            f"{trial['device_seconds']:.1f}",
+            state,
+            style=STATE_STYLES.get(trial["state"], ""),
+        )
+    table.caption = "* on the Pareto front of score and trainable parameters"
+    table.caption_justify = "left"
+    return table
+
+
+def _rank(trial: Mapping[str, Any]) -> tuple[bool, bool, float, int]:
+    """Finished trials before unfinished ones, each by score."""
+    score = trial["score"]
+    return (trial["state"] != "complete", score is None, -(score or 0.0), trial["number"])
+
+
+def front(summary: Mapping[str, Any]) -> Table:
+    """The Pareto front, from the smallest composition to the best."""
+    table = Table(title="Pareto front", title_justify="left", header_style="bold")
+    for column in ("parameters", "score"):
+        table.add_column(column, justify="right")
+    for column in ("trial", "methods"):
+        table.add_column(column)
+    for trial in sorted(summary["front"], key=lambda trial: trial["parameters"]):
+        methods = " + ".join(trial["methods"])
+        table.add_row(f"{trial['parameters']:,}", f"{trial['score']:.4f}", str(trial["number"]), methods)
+    return table
+
+
+def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A plain table."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    return table

@@ -1,0 +1,58 @@
+"""Batches cover the split, depend on (seed, step) alone, and hold rows of about one length."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from autodelta.engine.encode import Encoded, batches, collate, pad
+
+
+def split(rows: int) -> Encoded:
+    lengths = np.random.default_rng(0).integers(3, 40, rows)
+    return Encoded(
+        inputs=tuple(np.full(length, 5 + number) for number, length in enumerate(lengths)),
+        labels=np.arange(rows) % 2,
+        targets=(np.array([7, 1]), np.array([8, 9, 1])),
+        pad=0,
+    )
+
+
+def test_an_epoch_shows_every_row_once_but_for_an_incomplete_batch() -> None:
+    seen = [int(row[0]) for batch in islice(batches(split(50), batch_size=8, seed=1), 6) for row in batch.input_ids]
+    assert len(seen) == 48
+    assert len(set(seen)) == 48
+
+
+def test_going_on_from_a_step_gives_the_batches_of_an_unbroken_run() -> None:
+    whole = list(islice(batches(split(50), batch_size=8, seed=1), 20))
+    rest = list(islice(batches(split(50), batch_size=8, seed=1, first_step=9), 11))
+    assert all(a.input_ids.equal(b.input_ids) for a, b in zip(whole[9:], rest, strict=True))
+
+
+def test_another_seed_gives_another_order() -> None:
+    one, two = (next(batches(split(50), batch_size=8, seed=seed)) for seed in (1, 2))
+    assert not (one.input_ids.shape == two.input_ids.shape and one.input_ids.equal(two.input_ids))
+
+
+def test_fewer_rows_than_a_batch_make_one_smaller_batch() -> None:
+    assert [len(batch.input_ids) for batch in islice(batches(split(5), batch_size=8, seed=0), 3)] == [5, 5, 5]
+
+
+def test_rows_of_a_batch_are_of_about_one_length() -> None:
+    encoded = split(256)
+    found = list(islice(batches(encoded, batch_size=8, seed=0), 32))
+    padded = sum(batch.mask.numel() for batch in found)
+    used = sum(int(batch.mask.sum()) for batch in found)
+    assert used / padded > 0.9
+
+
+def test_padding_is_masked_in_inputs_and_ignored_in_targets() -> None:
+    batch = collate(split(4), np.array([0, 1]))
+    assert batch.targets.tolist() == [[7, 1, -100], [8, 9, 1]]
+    assert batch.mask.sum(1).tolist() == [len(row) for row in split(4).inputs[:2]]
+
+
+@pytest.mark.parametrize("value", [0, -100])
+def test_pad_keeps_rows_and_fills_with_the_value(value: int) -> None:
+    assert pad([np.array([1, 2, 3]), np.array([4])], value).tolist() == [[1, 2, 3], [4, value, value]]

@@ -1,0 +1,129 @@
+"""A trial learns, reports, can be repeated exactly, and leaves the backbone as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from autodelta.backbones import weights_sha256
+from autodelta.candidate import Candidate, Training
+from autodelta.engine import train as engine
+from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.evaluate import label_log_likelihoods
+from autodelta.engine.train import NotFinite, OutOfMemory, rate_at
+from autodelta.engine.worker import Worker
+from tests.small import save_backbone, save_task
+
+LINEAR = [
+    "encoder.self_attn.q",
+    "encoder.self_attn.v",
+    "decoder.cross_attn.q",
+    "decoder.cross_attn.v",
+    "decoder.ffn.in",
+]
+
+
+def candidate(steps: int = 60, learning_rate: float = 0.03) -> Candidate:
+    lora: dict[str, Any] = {"method": "lora", "roles": LINEAR, "config": {"rank": 4}, "learning_rate": learning_rate}
+    bias = {"method": "bitfit", "roles": LINEAR, "config": {}, "learning_rate": learning_rate}
+    return Candidate.model_validate({"deltas": [lora, bias], "training": {"steps": steps, "batch_size": 8}})
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
+    folder = tmp_path_factory.mktemp("engine")
+    backbone = save_backbone(folder / "backbone", v1_1=True)
+    return Worker(WorkerSpec(backbone=str(backbone), task="small", data=save_task(folder / "data"), dtype="fp32"))
+
+
+def test_a_trial_learns_a_learnable_task(worker: Worker) -> None:
+    reports = list(worker.run(Assignment(number=0, candidate=candidate(), seed=1)))
+    worker.close_trial()
+    assert [report.step for report in reports] == [15, 30, 45, 60]
+    assert [report.done for report in reports] == [False, False, False, True]
+    assert reports[-1].train_loss < 0.7 * reports[0].train_loss
+    assert reports[-1].score == 1.0
+
+
+def test_the_same_seed_gives_the_same_reports_and_another_seed_others(worker: Worker) -> None:
+    def run(seed: int) -> list[tuple[float, float]]:
+        reports = list(worker.run(Assignment(number=0, candidate=candidate(12), seed=seed)))
+        worker.close_trial()
+        return [(report.score, report.train_loss) for report in reports]
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_a_trial_leaves_the_backbone_bit_for_bit(worker: Worker) -> None:
+    before = weights_sha256(worker.backbone.model)
+    list(worker.run(Assignment(number=0, candidate=candidate(12), seed=1)))
+    worker.close_trial()
+    assert weights_sha256(worker.backbone.model) == before
+    assert not any(module._forward_hooks for module in worker.backbone.model.modules())
+
+
+def test_stopping_a_trial_early_leaves_no_delta(worker: Worker) -> None:
+    reports = worker.run(Assignment(number=0, candidate=candidate(12), seed=1))
+    next(reports)
+    worker.close_trial()
+    assert not any(module._forward_hooks for module in worker.backbone.model.modules())
+
+
+def test_saved_weights_score_as_the_trial_did(worker: Worker, tmp_path: Path) -> None:
+    *_, last = worker.run(Assignment(number=0, candidate=candidate(40), seed=1))
+    save_file(worker.weights(), tmp_path / "delta.safetensors")
+    worker.close_trial()
+    assert worker.score(candidate(40), tmp_path / "delta.safetensors", "validation") == last.score
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) -> None:
+    with pytest.raises(NotFinite) as caught:
+        list(worker.run(Assignment(number=0, candidate=candidate(60, learning_rate=1e38), seed=1)))
+    assert 1 < caught.value.step <= 60
+    assert not any(module._forward_hooks for module in worker.backbone.model.modules())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        MemoryError(),
+    ],
+)
+def test_every_kind_of_exhausted_memory_is_named_as_such(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine, "score", fail)
+    with pytest.raises(OutOfMemory):
+        list(worker.run(Assignment(number=0, candidate=candidate(4), seed=1)))
+
+
+def test_label_likelihoods_are_those_of_one_row_at_a_time(worker: Worker) -> None:
+    """Batching, padding and sharing the encoder's output change nothing: checked against the model's own loss."""
+    encoded = worker._validation
+    found = label_log_likelihoods(worker.backbone.model, encoded)
+    for row in (0, 5):
+        for label, target in enumerate(encoded.targets):
+            ids, labels = torch.from_numpy(encoded.inputs[row])[None], torch.from_numpy(target)[None]
+            loss = worker.backbone.model(input_ids=ids, labels=labels).loss.item()
+            assert found[row, label] == pytest.approx(-loss * len(target), abs=1e-4)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "last"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1, 1)]
+)
+def test_the_learning_rate_rises_over_the_warm_up_and_then_follows_the_schedule(
+    schedule: Any, middle: float, last: float
+) -> None:
+    plan = Training(steps=1100, batch_size=1, warmup=100 / 1100, schedule=schedule)
+    assert [rate_at(step, plan) for step in (0, 49, 99, 100)] == pytest.approx([0.01, 0.5, 1.0, 1.0])
+    assert rate_at(600, plan) == pytest.approx(middle, abs=1e-6)
+    assert rate_at(1099, plan) == pytest.approx(last, abs=2e-3)
