@@ -58,7 +58,7 @@ def _local(root: Path, config: str | None) -> Splits:
 
 
 def _files_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The data files by split: `train-00000-of-00002.parquet` or `train.jsonl`, also in `data/`; `train/0000.parquet`."""
+    """The data files by split: `train-00000-of-00002.parquet` or `train.csv`, also in `data/`; `train/0000.parquet`."""
     found: dict[str, list[str]] = {}
     for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)

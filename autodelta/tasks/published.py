@@ -1,5 +1,6 @@
 """Tasks from Hugging Face data sets: the known ones (GLUE, SuperGLUE) and any other by its columns."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Published(BaseModel):
     note: str = ""
     test: str = "validation"
     group: str | None = None
-    columns: tuple[str, ...] = ()  # what `convert` reads, where it is not the view's inputs
+    columns: tuple[str, ...] = ()  # what `convert` reads, where it is not the view's inputs and `label`
     convert: Callable[[Record], Iterable[Record]] | None = None  # one record -> rows with the view's inputs and `label`
 
 
@@ -45,7 +46,7 @@ def load_published(task: Published, data: Path | None) -> Task:
     notes = [task.note] if task.note else []
     rows = {}
     for ours, theirs in {"train": "train", "test": task.test}.items():
-        records = _records(view.name, splits, theirs, (*(task.columns or view.inputs), "label"))
+        records = _records(view.name, splits, theirs, task.columns or (*view.inputs, "label"))
         if task.convert is not None:
             records = [row for record in records for row in task.convert(record)]
         rows[ours] = _rows(view, theirs, records, "label", _class_names(splits[theirs], "label"), notes)
@@ -63,27 +64,34 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     if columns is None:
         found = ", ".join(sorted({column for split in splits.values() for column in split.column_names}))
         raise UserError(f"task {name!r}: say which columns are inputs and which is the label; there are: {found}")
-    chosen = _chosen(name, columns, splits)
     wanted = (*columns.inputs, columns.label)
-    records = {ours: _records(name, splits, theirs, wanted) for ours, theirs in chosen.items()}
-    names = columns.labels or _class_names(splits[chosen["train"]], columns.label)
-    labels = names or _labels_shown(name, columns.label, records["train"])
+    train = _records(name, splits, columns.train, wanted)
+    chosen = _chosen(name, columns, splits)
+    records = {"train": train, **{ours: _records(name, splits, theirs, wanted) for ours, theirs in chosen.items()}}
+    names = columns.labels or _class_names(splits[columns.train], columns.label)
+    view = _view(name, columns, names or _labels_shown(name, columns.label, train))
+    notes = [f"test is the split {chosen['test']!r}"] if chosen["test"] != "test" else []
+    rows = {
+        ours: _rows(view, chosen.get(ours, columns.train), found, columns.label, names, notes)
+        for ours, found in records.items()
+    }
+    return assemble(view, rows, group=columns.group, source=name, notes=notes)
+
+
+def _view(name: str, columns: Columns, labels: tuple[str, ...]) -> View:
+    if columns.group is not None and columns.group not in columns.inputs:
+        raise one_of("group column", columns.group, columns.inputs)
     try:
-        view = View(
+        return View(
             name=name,
             inputs=columns.inputs,
-            template=columns.template or default_template(_readings(name)[0][1] or name.split("/")[-1], columns.inputs),
+            template=columns.template or default_template(re.split("[:/]", name)[-1], columns.inputs),
             labels=labels,
             words=columns.words or default_words(labels),
             metric=columns.metric,
         )
     except ValidationError as error:
         raise fault(f"task {name!r}", error) from None
-    if columns.group is not None and columns.group not in columns.inputs:
-        raise one_of("group column", columns.group, columns.inputs)
-    notes = [f"test is the split {chosen['test']!r}"] if chosen["test"] != "test" else []
-    rows = {ours: _rows(view, chosen[ours], found, columns.label, names, notes) for ours, found in records.items()}
-    return assemble(view, rows, group=columns.group, source=name, notes=notes)
 
 
 def _readings(name: str) -> list[Reading]:
@@ -97,8 +105,8 @@ def _readings(name: str) -> list[Reading]:
 
 
 def _chosen(name: str, columns: Columns, splits: Splits) -> dict[str, str]:
-    """Our split -> theirs. A test split without labels is none; then the validation split is test."""
-    for asked in filter(None, (columns.train, columns.validation, columns.test)):
+    """Our test and validation -> theirs. A test split without labels is none; then the validation split is test."""
+    for asked in filter(None, (columns.validation, columns.test)):
         if asked not in splits:
             raise UserError(f"task {name!r}: {one_of('split', asked, splits)}")
     validation = columns.validation or next((split for split in VALIDATION_NAMES if split in splits), None)
@@ -107,8 +115,7 @@ def _chosen(name: str, columns: Columns, splits: Splits) -> dict[str, str]:
         if validation is None or columns.validation is not None:
             raise UserError(f"task {name!r}: no test split with labels; name one of: {', '.join(splits)}")
         test, validation = validation, None
-    chosen = {"train": columns.train, "test": test}
-    return chosen if validation in (None, test) else {**chosen, "validation": str(validation)}
+    return {"test": test} if validation in (None, test) else {"test": test, "validation": str(validation)}
 
 
 def _has_labels(split: Any, column: str) -> bool:

@@ -135,7 +135,7 @@ TASKS: dict[str, Published] = {
             kind="coreference",
             licence="CC BY 4.0",
             config="wsc.fixed",
-            columns=("text", "span1_index", "span1_text", "span2_index", "span2_text"),
+            columns=("text", "span1_index", "span1_text", "span2_index", "span2_text", "label"),
             convert=wsc,
         ),
     )

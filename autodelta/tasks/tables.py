@@ -60,7 +60,7 @@ def _json_lines(path: Path) -> Iterator[Placed]:
                 continue
             where = f"{_shown(path)}:{number}"
             try:
-                row = json.loads(line)
+                row = json.loads(line.rstrip())
             except json.JSONDecodeError as error:
                 raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
             if not isinstance(row, dict):
