@@ -5,6 +5,7 @@ A *role* is a place named by what it does: ``encoder.self_attn.q``. A *site* is 
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -52,7 +53,7 @@ class Site(NamedTuple):
 def _stack(name: str) -> Stack:
     if name not in STACKS:
         raise ValueError(f"unknown stack {name!r}; choose from: {', '.join(STACKS)}")
-    return name  # type: ignore[return-value]
+    return name
 
 
 class BackboneShape(BaseModel):
@@ -68,17 +69,24 @@ class BackboneShape(BaseModel):
     encoder_blocks: int
     decoder_blocks: int
     gated: bool
-    tied: bool
+    tied: bool  # the output layer shares the token embeddings; the two stacks always share them
     relative_buckets: int
+    positions_in_blocks: bool = False  # UMT5: a relative position bias in every block, elsewhere one a stack
 
     @classmethod
     def of(cls, hf_config: Any) -> "BackboneShape":
         """The shape that a Hugging Face T5 config describes (``T5Config``, ``MT5Config``, ``UMT5Config`` or alike).
 
+        A model may be handed in, too, and is better where embeddings matter: transformers 5 says in the config of
+        every T5 that they are tied, also where a checkpoint (v1.1, flan, mT5) has an output layer of its own.
         A shape is returned as it is.
         """
         if isinstance(hf_config, BackboneShape):
             return hf_config
+        if hasattr(hf_config, "get_output_embeddings"):
+            model, shape = hf_config, cls.of(hf_config.config)
+            tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+            return shape.model_copy(update={"tied": tied})
         feed_forward = str(getattr(hf_config, "feed_forward_proj", "relu"))
         return cls(
             vocab_size=hf_config.vocab_size,
@@ -91,6 +99,7 @@ class BackboneShape(BaseModel):
             gated=bool(getattr(hf_config, "is_gated_act", feed_forward.startswith("gated"))),
             tied=bool(hf_config.tie_word_embeddings),
             relative_buckets=hf_config.relative_attention_num_buckets,
+            positions_in_blocks=getattr(hf_config, "model_type", "t5") == "umt5",
         )
 
     def blocks(self, stack: Stack) -> int:
@@ -99,6 +108,8 @@ class BackboneShape(BaseModel):
     def parts(self, stack: Stack) -> dict[str, str]:
         """The parts of one block of a stack, in the order in which a token passes them, each with its kind."""
         parts: dict[str, str] = {}
+        if self.positions_in_blocks:
+            parts["positions"] = Kind.LOOKUP
         for attention in ATTENTIONS[stack]:
             parts[f"{attention}.norm"] = Kind.NORM
             for projection in "qkv":
@@ -122,6 +133,8 @@ class BackboneShape(BaseModel):
             "positions": Kind.LOOKUP,  # the relative position bias, (buckets, heads)
             "final_norm": Kind.NORM,
         }
+        if self.positions_in_blocks:
+            del parts["positions"]
         if stack == "decoder":
             parts["lm_head"] = Kind.LINEAR
         return parts
@@ -146,6 +159,17 @@ class BackboneShape(BaseModel):
     def kind(self, site: Site) -> str:
         parts = self.outer_parts(site.stack) if site.block is None else self.parts(site.stack)
         return parts[site.part]
+
+    def owner(self, site: Site) -> Site:
+        """The first site that holds the same weight: tied token embeddings are one weight at several sites."""
+        shared = site.part == "tokens" or (site.part == "lm_head" and self.tied)
+        return Site("encoder", None, "tokens") if shared else site
+
+    def count_parameters(self) -> int:
+        """All parameters of the backbone, exactly; weights that are tied or shared by the stacks are counted once."""
+        weighty = (Kind.LINEAR, Kind.NORM, Kind.LOOKUP)
+        owners = {self.owner(site) for site in self.sites() if self.kind(site) in weighty}
+        return sum(prod(self.weight_shape(site)) for site in owners)
 
     def weight_shape(self, site: Site) -> tuple[int, ...]:
         """The shape of the frozen weight at a site, as torch has it: (out, in), (rows, columns) or (d_model,).

@@ -6,7 +6,7 @@ from autodelta.deltas.spec import specs
 
 if TYPE_CHECKING:
     from autodelta.candidate import Candidate
-    from autodelta.deltas.attach import Attached
+    from autodelta.deltas.attached import Attached
 
 
 def names() -> tuple[str, ...]:
@@ -20,6 +20,6 @@ def attach(hf_model: Any, candidate: "Candidate", *, seed: int = 0) -> "Attached
     Raises:
         ValueError: the candidate does not fit the backbone.
     """
-    from autodelta.deltas.attach import attach as put_on
+    from autodelta.deltas.attached import attach as put_on
 
     return put_on(hf_model, candidate, seed=seed)

@@ -1,7 +1,8 @@
 """What a delta method declares about itself, without torch; and the registry, which is the folder itself.
 
 A method is a folder ``autodelta/deltas/<name>/`` whose ``spec.py`` holds one ``SPEC`` and whose ``delta.py`` holds the
-modules. Nothing else names it: putting the folder there registers it.
+modules and a function ``build(config, places, shape, draw) -> DeltaModule`` (``autodelta.deltas.base``). Nothing else
+names it: putting the folder there registers it.
 """
 
 import importlib
@@ -16,6 +17,17 @@ from pydantic import BaseModel, ConfigDict
 
 from autodelta.errors import one_of
 from autodelta.shape import BackboneShape, Site
+
+# The parts a method may accept, by kind (autodelta.shape.Kind), without the stack.
+_ATTENTIONS = ("self_attn", "cross_attn")
+SUBLAYERS = frozenset({*_ATTENTIONS, "ffn"})
+LINEAR = frozenset({f"{attention}.{name}" for attention in _ATTENTIONS for name in "qkvo"}) | {
+    "ffn.in", "ffn.gate", "ffn.out", "lm_head"
+}  # fmt: skip
+NORMS = frozenset({f"{sublayer}.norm" for sublayer in SUBLAYERS}) | {"final_norm"}
+LOOKUPS = frozenset({"tokens", "positions"})
+KEYS_VALUES = frozenset({f"{attention}.keys_values" for attention in _ATTENTIONS})
+EMBEDDINGS = frozenset({"embeddings"})
 
 Family = Literal["addition", "specification", "reparameterisation", "baseline"]
 
@@ -44,6 +56,7 @@ class MethodSpec(ABC):
     parts: ClassVar[frozenset[str]]  # parts it accepts, without the stack: "self_attn.q"
     config: ClassVar[type[MethodConfig]]
     identity_at_start: ClassVar[bool]  # a fresh delta leaves the backbone's output unchanged, bit for bit
+    small: ClassVar[tuple[MethodConfig, ...]]  # one for every variant, fit for the smallest backbone: what tests run
     source: ClassVar[str]  # paper, arXiv id, equation
 
     @abstractmethod
@@ -52,6 +65,7 @@ class MethodSpec(ABC):
 
     def check(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> None:
         """Raises ValueError, with rule, value and bound, where sizes do not fit the backbone."""
+        return
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Adapters: a small bottleneck network after or beside a sublayer."""

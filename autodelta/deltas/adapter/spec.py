@@ -1,0 +1,51 @@
+"""What adapters declare: Houlsby et al. 2019, arXiv:1902.00751, section 2.1; He et al. 2022, arXiv:2110.04366, table 1.
+
+With f(h) = s W_up act(W_down h + b_down) + b_up: serial y + f(y), parallel y + f(x), for a sublayer that maps x to y
+before its residual sum. W_up, b_up are zero at the start.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from autodelta.deltas.spec import SUBLAYERS, MethodConfig, MethodSpec, Order
+from autodelta.errors import UserError
+from autodelta.shape import BackboneShape, Site
+
+
+class AdapterConfig(MethodConfig):
+    """The sizes of an adapter."""
+
+    bottleneck: int = Field(default=16, ge=1)
+    placement: Literal["serial", "parallel"] = "serial"
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    scale: float = Field(default=1.0, gt=0)
+
+
+class AdapterSpec(MethodSpec):
+    """Adapters at sublayers: 2 * d_model * bottleneck + bottleneck + d_model parameters a site."""
+
+    name = "adapter"
+    family = "addition"
+    order = Order.MODULE
+    parts = SUBLAYERS
+    config = AdapterConfig
+    small = (
+        AdapterConfig(bottleneck=3),
+        AdapterConfig(bottleneck=2, placement="parallel", activation="gelu", scale=4.0),
+    )
+    identity_at_start = True
+    source = "Houlsby et al. 2019, arXiv:1902.00751; parallel: He et al. 2022, arXiv:2110.04366"
+
+    def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:
+        assert isinstance(config, AdapterConfig)
+        return len(sites) * (2 * shape.d_model * config.bottleneck + config.bottleneck + shape.d_model)
+
+    def check(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> None:
+        assert isinstance(config, AdapterConfig)
+        if config.bottleneck > shape.d_model:
+            raise UserError(f"an adapter's bottleneck must not exceed d_model: {config.bottleneck} > {shape.d_model}")
+
+
+SPEC = AdapterSpec()

@@ -1,0 +1,1 @@
+"""Full fine-tuning, the baseline: a trained difference for every weight."""

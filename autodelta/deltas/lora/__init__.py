@@ -1,0 +1,1 @@
+"""LoRA: a low-rank change of a linear map."""

@@ -1,0 +1,1 @@
+"""Prompt tuning: trained embeddings in front of a stack's input."""
