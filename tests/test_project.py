@@ -1,6 +1,7 @@
 """The project around the code: what imports cost, what is packed, pinned and promised in its files."""
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -140,6 +141,42 @@ def test_every_line_of_the_file_map_names_something_that_is_there() -> None:
         if not (ROOT / path).exists():
             missing.append(path)
     assert missing == []
+
+
+def test_commands_in_the_readme_have_only_options_that_the_command_line_has() -> None:
+    from typer.main import get_command
+
+    from autodelta.cli import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    readme = (ROOT / "README.md").read_text()
+    lines = re.findall(r"^autodelta ([a-z]+)(.*?)(?: +#.*)?$", readme, flags=re.MULTILINE)
+    assert {"search", "show", "export", "predict", "train"} <= {name for name, _ in lines}
+    for name, rest in lines:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, name
+    options = re.findall(r"`(--[a-z-]+)`", readme.split("| option |", 1)[1].split("\n\n", 1)[0])
+    assert set(options) <= {option for parameter in commands["search"].params for option in parameter.opts}
+
+
+def test_the_task_card_of_the_readme_makes_a_task(tmp_path: Path) -> None:
+    from autodelta import tasks
+
+    card = (ROOT / "README.md").read_text().split("```json\n", 1)[1].split("```", 1)[0]
+    rows = [
+        {"title": f"{label} {number}", "text": f"text {number}", "label": label}
+        for label in json.loads(card)["labels"]
+        for number in range(12)
+    ]
+    folder = tmp_path / "support"
+    folder.mkdir()
+    (folder / "task.json").write_text(card)
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = tasks.load("support", data=tmp_path)
+    example = task.examples("test")[0]
+    assert (example.label, example.target) == ("bug", "broken")
+    assert example.input == "support title: bug 0 text: text 0"
 
 
 def test_ci_runs_the_command_of_the_readme_on_an_executable_script() -> None:
