@@ -254,7 +254,7 @@ def test_the_wheel_carries_spaces_backbone_and_types_and_no_tests(wheel: Path) -
 
 
 @pytest.mark.slow
-def test_the_installed_wheel_lists_its_spaces_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_lists_spaces_and_searches_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """The environment borrows the dependencies of the one that runs the tests, but not the checkout."""
     home = tmp_path / "env"
     venv.create(home, with_pip=False, symlinks=True)
@@ -267,6 +267,12 @@ def test_the_installed_wheel_lists_its_spaces_outside_the_checkout(wheel: Path, 
 
     where = _run(python, "-c", "import autodelta; print(autodelta.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(home)
-    listed = _run(str(home / "bin" / "autodelta"), "spaces", cwd=tmp_path)
+    autodelta = str(home / "bin" / "autodelta")
+    listed = _run(autodelta, "spaces", cwd=tmp_path)
     for space in (ROOT / "search_spaces").glob("*.yaml"):
         assert space.stem in listed
+    asked = "--task demo/entailment --space smoke --budget 2trials --executor local --workers 1 --name first"
+    _run(autodelta, "search", *asked.split(), cwd=tmp_path)
+    found = json.loads(_run(autodelta, "show", "first", "--json", cwd=tmp_path))
+    assert len(found["trials"]) == 2
+    assert found["test"]["metric"] == "accuracy"
