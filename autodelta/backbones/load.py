@@ -30,6 +30,11 @@ class Backbone:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def dtype_name(self) -> str:
+        """bf16 or fp32."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
     @cached_property
     def sha256(self) -> str:
         """What identifies the weights, whatever dtype they were loaded in."""

@@ -9,6 +9,7 @@ from autodelta.candidate import Candidate
 from autodelta.tasks import Columns
 
 if TYPE_CHECKING:
+    from autodelta.backbones import Backbone
     from autodelta.engine.worker import Worker
 
 
@@ -20,6 +21,7 @@ class Assignment(BaseModel):
     number: int
     candidate: Candidate
     seed: int
+    seconds: float | None = None  # the trial gives up when these are over
 
 
 class WorkerSpec(BaseModel):
@@ -40,3 +42,9 @@ class WorkerSpec(BaseModel):
         from autodelta.engine.worker import Worker
 
         return Worker(self)
+
+    def load_backbone(self) -> "Backbone":
+        """Loads the backbone alone."""
+        from autodelta.backbones import load
+
+        return load(self.backbone, dtype=self.dtype, device=self.device, allow_pickle=self.allow_pickle)

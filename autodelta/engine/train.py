@@ -12,7 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate, Training
-from autodelta.deltas.attach import Attached, attach
+from autodelta.deltas.attached import Attached, attach
 from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import score
 from autodelta.engine.report import Report
@@ -34,6 +34,14 @@ class OutOfMemory(MemoryError):
     """The device had not enough memory for a step."""
 
 
+class OutOfTime(TimeoutError):
+    """The trial was not done within the seconds that it was given."""
+
+    def __init__(self, step: int, seconds: float) -> None:
+        super().__init__(f"{seconds:.0f} s were over at step {step}")
+        self.step = step
+
+
 class Trial:
     """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again."""
 
@@ -53,30 +61,35 @@ class Trial:
         """The deltas' parameters, copied to the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.state_dict().items()}
 
-    def reports(self, train: Encoded, validation: Encoded, task: Task) -> Iterator[Report]:
+    def reports(
+        self, train: Encoded, validation: Encoded, task: Task, *, seconds: float | None = None
+    ) -> Iterator[Report]:
         """Trains step by step; yields a report at each evaluation, the last one marked done.
 
         Raises:
             NotFinite: the loss became NaN or infinite.
             OutOfMemory: a step did not fit the device.
+            OutOfTime: a step began later than ``seconds`` after the start.
         """
         plan = self.candidate.training
         optimiser = _optimiser(self.attached, plan)
         evaluate_at = {math.ceil(plan.steps * part / REPORTS) for part in range(1, REPORTS + 1)}
         stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
         losses: list[float] = []
-        seconds = 0.0
-        resumed = time.monotonic()
+        spent = 0.0
+        started = resumed = time.monotonic()
         for step in range(1, plan.steps + 1):
+            if seconds is not None and time.monotonic() - started > seconds:
+                raise OutOfTime(step, seconds)
             losses.append(self._step(next(stream), optimiser, rate_at(step - 1, plan), step))
             if step in evaluate_at:
                 value = self.score(validation, task)
-                seconds += time.monotonic() - resumed
+                spent += time.monotonic() - resumed
                 yield Report(
                     step=step,
                     score=value,
                     train_loss=float(np.mean(losses)),
-                    device_seconds=seconds,
+                    device_seconds=spent,
                     done=step == plan.steps,
                 )
                 losses, resumed = [], time.monotonic()

@@ -1,6 +1,7 @@
 """A worker: one backbone and one task held on one device, for one trial after another."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autodelta import tasks
-from autodelta.backbones import load
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import Encoded, encode
@@ -17,14 +17,24 @@ from autodelta.engine.report import Report
 from autodelta.engine.train import Trial
 
 
+@contextmanager
+def single_threaded(device: str) -> Iterator[None]:
+    """On a CPU, one thread: a small T5 is fastest so, trials run side by side, and scores are the same everywhere."""
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Worker:
     """Loads backbone and task once; trains the candidates that it is assigned, one at a time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        if spec.device == "cpu":
-            torch.set_num_threads(1)  # trials run side by side; more threads slow a small T5 down
         self.task = tasks.load(spec.task, data=spec.data, columns=spec.columns)
-        self.backbone = load(spec.backbone, dtype=spec.dtype, device=spec.device, allow_pickle=spec.allow_pickle)
+        self.backbone = spec.load_backbone()
         self._trial: Trial | None = None
 
     @cached_property
@@ -39,12 +49,18 @@ class Worker:
         """Trains a candidate; between reports the trial's weights can be had, and not going on is allowed.
 
         Raises:
-            NotFinite, OutOfMemory: as ``Trial.reports``; the backbone is clean again.
+            NotFinite, OutOfMemory, OutOfTime: as ``Trial.reports``; the backbone is clean again.
         """
         self.close_trial()
-        self._trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed)
+        self._trial = trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed)
+        reports = trial.reports(self._train, self._validation, self.task, seconds=assignment.seconds)
         try:
-            yield from self._trial.reports(self._train, self._validation, self.task)
+            while True:
+                with single_threaded(self.backbone.device.type):
+                    report = next(reports, None)
+                if report is None:
+                    return
+                yield report
         except BaseException:
             self.close_trial()
             raise
@@ -68,6 +84,20 @@ class Worker:
     def score(self, candidate: Candidate, weights: Path, split: str) -> float:
         """The task's metric of saved delta weights on a split."""
         self.close_trial()
-        with Trial(self.backbone, candidate, seed=0) as trial:
-            trial.attached.load_state_dict(load_file(weights))
-            return trial.score(encode(self.backbone, self.task, split), self.task)
+        self._trial = Trial(self.backbone, candidate, seed=0)
+        try:
+            self._trial.attached.load_state_dict(load_file(weights))
+            return self.score_running(split)
+        finally:
+            self.close_trial()
+
+    def score_running(self, split: str) -> float:
+        """The task's metric of the running trial, as it is now, on a split.
+
+        Raises:
+            RuntimeError: no trial is open.
+        """
+        if self._trial is None:
+            raise RuntimeError("no trial is open")
+        with single_threaded(self.backbone.device.type):
+            return self._trial.score(encode(self.backbone, self.task, split), self.task)

@@ -16,8 +16,8 @@ def card(recipe: "Recipe") -> str:
         "",
         *_scores(recipe.scores),
         "",
-        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
-        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner by the "
+        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, "
+        f"warm-up {plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner by the "
         "score on validation, which is therefore optimistic; the score on test was taken once.",
         "",
         "## Use",
@@ -27,8 +27,8 @@ def card(recipe: "Recipe") -> str:
         f"Input template: `{recipe.task['template']}`. The model answers with one of: "
         f"{', '.join(f'`{word}`' for word in recipe.task['words'].values())}.",
         "",
-        "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the task "
-        "is in files.",
+        "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the "
+        "task is in files.",
         "",
         f"Versions: {', '.join(f'{library} {version}' for library, version in recipe.versions.items())}.",
     ]

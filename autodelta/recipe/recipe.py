@@ -21,9 +21,10 @@ from autodelta.shape import BackboneShape
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autodelta.deltas.attach import Attached
+    from autodelta.deltas.attached import Attached
 
 RECIPE_FILE, WEIGHTS_FILE, CARD_FILE = "recipe.yaml", "delta.safetensors", "README.md"
+SCHEMA = 1
 LIBRARIES = ("autodelta", "torch", "transformers", "optuna", "ray", "peft", "datasets", "scikit-learn")
 
 
@@ -53,7 +54,7 @@ class ScoreLine(_Part):
 class Recipe(_Part):
     """What ``recipe.yaml`` states; ``folder`` is where it was read from."""
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA
     candidate: Candidate
     parameters: int
     backbone: BackboneReference
@@ -83,11 +84,12 @@ class Recipe(_Part):
         if not file.is_file():
             raise UserError(f"no recipe in {str(path)!r}: {RECIPE_FILE} is missing")
         try:
-            recipe = cls.model_validate(yaml.safe_load(file.read_text(encoding="utf8")))
+            data = yaml.safe_load(file.read_text(encoding="utf8"))
+            if isinstance(data, dict) and data.get("schema_version", SCHEMA) != SCHEMA:
+                raise UserError(f"{file} has schema version {data['schema_version']}; this autodelta reads {SCHEMA}")
+            recipe = cls.model_validate(data)
         except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{file} cannot be read: {_first_problem(error)}") from error
-        if recipe.schema_version > 1:
-            raise UserError(f"{file} has schema version {recipe.schema_version}; this autodelta reads up to 1")
         recipe._folder = Path(path)
         return recipe
 

@@ -1,84 +1,127 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
+import json
 from pathlib import Path
 
+from autodelta import tasks
 from autodelta.backbones import Backbone, load
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import encode
 from autodelta.engine.evaluate import predict as predict_labels
-from autodelta.engine.worker import Worker
-from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine, versions
-from autodelta.tasks import Task, View
+from autodelta.engine.train import NotFinite, OutOfMemory
+from autodelta.engine.worker import Worker, single_threaded
+from autodelta.errors import UserError
+from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, versions
 
 
-class Prediction(ScoreLine):
-    """A score with the labels behind it, in the order of the split's rows."""
+def predict(
+    recipe: Recipe,
+    *,
+    task: str | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    backbone: str | None = None,
+    device: str | None = None,
+    allow_pickle: bool = False,
+    to: Path | None = None,
+) -> ScoreLine:
+    """The recipe's score on a split of a task, on a freshly loaded backbone; ``to`` takes the labels, row by row.
 
-    labels: tuple[str, ...]
-
-
-def predict(recipe: Recipe, task: Task, *, split: str, backbone: str | None = None, device: str = "cpu") -> Prediction:
-    """The recipe's labels and score on a split of a task, on a freshly loaded backbone.
-
-    The rows are seen through the recipe's own view. Another name or path for the same backbone may be given.
+    The rows are seen through the recipe's own view. ``backbone`` names where the recipe's backbone lies now.
 
     Raises:
         UserError: the backbone differs from the recipe's, or the rows do not fit its view.
     """
-    seen = task.through(View.model_validate(recipe.task))
-    loaded = load(backbone or recipe.backbone.name, dtype=recipe.backbone.dtype, device=device)
-    attached = recipe.apply(loaded.model)
-    try:
+    view = tasks.View.model_validate(recipe.task)
+    seen = tasks.load(task or view.name, data=data).through(view)
+    seen.examples(split)
+    loaded = load(
+        backbone or recipe.backbone.name,
+        dtype=recipe.backbone.dtype,
+        device=device or _best_device(),
+        allow_pickle=allow_pickle,
+    )
+    with single_threaded(loaded.device.type), recipe.apply(loaded.model):
         encoded = encode(loaded, seen, split)
         labels = predict_labels(loaded.model, encoded, seen.labels)
-    finally:
-        attached.detach()
     gold = [seen.labels[number] for number in encoded.labels]
-    return Prediction(
-        split=split,
-        metric=seen.metric,
-        value=seen.score(gold, labels),
-        rows=len(labels),
-        seeds=(recipe.seed,),
-        labels=tuple(labels),
-    )
+    if to is not None:
+        _write_labels(to, labels, gold)
+    value = seen.score(gold, labels)
+    return ScoreLine(split=split, metric=seen.metric, value=value, rows=len(labels), seeds=(recipe.seed,))
 
 
-def train(recipe: Recipe, spec: WorkerSpec, *, seed: int, to: Path) -> Recipe:
-    """Trains the recipe's candidate anew on the task and backbone of ``spec``, scores it once on test, and writes it.
+def train(
+    recipe: Recipe,
+    *,
+    to: Path,
+    task: str | None = None,
+    data: Path | None = None,
+    backbone: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    allow_pickle: bool = False,
+) -> Recipe:
+    """Trains the recipe's candidate anew, on the same or another task or backbone; scores it once on test.
 
     Raises:
-        UserError: the candidate does not fit the backbone.
-        NotFinite, OutOfMemory: as the engine raises them.
+        UserError: the candidate does not fit the backbone, the training fails, or ``to`` holds a recipe already.
     """
+    if (to / WEIGHTS_FILE).exists():
+        raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder")
+    spec = WorkerSpec(
+        backbone=backbone or recipe.backbone.name,
+        task=task or str(recipe.task["name"]),
+        data=data,
+        device=device or _best_device(),
+        dtype=recipe.backbone.dtype,
+        allow_pickle=allow_pickle,
+    )
     worker = Worker(spec)
-    *_, last = worker.run(Assignment(number=0, candidate=recipe.candidate, seed=seed))
+    recipe.candidate.check(worker.backbone.shape)
+    chosen = recipe.seed if seed is None else seed
+    try:
+        *_, last = worker.run(Assignment(number=0, candidate=recipe.candidate, seed=chosen))
+    except (NotFinite, OutOfMemory) as error:
+        raise UserError(f"the training failed: {error}") from error
     weights = worker.weights()
+    test = worker.score_running("test")
     worker.close_trial()
-    task = worker.task
-    scores = [(split, len(task.examples(split))) for split in ("validation", "test")]
-    found = recipe.model_copy(
-        update={
-            "parameters": recipe.candidate.count_parameters(worker.backbone.shape),
-            "backbone": reference(worker.backbone),
-            "task": task.view(),
-            "seed": seed,
-            "scores": (),
-            "run": None,
-            "trial": None,
-            "versions": versions(),
-        }
+    found = Recipe(
+        candidate=recipe.candidate,
+        parameters=recipe.candidate.count_parameters(worker.backbone.shape),
+        backbone=reference(worker.backbone),
+        task=worker.task.view(),
+        seed=chosen,
+        scores=_scores(worker.task, chosen, validation=last.score, test=test),
+        versions=versions(),
     )
-    written = found.write(to, weights)
-    values = {"validation": last.score, "test": worker.score(recipe.candidate, to / "delta.safetensors", "test")}
-    lines = tuple(
-        ScoreLine(split=split, metric=task.metric, value=values[split], rows=rows, seeds=(seed,))
-        for split, rows in scores
+    return found.write(to, weights)
+
+
+def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:
+    return tuple(
+        ScoreLine(split=split, metric=task.metric, value=value, rows=len(task.examples(split)), seeds=(seed,))
+        for split, value in values.items()
     )
-    return written.model_copy(update={"scores": lines}).write(to, weights)
 
 
 def reference(backbone: Backbone) -> BackboneReference:
     """What a recipe states of a backbone."""
-    dtype = "bf16" if "bfloat16" in str(backbone.dtype) else "fp32"
-    return BackboneReference(name=backbone.name, sha256=backbone.sha256, dtype=dtype, shape=backbone.shape)
+    return BackboneReference(
+        name=backbone.name, sha256=backbone.sha256, dtype=backbone.dtype_name, shape=backbone.shape
+    )
+
+
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _write_labels(path: Path, labels: list[str], gold: list[str]) -> None:
+    lines = [json.dumps({"predicted": a, "label": b}, ensure_ascii=False) for a, b in zip(labels, gold, strict=True)]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf8")
+    except OSError as error:
+        raise UserError(f"the labels cannot be written to {path}: {error.strerror}") from error

@@ -72,6 +72,31 @@ def front(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def conclusion(summary: Mapping[str, Any]) -> list[str]:
+    """What came out and what was spent, a line each."""
+    lines = []
+    best, test, budget = summary["best"], summary["test"], summary["budget"]
+    if best is None:
+        lines.append("no trial has finished")
+    else:
+        methods = " + ".join(best["methods"])
+        lines.append(
+            f"best: trial {best['number']}, {methods}, {best['parameters']:,} parameters, "
+            f"validation {best['score']:.4f}"
+        )
+    if test is not None:
+        seeds = len(test["seeds"])
+        lines.append(
+            f"test: {test['metric']} {test['score']:.4f}, scored once ({seeds} seed{'s' if seeds > 1 else ''})"
+        )
+    spent = budget["spent"]
+    lines.append(
+        f"spent: {duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time, "
+        f"{spent['trials']} trials, of {budget['text']}"
+    )
+    return lines
+
+
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     """A plain table."""
     table = Table(title=title, title_justify="left", header_style="bold")

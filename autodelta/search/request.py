@@ -1,0 +1,205 @@
+"""From what a user asks for to what a search is told: checks, defaults, and the one function that does it all."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autodelta.engine.assignment import WorkerSpec
+from autodelta.errors import UserError, one_of
+from autodelta.search.budget import parse
+from autodelta.search.driver import search as run_search
+from autodelta.search.events import Event, Listener, Notice
+from autodelta.search.run import Run, new_folder
+from autodelta.search.samplers import sampler as sampler_named
+from autodelta.search.settings import Settings
+from autodelta.space import Space, find
+from autodelta.tasks import Columns
+from autodelta.tasks import load as load_task
+
+EXECUTORS = ("local", "ray")
+ON_CUDA, ON_CPU = "google/t5-base-lm-adapt", "nano"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search as it is asked for; what is None is decided from the machine."""
+
+    task: str
+    budget: str
+    data: Path | None = None
+    columns: Columns | None = None
+    backbone: str | None = None
+    space: str = "default"
+    sampler: str = "tpe"
+    executor: str | None = None
+    workers: int | None = None
+    seed: int = 0
+    name: str | None = None
+    runs: Path = Path("runs")
+    device: str | None = None
+    dtype: str | None = None
+    allow_pickle: bool = False
+
+
+def search(
+    task: str,
+    *,
+    budget: str,
+    data: str | os.PathLike[str] | None = None,
+    columns: Columns | None = None,
+    backbone: str | None = None,
+    space: str | os.PathLike[str] = "default",
+    sampler: str = "tpe",
+    executor: str | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    device: str | None = None,
+    dtype: str | None = None,
+    allow_pickle: bool = False,
+    listener: Callable[[Event], None] = lambda event: None,
+) -> Run:
+    """Searches the best composition of delta-tuning methods for a task, and scores it once on test.
+
+    Args:
+        task: a name as ``autodelta tasks`` lists them, ``hf:dataset/config`` or ``demo/NAME``.
+        budget: ``50gpu-h``, ``2cpu-h``, ``30min``, ``200trials``, or several joined by commas.
+        data: a folder of task folders.
+        columns: which columns of an ``hf:`` data set are what.
+        backbone: a bundled name, hub id or path; ``google/t5-base-lm-adapt`` with CUDA, else ``nano``.
+        space: the name of a space that ships with autodelta, or a YAML file.
+        sampler: tpe, random, grid, gp or nsga2.
+        executor: local or ray; ray if it is installed and there is more than one worker.
+        workers: one per GPU, or one per physical core.
+        seed: of the run; every draw of every trial comes from it and the trial's number.
+        name: of the run's folder in ``runs``.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``bf16`` or ``fp32``; what the device is fast at.
+        allow_pickle: also read weights that exist only in pickled form.
+        listener: is told everything that happens.
+
+    Raises:
+        UserError: something asked for does not exist, is taken, or cannot be done; nothing was changed.
+    """
+    request = Request(
+        task=task,
+        budget=budget,
+        data=None if data is None else Path(data),
+        columns=columns,
+        backbone=backbone,
+        space=os.fspath(space),
+        sampler=sampler,
+        executor=executor,
+        workers=workers,
+        seed=seed,
+        name=name,
+        runs=Path(runs),
+        device=device,
+        dtype=dtype,
+        allow_pickle=allow_pickle,
+    )
+    return submit(request, listener)
+
+
+def submit(request: Request, listener: Listener) -> Run:
+    """Checks a request, cheap things first, and searches.
+
+    Raises:
+        UserError: as ``search``.
+    """
+    parse(request.budget)
+    sampler_named(request.sampler)
+    find(request.space)
+    _check_numbers(request)
+    folder = new_folder(request.runs, request.name, task=request.task)
+    task = load_task(request.task, data=request.data, columns=request.columns)
+    device, has_gpu = _device(request.device)
+    parse(request.budget, has_gpu=has_gpu)
+    spec = WorkerSpec(
+        backbone=request.backbone or (ON_CUDA if has_gpu else ON_CPU),
+        task=request.task,
+        data=request.data,
+        columns=request.columns,
+        device=device,
+        dtype=request.dtype,
+        allow_pickle=request.allow_pickle,
+    )
+    workers = request.workers or _workers(has_gpu)
+    executor = _executor(request.executor, workers)
+    for text in (*task.notes, *_defaults(request, spec, executor, workers)):
+        listener(Notice(text=text))
+    backbone = spec.load_backbone()
+    space = Space.load(request.space, backbone.shape)
+    settings = Settings(
+        task=request.task,
+        view=task.view(),
+        fingerprint=task.fingerprint(),
+        worker=spec,
+        backbone_sha256=backbone.sha256,
+        shape=backbone.shape,
+        space=space.text,
+        budget=request.budget,
+        sampler=request.sampler,
+        seed=request.seed,
+        executor=executor,
+        workers=workers,
+    )
+    del backbone
+    return run_search(settings, space, folder=folder, events=listener)
+
+
+def _check_numbers(request: Request) -> None:
+    if request.workers is not None and request.workers < 1:
+        raise UserError(f"the number of workers must be at least 1: {request.workers}")
+    if request.seed < 0:
+        raise UserError(f"a seed must not be negative: {request.seed}")
+    if request.executor is not None and request.executor not in EXECUTORS:
+        raise one_of("executor", request.executor, EXECUTORS)
+    if request.executor == "ray" and not _has_ray():
+        raise UserError("the executor 'ray' needs Ray: pip install 'autodelta[ray]', or choose --executor local")
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+def _device(asked: str | None) -> tuple[str, bool]:
+    """The device to work on, and whether it is a GPU."""
+    import torch
+
+    if asked not in (None, "cpu", "cuda"):
+        raise one_of("device", str(asked), ("cpu", "cuda"))
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("the device 'cuda' was asked for, but torch finds no GPU; choose --device cpu")
+    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device, device == "cuda"
+
+
+def _workers(has_gpu: bool) -> int:
+    if has_gpu:
+        import torch
+
+        return torch.cuda.device_count()
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def _executor(asked: str | None, workers: int) -> str:
+    return asked or ("ray" if workers > 1 and _has_ray() else "local")
+
+
+def _defaults(request: Request, spec: WorkerSpec, executor: str, workers: int) -> list[str]:
+    """One line about what was not asked for, and so was chosen."""
+    chosen = {
+        "--backbone": None if request.backbone else spec.backbone,
+        "--executor": None if request.executor else executor,
+        "--workers": None if request.workers else str(workers),
+        "--device": None if request.device else spec.device,
+    }
+    found = [f"{flag} {value}" for flag, value in chosen.items() if value is not None]
+    return [f"defaults in use: {' '.join(found)}"] if found else []
