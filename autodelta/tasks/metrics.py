@@ -1,6 +1,5 @@
 """Metrics: gold and predicted labels in, one number out, higher is better; scikit-learn and scipy do the sums."""
 
-import math
 from collections.abc import Sequence
 
 from autodelta.errors import one_of
@@ -45,5 +44,4 @@ def _correlation(metric: str, gold: list[float], predicted: list[float]) -> floa
     from scipy import stats
 
     found = stats.pearsonr(gold, predicted) if metric == "pearson" else stats.spearmanr(gold, predicted)
-    value = float(found.statistic)
-    return 0.0 if math.isnan(value) else value
+    return float(found.statistic)

@@ -20,6 +20,9 @@ SIZES = {"train": 40, "test": 6}
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for owner in ("datasets.config", "huggingface_hub.constants"):  # offline is found out, not told
+        monkeypatch.setattr(f"{owner}.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     datasets.disable_progress_bars()
 
 
@@ -85,6 +88,18 @@ def test_similarity_is_rounded_to_fifths_and_scored_by_correlation(tmp_path: Pat
     assert [row.label for row in task.rows["test"]] == ["0.0", "0.0", "0.2", "0.2", "0.4", "0.4"]
     assert len(task.labels) == 26
     assert task.score(["0.0", "2.0", "4.0"], ["1.0", "2.0", "3.0"]) == pytest.approx(1)
+
+
+def test_hypotheses_of_one_premise_are_not_torn_apart(tmp_path: Path) -> None:
+    _publish(tmp_path / "glue" / "rte", PUBLISHED["rte"])
+    path = tmp_path / "glue" / "rte" / "train-00000-of-00001.parquet"
+    table = _table(PUBLISHED["rte"], 40)
+    table = table.remove_columns("sentence1").add_column("sentence1", [f"premise {at // 2}" for at in range(40)])
+    table.to_parquet(path)
+    rows = load("rte", data=tmp_path).rows
+    premises = {split: {row.fields[0] for row in rows[split]} for split in ("train", "validation")}
+    assert len(premises["validation"]) == 2
+    assert not premises["train"] & premises["validation"]
 
 
 def test_mnli_has_a_matched_and_a_mismatched_test(tmp_path: Path) -> None:
@@ -156,8 +171,7 @@ def test_a_broken_copy_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rte", "hf:someone/something/part", "hf:something/part"])
-def test_without_network_or_copy_one_line_says_at_once_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+def test_without_network_or_copy_one_line_says_at_once_what_to_do(name: str) -> None:
     started = time.monotonic()
     with pytest.raises(UserError, match=r"no network and no local copy; .*hf download .*--data DIR.*demo/") as caught:
         load(name)
@@ -177,9 +191,8 @@ def test_without_network_an_earlier_load_is_found_in_the_cache(tmp_path: Path) -
     (made,) = (cache / "glue").iterdir()  # the hub's builder names these two folders so
     made.rename(cache / "glue" / "rte")
     (cache / "glue").rename(cache / "nyu-mll___glue")
-    before = datasets.config.HF_HUB_OFFLINE
     assert len(load("rte").rows["test"]) == SIZES["test"]
-    assert before == datasets.config.HF_HUB_OFFLINE
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 def test_a_data_set_that_is_a_script_is_read_from_its_parquet_export(monkeypatch: pytest.MonkeyPatch) -> None:
