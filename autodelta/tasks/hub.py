@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autodelta.errors import UserError
+from autodelta.tasks.files import CARD
 
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
 EXPORT = "refs/convert/parquet"  # where the hub keeps a Parquet copy of data sets that are loading scripts
@@ -39,7 +40,7 @@ def _roots(dataset: str, data: Path | None) -> list[Path]:
 
 def _local(root: Path, config: str | None) -> Splits:
     folder = root / (config or "")
-    if not folder.is_dir():
+    if not folder.is_dir() or (folder / CARD).is_file():  # with a card it is a task of its own, under its own name
         return {}
     import datasets
 

@@ -179,6 +179,13 @@ def test_without_network_or_copy_one_line_says_at_once_what_to_do(name: str) -> 
     assert time.monotonic() - started < 5
 
 
+def test_a_folder_with_a_card_is_no_copy_of_a_data_set(tmp_path: Path) -> None:
+    _publish(tmp_path / "mnli", PUBLISHED["mnli_mismatched"])
+    (tmp_path / "mnli" / "task.json").write_text("{}")
+    with pytest.raises(UserError, match="no network and no local copy"):
+        load("mnli_mismatched", data=tmp_path)
+
+
 def test_without_network_an_earlier_load_is_found_in_the_cache(tmp_path: Path) -> None:
     from datasets.packaged_modules.parquet.parquet import Parquet
 
