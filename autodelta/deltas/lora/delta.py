@@ -1,34 +1,60 @@
-"""LoRA's modules: Hu et al. 2021, arXiv:2106.09685, equation 3; initialised as peft's (A uniform, B zero)."""
+"""LoRA's modules: Hu et al. 2021, arXiv:2106.09685, equation 3; DoRA: Liu et al. 2024, arXiv:2402.09353, equation 5.
+
+Initialised as in peft (A uniform within 1 / sqrt(in), B zero). As the DoRA paper advises (section 4.3) and peft does,
+no gradient flows through the norm.
+"""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autodelta.deltas.base import DeltaModule, Draw, Place, Slot, frozen_weight, kaiming_uniform, zeros
+from autodelta.deltas.base import Affine, DeltaModule, Draw, Place, Slot, frozen_weight, kaiming_uniform, zeros
 from autodelta.deltas.lora.spec import LoraConfig
 from autodelta.shape import BackboneShape
 
 
 class LoraSlot(Slot):
-    """y + (alpha / r) B A x; A ``(r, in)``, B ``(out, r)``."""
+    """y + s B A x; A ``(r, in)``, B ``(out, r)``."""
 
     def __init__(self, config: LoraConfig, place: Place, generator: torch.Generator) -> None:
         super().__init__()
         out_features, in_features = frozen_weight(place).shape
         self.a = kaiming_uniform((config.rank, in_features), generator)
         self.b = zeros(out_features, config.rank)
-        self.scaling = config.alpha / config.rank
+        self.scaling = config.scaling
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         # The scale goes on the narrow side.
         return y + linear(linear(x, self.a.to(x.dtype)) * self.scaling, self.b.to(x.dtype))
 
-    def folded(self, weight: Tensor) -> Tensor:
-        return weight.float() + self.scaling * self.b @ self.a
+    def folded(self, now: Affine, frozen: Tensor) -> Affine:
+        return Affine(now.weight + self.scaling * self.b @ self.a, now.bias)
+
+
+class DoraSlot(LoraSlot):
+    """(m / ||W + s B A||) * (y + s B A x); m ``(out,)``, the norm of every row."""
+
+    def __init__(self, config: LoraConfig, place: Place, generator: torch.Generator) -> None:
+        super().__init__(config, place, generator)
+        self.magnitude = nn.Parameter(self._norm(frozen_weight(place).cpu()))
+
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return super().forward(x, y, weight) * (self.magnitude / self._norm(weight))
+
+    def folded(self, now: Affine, frozen: Tensor) -> Affine:
+        scale = self.magnitude / self._norm(frozen)
+        changed = super().folded(now, frozen)
+        return Affine(scale[:, None] * changed.weight, None if now.bias is None else scale * now.bias)
+
+    def _norm(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            changed: Tensor = weight + self.scaling * self.b @ self.a
+            return changed.norm(dim=1)
 
 
 def build(config: LoraConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
     """The modules of one LoRA."""
-    return DeltaModule({place.site: LoraSlot(config, place, draw.generator(place.site)) for place in places})
+    kind = DoraSlot if config.dora else LoraSlot
+    return DeltaModule({place.site: kind(config, place, draw.generator(place.site)) for place in places})
