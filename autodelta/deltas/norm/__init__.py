@@ -1,0 +1,1 @@
+"""Norm tuning: trained scales of the norms."""
