@@ -1,0 +1,1 @@
+"""(IA)³: learned vectors that rescale inner activations."""
