@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,13 @@ class Place(NamedTuple):
     epsilon: float  # of the backbone's norms
 
 
+class Affine(NamedTuple):
+    """A weight, and the bias that a T5 does not have."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 class Slot(nn.Module):
     """The trainable parameters of one delta at one site.
 
@@ -32,8 +40,13 @@ class Slot(nn.Module):
     Whoever calls casts the result back.
     """
 
-    def folded(self, weight: Tensor) -> Tensor | None:
-        """The weight in float32 that does by itself what frozen weight and slot do together; None if there is none."""
+    def folded(self, now: "Affine", frozen: Tensor) -> "Affine | None":
+        """The map, in float32, that does what ``now`` and then this slot do at a site; None where no weight can do it.
+
+        Args:
+            now: the frozen weight with the slots before this one folded in.
+            frozen: the backbone's own weight.
+        """
         return None
 
 
@@ -59,7 +72,10 @@ class DeltaModule(nn.Module):
                     yield f"{owner}.{name}", tensor
 
     def loaded(self) -> None:
-        """Called after new values were copied into the tensors, for what is derived from them."""
+        """Brings what is derived from the tensors up to date, after new values were copied into them."""
+        for module in self.modules():
+            if isinstance(module, Seeded):
+                module.redraw()
 
 
 class Draw:
@@ -71,6 +87,28 @@ class Draw:
     def generator(self, site: Site | str) -> torch.Generator:
         digest = hashlib.sha256(f"{self.seed}/{self.method}/{site}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class Seeded(nn.Module):
+    """Frozen random tensors that are not saved: the seed that draws them is."""
+
+    seed: Tensor
+
+    def __init__(self, draw: Draw) -> None:
+        super().__init__()
+        self.method = draw.method
+        self.register_buffer("seed", torch.tensor(draw.seed))
+        for name, tensor in self.drawn(draw).items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    @abstractmethod
+    def drawn(self, draw: Draw) -> dict[str, Tensor]:
+        """The tensors by name."""
+
+    def redraw(self) -> None:
+        """Draws the tensors again, after another seed was loaded."""
+        for name, tensor in self.drawn(Draw(int(self.seed), self.method)).items():
+            getattr(self, name).copy_(tensor)
 
 
 def kaiming_uniform(shape: tuple[int, int], generator: torch.Generator) -> nn.Parameter:
@@ -89,12 +127,6 @@ def frozen_weight(place: Place) -> Tensor:
     if place.weight is None:
         raise ValueError(f"{place.site} has no weight of its own")
     return place.weight
-
-
-def normalised(x: Tensor, epsilon: float) -> Tensor:
-    """x over its root mean square along the last axis, as T5's norm computes it before its scale; float32 or wider."""
-    wide = x.float() if x.dtype.itemsize < 4 else x
-    return wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
 
 
 def activation(name: str) -> Any:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -50,9 +51,15 @@ def perturbed(model: Any, candidate: Candidate) -> Iterator[Attached]:
         yield attached
 
 
+@lru_cache(maxsize=16)
 def wide(model: Any) -> Any:
     """A copy in float64, where two ways to the same numbers can be told from two that differ a little."""
     return copy.deepcopy(model).double()
+
+
+@lru_cache(maxsize=16)
+def half(model: Any) -> Any:
+    return copy.deepcopy(model).to(torch.bfloat16)
 
 
 def logits(model: Any, rows: dict[str, Tensor]) -> Tensor:
@@ -174,11 +181,11 @@ def cached_generation_equals_uncached(model: Any, candidate: Candidate) -> None:
 
 
 def a_bfloat16_backbone_trains(model: Any, candidate: Candidate) -> None:
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    with attach(half, candidate) as attached:
+    model = half(model)
+    with attach(model, candidate) as attached:
         optimiser = torch.optim.AdamW(attached.parameters(), lr=1e-3)
         for _ in range(2):
-            loss = half(**batch(padded=True)).loss
+            loss = model(**batch(padded=True)).loss
             assert loss.dtype == torch.bfloat16
             optimiser.zero_grad()
             loss.backward()
@@ -186,7 +193,7 @@ def a_bfloat16_backbone_trains(model: Any, candidate: Candidate) -> None:
         for parameter in attached.parameters():
             assert parameter.dtype == torch.float32
             assert torch.isfinite(parameter).all()
-        assert torch.isfinite(logits(half, batch())).all()
+        assert torch.isfinite(logits(model, batch())).all()
 
 
 RULES = (

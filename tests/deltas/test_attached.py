@@ -75,7 +75,7 @@ def test_deltas_apply_in_the_documented_order_at_one_site() -> None:
     at = "decoder.self_attn.o"
     with attach(model, candidate(delta("bitfit", at), delta("lora", at, rank=2), delta("full", at))) as attached:
         slots = attached.composition.at(Site("decoder", 0, "self_attn.o"))
-        assert [type(slot).__name__ for slot in slots] == ["FullSlot", "LoraSlot", "BitfitSlot"]
+        assert [type(slot).__name__ for slot in slots] == ["TrainedDifference", "LoraSlot", "BitfitSlot"]
 
 
 def test_tied_embeddings_train_one_difference() -> None:
@@ -83,7 +83,7 @@ def test_tied_embeddings_train_one_difference() -> None:
     roles = ("encoder.tokens", "decoder.tokens", "decoder.lm_head")
     with attach(model, candidate(delta("full", *roles))) as attached:
         (difference,) = attached.parameters()
-        assert list(attached.state_dict()) == ["0.full.encoder.tokens.difference"]
+        assert list(attached.state_dict()) == ["0.full.encoder.tokens.delta"]
         perturb(attached)
         changed = logits(model, batch())
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_full_fine_tuning_is_a_change_of_the_weights_themselves() -> None:
                 weight = modules(model)[site].weight
                 if id(weight) not in done:
                     done.add(id(weight))
-                    weight += slot.difference
+                    weight += slot.delta
     torch.testing.assert_close(logits(model, batch(padded=True)), changed, atol=1e-5, rtol=1e-5)
 
 

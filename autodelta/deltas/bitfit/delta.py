@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from autodelta.deltas.base import DeltaModule, Draw, Place, Slot, frozen_weight, zeros
+from autodelta.deltas.base import Affine, DeltaModule, Draw, Place, Slot, frozen_weight, zeros
 from autodelta.deltas.bitfit.spec import BitfitConfig
-from autodelta.shape import BackboneShape
+from autodelta.shape import BackboneShape, Kind
 
 
 class BitfitSlot(Slot):
@@ -15,9 +15,15 @@ class BitfitSlot(Slot):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.bias = zeros(frozen_weight(place).shape[0])
+        self.kind = place.kind
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         return y + self.bias
+
+    def folded(self, now: Affine, frozen: Tensor) -> Affine | None:
+        if self.kind != Kind.LINEAR:
+            return None
+        return Affine(now.weight, self.bias if now.bias is None else now.bias + self.bias)
 
 
 def build(config: BitfitConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
