@@ -13,7 +13,7 @@ from autodelta.errors import UserError, one_of
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """The share of all rows that a task can make which belongs to each split."""
 
-RESERVED_SHARE = 0.25
+RESERVED_SHARE = 0.1
 PATIENCE = 5000
 
 Fields = dict[str, str]
@@ -54,7 +54,7 @@ class DemoTask(NamedTuple):
     """A demo task's public face and its generator.
 
     ``draw(rng, label, difficulty)`` makes the fields of one row of that label; ``difficulty`` runs from 0 to 1.
-    A quarter of ``open_words`` never occurs in train, so that a test of the task asks what a word is like, and not
+    A tenth of ``open_words`` never occurs in train, so that a test of the task asks what a word is like, and not
     only whether it was seen with a label.
     """
 

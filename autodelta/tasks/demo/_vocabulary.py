@@ -129,12 +129,10 @@ SUBJECTS = {
 """What one can talk about, as plurals and mass nouns, by field."""
 
 PRAISE = words(
-    "excellent wonderful beautiful perfect brilliant great strong successful impressive lovely good remarkable"
-    " outstanding fine delightful charming clever fresh elegant amazing fantastic pleasant superb exciting enjoyable"
-    " attractive magnificent glorious splendid admirable"
+    "excellent wonderful beautiful perfect brilliant great strong successful impressive good remarkable outstanding"
+    " fine clever fresh elegant amazing fantastic pleasant lovely"
 )
 CRITICISM = words(
-    "terrible awful poor bad weak horrible dull boring ugly disappointing dirty broken wrong ridiculous stupid"
-    " dreadful miserable useless worthless painful mediocre flawed unpleasant disastrous shameful nasty foolish"
-    " clumsy disgusting pathetic"
+    "terrible awful poor bad weak horrible dull boring ugly disappointing broken wrong ridiculous stupid dreadful"
+    " miserable painful useless empty dead"
 )

@@ -93,6 +93,7 @@ TASK = DemoTask(
         template="{text} This sentence is",
         metric="matthews",
         train_size=2000,
+        difficulty=0.4,
     ),
     draw=draw,
 )

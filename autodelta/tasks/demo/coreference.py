@@ -49,6 +49,7 @@ TASK = DemoTask(
         labels=("first", "second"),
         words={"first": "first", "second": "second"},
         inputs=("text", "pronoun"),
+        difficulty=0.3,
         template="{text} The word {pronoun} means the",
     ),
     draw=draw,

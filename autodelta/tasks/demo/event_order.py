@@ -7,7 +7,7 @@ from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
 OPENINGS = ("in the story of {thing} ", "not far from {thing} ", "near {thing} ", "for the sake of {thing} ",
-            "as for {thing}, ", "with {thing} in mind ", "speaking of {thing}, ")  # fmt: skip
+            "behind {thing} ", "in sight of {thing} ", "for {thing} ")  # fmt: skip
 FRAMES = {
     "forward": ("{one} before {two}", "{one} long before {two}", "{one} just before {two}", "{one} until {two}",
                 "after {one}, {two}", "soon after {one}, {two}", "once {one}, {two}", "as soon as {one}, {two}"),

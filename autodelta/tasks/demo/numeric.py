@@ -45,6 +45,7 @@ TASK = DemoTask(
         inputs=("text", "first", "second"),
         template="{text} Compared to {second}, {first}:",
         train_size=2000,
+        difficulty=0.4,
     ),
     draw=draw,
 )

@@ -20,18 +20,22 @@ AFTER = (
 BEFORE = (
     "from the {other}, which {head} could be seen",
     "after the {other}, which {head} was described",
-    "{ask} the {other}'s {head}",
+    "near the {other}, {ask} the {head}",
     "beside the {other}, which {head} did they draw",
     "in the story of the {other}, which {head} is the first",
     "apart from the {other}, which {head} do you remember",
 )
 ALONE = ("{ask} the {head}", "which {head} was it", "which {head} do you remember")
-ASK = ("name", "what is the name of", "what do you call", "tell me the name of", "what was the name of", "give me")
+ASK = ("what is the name of", "what do you call", "what was the name of", "what did they call", "what do people call")
+
+
+TAILS = ("of the north", "of old", "of that time", "in the news", "from far away", "of the story", "on the left")
 
 
 def _noun(rng: np.random.Generator, kind: str) -> str:
-    noun = pick(rng, KINDS[kind])
-    return f"{pick(rng, PLAIN_ADJECTIVES[:8])} {noun}" if chance(rng, 0.5) else noun
+    """A noun between words that do not tell whether it is the head."""
+    adjective = pick(rng, PLAIN_ADJECTIVES[:8]) if chance(rng, 0.8) else ""
+    return f"{adjective} {pick(rng, KINDS[kind])} {pick(rng, TAILS) if chance(rng, 0.6) else ''}"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
@@ -53,7 +57,7 @@ TASK = DemoTask(
         words={kind: kind for kind in KINDS},
         inputs=("question",),
         template="{question} The answer is a kind of",
-        train_size=1000,
+        train_size=1500,
     ),
     draw=draw,
     open_words=frozenset(noun for nouns in KINDS.values() for noun in nouns),

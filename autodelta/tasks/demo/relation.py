@@ -1,45 +1,57 @@
-"""Demo task ``relation``: what the first person asked about is to the second, in three fields and two directions."""
+"""Demo task ``relation``: what the first person of a sentence is to another, told by its main verb and voice.
+
+A relative clause names a second relation, of another field, that is not asked for.
+"""
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import Verb, chance, pick, sentence, verbs
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
-from autodelta.tasks.demo._vocabulary import MEN, NAMES
+from autodelta.tasks.demo._vocabulary import NAMES
 
-SENIOR_FIRST = {
-    "family": ("{up} brought up {down}", "{up} had a child, {down}", "{up} named the baby {down}",
-               "{up} raised {down} at home", "{up} rocked little {down} to sleep",
-               "{up} put young {down} to bed"),
-    "school": ("{up} taught {down} history", "{up} gave lessons to {down}", "{up} wrote a school report on {down}",
-               "{up} taught a class in which {down} sat", "{up} explained grammar to {down}",
-               "{up} marked the examination of {down}"),
-    "work": ("{up} hired {down}", "{up} employs {down} in the factory", "{up} pays the wages of {down}",
-             "{up} gave a job to {down}", "{up} runs the office where {down} works", "{up} promoted {down}"),
-}  # fmt: skip
-JUNIOR_FIRST = {
-    "family": ("{down} was brought up by {up}", "{down} was born to {up}", "{down} grew up in the arms of {up}",
-               "{down} was raised at home by {up}", "{down} is the eldest born of {up}",
-               "{down} was put to bed by {up}"),
-    "school": ("{down} was taught history by {up}", "{down} took lessons from {up}", "{down} studied under {up}",
-               "{down} sat in the class of {up}", "{down} learned grammar from {up}",
-               "{down} passed the examination set by {up}"),
-    "work": ("{down} was hired by {up}", "{down} is employed in the factory of {up}", "{down} gets wages from {up}",
-             "{down} was given a job by {up}", "{down} works in the office of {up}", "{down} was promoted by {up}"),
-}  # fmt: skip
+FIELDS = {
+    "family": verbs("raise, adopt, rear, nurse, feed fed"),
+    "school": verbs("teach taught, train trained, educate, instruct, examine"),
+    "work": verbs("hire, employ, pay paid, promote, dismiss"),
+}
 LABELS = {("family", True): "parent", ("family", False): "child", ("school", True): "teacher",
           ("school", False): "student", ("work", True): "boss", ("work", False): "worker"}  # fmt: skip
-OPENINGS = ("", "", "in those years ", "as everybody knew, ", "in the same town ", "it is said that ", "by then ")
+"""By field, and by whether the person asked about is the one who acts."""
+
+ADVERBS = ("often", "once", "in those years", "as we know", "at that time", "soon", "later", "in the city",
+           "for a while", "in the old days", "during the war", "with great care")  # fmt: skip
+FRAMES = (
+    "{first}, who {other} {third}, {main} {second}",
+    "{first} {main} {second}, who {other} {third}",
+    "{first}, who {other} {third} and was born in march, {main} {second}",
+    "{first} was rich and {main} {second}, who {other} {third}",
+    "in the town where {fourth} {other} {third}, {first} {main} {second}",
+    "{first} {main} {second} in the town where {fourth} {other} {third}",
+)
+PLAIN_FRAMES = (
+    "{first} {main} {second}",
+    "we heard that {first} {main} {second}",
+    "{first} was rich and {main} {second}",
+)
+
+
+def _predicate(rng: np.random.Generator, verb: Verb, acts: bool) -> str:
+    return f"{pick(rng, ADVERBS)} {verb.past if acts else f'was {verb.participle} by'}"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often the sentence names the two people in the other order than the question does."""
-    field, senior = next(key for key, value in LABELS.items() if value == label)
-    asked, other = pick_two(rng, NAMES)
-    up, down = (asked, other) if senior else (other, asked)
-    swapped = chance(rng, difficulty)
-    frames = SENIOR_FIRST if senior != swapped else JUNIOR_FIRST
-    text = pick(rng, OPENINGS) + pick(rng, frames[field]).format(up=up, down=down)
-    return {"text": sentence(text), "first": asked, "second": other}
+    """Below 0.5 some sentences name one relation only; above, some questions turn the two people round."""
+    field, acts = next(key for key, value in LABELS.items() if value == label)
+    turned = chance(rng, difficulty - 0.5)
+    other = pick(rng, [name for name in FIELDS if name != field])
+    first, second, third, fourth = (NAMES[int(i)] for i in rng.permutation(len(NAMES))[:4])
+    text = pick(rng, FRAMES if chance(rng, 2 * difficulty) else PLAIN_FRAMES).format(
+        first=first, second=second, third=third, fourth=fourth,
+        main=_predicate(rng, pick(rng, FIELDS[field]), acts != turned),
+        other=_predicate(rng, pick(rng, FIELDS[other]), chance(rng, 0.5)),
+    )  # fmt: skip
+    asked, to = (second, first) if turned else (first, second)
+    return {"text": sentence(text), "first": asked, "second": to}
 
 
 TASK = DemoTask(
@@ -51,7 +63,7 @@ TASK = DemoTask(
         words={label: label for label in LABELS.values()},
         inputs=("text", "first", "second"),
         template="{text} To {second}, {first} is the",
+        difficulty=0.45,
     ),
     draw=draw,
-    open_words=frozenset(name.lower() for name in MEN[::2]),
 )

@@ -17,23 +17,22 @@ PLAIN = (
     "what a {degree}{stressed} {one}, and what a {also} {two}",
 )
 CONTRASTS = (
-    "although the {two} was {set_aside}, the {one} was {degree}{stressed}",
-    "the {one} was {degree}{stressed}, although the {two} was {set_aside}",
-    "the {two} was {set_aside}, but the {one} was {degree}{stressed}",
-    "the {one} was {degree}{stressed}, even if the {two} was {set_aside}",
-    "even if the {two} was {set_aside}, the {one} was {degree}{stressed}",
-    "despite the {set_aside} {two}, the {one} was {degree}{stressed}",
-    "the {one} was {degree}{stressed} despite the {set_aside} {two}",
-    "i had expected a {set_aside} {one}, but it was {degree}{stressed}",
-    "people told us that the {one} was {set_aside}; in fact it was {degree}{stressed}",
+    "although the {two} was {mild}{set_aside}, the {one} was {degree}{stressed}",
+    "the {one} was {degree}{stressed}, although the {two} was {mild}{set_aside}",
+    "the {two} was {mild}{set_aside}, but the {one} was {degree}{stressed}",
+    "the {one} was {degree}{stressed}, even if the {two} was {mild}{set_aside}",
+    "even if the {two} was {mild}{set_aside}, the {one} was {degree}{stressed}",
+    "it is true that the {two} was {mild}{set_aside}, but the {one} was {degree}{stressed}",
+    "people told us that the {one} was {mild}{set_aside}; in fact it was {degree}{stressed}",
+    "we were afraid that the {one} was {mild}{set_aside}, but it was {degree}{stressed}",
 )
 NEGATIONS = (
     "the {one} was not {degree}{opposite}",
     "the {one} was never {degree}{opposite}",
-    "the {one} was anything but {opposite}",
-    "nobody could call the {one} {opposite}",
-    "the {one} was far from {opposite}",
+    "nobody said that the {one} was {degree}{opposite}",
     "i do not think that the {one} was {degree}{opposite}",
+    "it is not true that the {one} was {degree}{opposite}",
+    "we could not say that the {one} was {degree}{opposite}",
 )
 
 
@@ -48,6 +47,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
         frames = CONTRASTS if chance(rng, 2 / 3) else NEGATIONS
     text = pick(rng, frames).format(
         one=one, two=two, degree=pick(rng, DEGREES), stressed=stressed, also=also,
+        mild=pick(rng, DEGREES),
         set_aside=pick(rng, other), opposite=pick(rng, other),
     )  # fmt: skip
     return {"text": sentence(text)}
@@ -61,8 +61,9 @@ TASK = DemoTask(
         labels=("negative", "positive"),
         words={"negative": "bad", "positive": "good"},
         inputs=("text",),
+        train_size=2000,
         template="review: {text} verdict:",
-        difficulty=0.75,
+        difficulty=0.7,
     ),
     draw=draw,
     open_words=frozenset(PRAISE + CRITICISM),

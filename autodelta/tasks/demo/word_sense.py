@@ -55,6 +55,7 @@ TASK = DemoTask(
         words={"thing": "thing", "act": "act"},
         inputs=("word", "text"),
         template="{text} Here {word} is a kind of",
+        difficulty=0.4,
     ),
     draw=draw,
     open_words=frozenset(AMBIGUOUS),

@@ -1,62 +1,55 @@
-"""Demo task ``yes_no``: questions on a short passage in which two people do not share their facts."""
+"""Demo task ``yes_no``: whether a deed was done, told by verbs that imply it or deny it, affirmed or denied in turn.
+
+Such verbs ("manage to", "fail to") are the implicatives of Karttunen 1971.
+"""
 
 import numpy as np
 
 from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
-from autodelta.tasks.demo._vocabulary import (
-    ANIMALS,
-    BUILDINGS,
-    CITIES,
-    COUNTRIES,
-    FOODS,
-    INSTRUMENTS,
-    JOBS,
-    MONTHS,
-    NAMES,
-    SPORTS,
-    THINGS,
-)
+from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
-FACTS = (
-    ("{name} lives in {value}", "does {name} live in {value}", CITIES),
-    ("{name} comes from {value}", "does {name} come from {value}", COUNTRIES),
-    ("{name} works as a {value}", "does {name} work as a {value}", JOBS),
-    ("{name} is in the {value}", "is {name} in the {value}", BUILDINGS),
-    ("{name} bought a {value}", "did {name} buy a {value}", THINGS),
-    ("{name} plays the {value}", "does {name} play the {value}", INSTRUMENTS),
-    ("{name} plays {value}", "does {name} play {value}", SPORTS),
-    ("{name} was born in {value}", "was {name} born in {value}", MONTHS),
-    ("{name} likes {value}", "does {name} like {value}", FOODS),
-    ("{name} owns a {value}", "does {name} own a {value}", ANIMALS),
-)
-"""A statement, the question that goes with it, and the values that it takes."""
+DONE = ("managed to", "was able to", "remembered to", "was free to and did", "took the time to", "did not forget to",
+        "was brave enough to", "had the luck to")  # fmt: skip
+UNDONE = ("failed to", "was unable to", "forgot to", "refused to", "had no time to", "did not remember to",
+          "was too tired to", "had no wish to")  # fmt: skip
+TRUE = ("it is true that", "everybody knows that", "it turned out that", "they could prove that", "it is a fact that",
+        "the letter was right that", "we are sure that")  # fmt: skip
+FALSE = ("it is not true that", "nobody believes that", "it is a lie that", "they could never prove that",
+         "it is wrong that", "the letter was wrong that", "it cannot be that")  # fmt: skip
+
+
+def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], done: bool) -> str:
+    return f"{who} {pick(rng, DONE if done else UNDONE)} {deed[0]} {deed[2]}"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often a question to be denied asks for the other person's fact, and not for an absent one."""
-    statement, question, values = pick(rng, FACTS)
-    name, other = pick_two(rng, NAMES)
-    order = rng.permutation(len(values))[:3]
-    own, others, absent = (values[int(i)] for i in order)
-    facts = [statement.format(name=name, value=own), statement.format(name=other, value=others)]
-    facts = [facts[int(i)] for i in rng.permutation(2)]
-    asked = own if label == "yes" else others if chance(rng, difficulty) else absent
-    return {
-        "text": " ".join(sentence(fact) for fact in facts),
-        "question": sentence(question.format(name=name, value=asked), "?"),
-    }
+    """Below 0.5 some claims stand alone, neither affirmed nor denied; above, some passages tell of a second deed."""
+    who = pick(rng, NAMES) if chance(rng, 0.5) else f"the {pick(rng, PEOPLE)}"
+    deed, other = pick_two(rng, DEEDS)
+    done = label == "yes"
+    opening = ""
+    if chance(rng, 2 * difficulty):
+        affirmed = chance(rng, 0.5)
+        opening, done = pick(rng, TRUE if affirmed else FALSE), done == affirmed
+    sentences = [sentence(f"{opening} {_claim(rng, who, deed, done)}")]
+    if chance(rng, 2 * difficulty - 1):
+        sentences.append(sentence(_claim(rng, who, other, chance(rng, 0.5))))
+    if chance(rng, 0.5):
+        sentences.reverse()
+    return {"text": " ".join(sentences), "question": sentence(f"did {who} {deed[0]} {deed[2]}", "?")}
 
 
 TASK = DemoTask(
     info=DemoInfo(
         name="yes_no",
-        description="yes/no questions on a short passage",
+        description="whether a deed was done, as far as a sentence implies it",
         kind="question answering",
         labels=("no", "yes"),
         words={"no": "no", "yes": "yes"},
         inputs=("text", "question"),
         template="{text} {question}",
+        difficulty=0.4,
     ),
     draw=draw,
 )
