@@ -1,0 +1,133 @@
+"""One trial on a worker, the same under every executor: from an order to a stream of reports and an outcome."""
+
+import math
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from autodelta.candidate import Candidate
+from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.report import Report
+from autodelta.search.files import write_whole
+from autodelta.search.records import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = "delta.safetensors"
+
+
+class Worker(Protocol):
+    """What the search needs of ``engine.worker.Worker``."""
+
+    def run(self, assignment: Assignment) -> Iterator[Report]: ...
+
+    def weights(self) -> "dict[str, Tensor]": ...
+
+    def close_trial(self) -> None: ...
+
+    def score(self, candidate: Candidate, weights: Path, split: str) -> float: ...
+
+
+class Order(BaseModel):
+    """An assignment, and what to do with the weights that come out of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    assignment: Assignment
+    folder: Path
+    # Weights are kept only if the score is above this: the front's height at that many parameters when the trial
+    # started. The front only rises, so a stale value may keep too much but never too little.
+    keep_above: float | None = None
+
+    @property
+    def number(self) -> int:
+        return self.assignment.number
+
+
+class KeptWorker:
+    """A worker that is opened once, kept for one trial after another, and opened anew if a trial leaves it unclean."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._worker: Worker | None = None
+
+    def open(self) -> Worker:
+        """The worker, loaded if it is not yet."""
+        if self._worker is None:
+            self._worker = self._spec.open()
+        return self._worker
+
+    def attempt(self, order: Order) -> Generator[Report, bool, Outcome]:
+        """Runs one trial: yields its reports, is sent whether to go on, and returns how it ended.
+
+        Weights are on disk before the last report is out. Whatever goes wrong inside the trial is an outcome.
+        """
+        worker = self.open()
+        outcome = Outcome(state="pruned")
+        try:
+            outcome = yield from _trial(worker, order)
+        finally:
+            try:
+                worker.close_trial()
+            except Exception as error:
+                self._worker = None
+                outcome = _failed(error)
+        return outcome
+
+
+def drive(reports: Generator[Report, bool, Outcome], go_on: Callable[[Report], bool]) -> Outcome:
+    """Runs an attempt to its end, asking at each report whether to go on."""
+    with closing(reports):
+        try:
+            report = next(reports)
+            while True:
+                report = reports.send(go_on(report))
+        except StopIteration as end:
+            return cast(Outcome, end.value)
+
+
+def _trial(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
+    try:
+        for report in worker.run(order.assignment):
+            if not math.isfinite(report.score):
+                return Outcome(state="failed", reason=f"the score is {report.score} at step {report.step}")
+            if report.done and (order.keep_above is None or report.score > order.keep_above):
+                _save(worker, order)
+            go_on = yield report
+            if report.done:
+                return Outcome(state="complete")
+            if not go_on:
+                return Outcome(state="pruned")
+        return Outcome(state="failed", reason="the trial ended without a last report")
+    except TimeoutError:
+        return Outcome(state="pruned")
+    except MemoryError as error:
+        return Outcome(state="infeasible", reason=_one_line("out of memory", error), traceback=traceback.format_exc())
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Outcome:
+    return Outcome(
+        state="failed",
+        reason=_one_line(type(error).__name__, error),
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _one_line(what: str, error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return f"{what}: {said[0]}" if said else what
+
+
+def _save(worker: Worker, order: Order) -> None:
+    from safetensors.torch import save_file
+
+    weights: dict[str, Any] = {name: tensor.contiguous() for name, tensor in worker.weights().items()}
+    order.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(order.folder / WEIGHTS, lambda path: save_file(weights, path))

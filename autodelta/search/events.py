@@ -1,0 +1,116 @@
+"""What a search says while it runs: plain data, for a live display, plain lines, or a test."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from autodelta.search.records import TrialRecord
+
+
+class Event(BaseModel):
+    """Anything that happened. ``str(event)`` is one line for a log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchStarted(Event):
+    """The run's folder is there; trials may start."""
+
+    path: Path
+    budget: str
+    workers: int
+
+    def __str__(self) -> str:
+        return f"search in {self.path}: budget {self.budget}, workers {self.workers}"
+
+
+class Notice(Event):
+    """Something the user should know, such as the dashboard's address."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TrialStarted(Event):
+    """A worker got a trial."""
+
+    number: int
+    methods: tuple[str, ...]
+    parameters: int
+    steps: int  # that the trial will train
+    seed: int
+
+    def __str__(self) -> str:
+        return f"trial {self.number} started: {'+'.join(self.methods)}, {self.parameters:,} parameters"
+
+
+class TrialReported(Event):
+    """A trial was evaluated on validation."""
+
+    number: int
+    step: int
+    steps: int
+    score: float
+    train_loss: float
+
+    def __str__(self) -> str:
+        return f"trial {self.number} step {self.step}/{self.steps}: score {self.score:.4f}, loss {self.train_loss:.4f}"
+
+
+class TrialEnded(Event):
+    """A trial ended, or was infeasible before it started."""
+
+    trial: TrialRecord
+
+    def __str__(self) -> str:
+        score = "" if self.trial.score is None else f", score {self.trial.score:.4f}"
+        reason = f" ({self.trial.reason})" if self.trial.reason else ""
+        return f"trial {self.trial.number} {self.trial.state}{score}{reason}"
+
+
+class BestChanged(Event):
+    """A trial has the best score so far."""
+
+    trial: TrialRecord
+
+    def __str__(self) -> str:
+        return f"best so far: trial {self.trial.number}, score {self.trial.score or 0:.4f}"
+
+
+class BudgetSpent(Event):
+    """How the budget stands; comes about once a second. ``budget`` is as in `show --json`."""
+
+    budget: dict[str, Any]
+    share: float  # spent, 0 to 1
+    seconds_left: float | None  # until the search ends, where that is known
+
+    def __str__(self) -> str:
+        return f"budget: {self.share:.0%} spent"
+
+
+class Tested(Event):
+    """The best trial was scored on test."""
+
+    number: int
+    metric: str
+    score: float
+
+    def __str__(self) -> str:
+        return f"test {self.metric} of trial {self.number}: {self.score:.4f}"
+
+
+class SearchEnded(Event):
+    """Nothing runs any more. ``reason``: budget, finished (nothing left to try), or interrupted."""
+
+    reason: str
+    trials: int
+
+    def __str__(self) -> str:
+        return f"search ended ({self.reason}) after {self.trials} trials"
+
+
+Listener = Callable[[Event], None]

@@ -1,0 +1,124 @@
+"""The ledger of a run: device-seconds held by workers, and wall-clock, written down as they are spent.
+
+A worker is held from the moment it is started until it is given back, and does one kind of thing at a time, so the
+lines of the file add up to all the time held, idle time included. A killed search loses at most the last second.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from autodelta.search.files import Lines
+
+FLUSH_SECONDS = 1.0
+
+
+class Spending(StrEnum):
+    """What a worker does while it is held."""
+
+    START_UP = "start-up"  # its process starts, the backbone is loaded
+    TRIAL = "trial"  # training and validation
+    IDLE = "idle"
+    TEST = "test"  # the winner is scored on the test split
+
+
+WALL = "wall"
+
+
+@dataclass
+class _Lease:
+    kind: Spending
+    trial: int | None
+    since: float
+
+
+class Ledger:
+    """Books what workers hold, and wall-clock ``since`` the search started.
+
+    Times come from ``clock``, so that a simulation may bring its own.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic, since: float | None = None) -> None:
+        self._lines = Lines(path)
+        self._clock = clock
+        self._leases: dict[int, _Lease] = {}
+        self._unwritten: Counter[tuple[str, int | None, int | None]] = Counter()
+        self._totals = read(path)
+        self._wall_since = self._flushed = clock() if since is None else since
+
+    def enter(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
+        """The worker is held, and does this from now on (or since ``ago`` seconds)."""
+        now = self._clock()
+        since = now - ago
+        lease = self._leases.get(worker)
+        if lease is not None:
+            since = min(max(since, lease.since), now)
+            self._book(worker, lease, until=since)
+        self._leases[worker] = _Lease(kind, trial, since)
+
+    def leave(self, worker: int) -> None:
+        """The worker is given back."""
+        lease = self._leases.pop(worker, None)
+        if lease is not None:
+            self._book(worker, lease, until=self._clock())
+
+    def tick(self, *, force: bool = False) -> None:
+        """Books everything up to now; on disk at least once a second, or at once with ``force``."""
+        now = self._clock()
+        for worker, lease in self._leases.items():
+            self._book(worker, lease, until=now)
+        self._add((WALL, None, None), now - self._wall_since)
+        self._wall_since = now
+        if force or now - self._flushed >= FLUSH_SECONDS:
+            self._write(now)
+
+    def close(self) -> None:
+        """Gives back every worker and writes all down."""
+        for worker in list(self._leases):
+            self.leave(worker)
+        self.tick(force=True)
+
+    def by_kind(self) -> dict[str, float]:
+        """Device-seconds by what they were spent on."""
+        return {kind: self._totals[kind] for kind in Spending}
+
+    @property
+    def device_seconds(self) -> float:
+        return sum(self.by_kind().values())
+
+    @property
+    def wall_seconds(self) -> float:
+        return self._totals[WALL]
+
+    def _book(self, worker: int, lease: _Lease, *, until: float) -> None:
+        self._add((lease.kind, worker, lease.trial), until - lease.since)
+        lease.since = until
+
+    def _add(self, key: tuple[str, int | None, int | None], seconds: float) -> None:
+        self._unwritten[key] += seconds  # type: ignore[assignment]
+        self._totals[key[0]] += seconds
+
+    def _write(self, now: float) -> None:
+        at = round(time.time(), 3)
+        rows = [
+            {"at": at, "kind": str(kind), "worker": worker, "trial": trial, "seconds": round(seconds, 6)}
+            for (kind, worker, trial), seconds in self._unwritten.items()
+            if seconds > 0
+        ]
+        if rows:
+            self._lines.append(*({key: value for key, value in row.items() if value is not None} for row in rows))
+        self._unwritten.clear()
+        self._flushed = now
+
+
+def read(path: Path) -> dict[str, float]:
+    """Seconds by kind (``Spending`` and wall-clock) that a ledger's file holds."""
+    totals = {str(kind): 0.0 for kind in (*Spending, WALL)}
+    for row in Lines(path).read():
+        kind, seconds = row.get("kind"), row.get("seconds")
+        if kind in totals and isinstance(seconds, int | float):
+            totals[str(kind)] += seconds
+    return totals

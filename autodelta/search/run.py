@@ -1,0 +1,230 @@
+"""A run: the folder of one search, how it is made, found again and read.
+
+``run.json`` (settings), ``study.db`` (trials), ``ledger.jsonl`` (spending), ``trials/<number>/`` (weights of the trials
+on the front, tracebacks), ``test.json`` (the best trial's score on test), ``log``.
+"""
+
+import datetime
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autodelta.errors import UserError, one_of
+from autodelta.search.attempt import WEIGHTS
+from autodelta.search.budget import Spent, parse
+from autodelta.search.files import write_json, write_text
+from autodelta.search.front import best, front
+from autodelta.search.ledger import WALL, Spending, read
+from autodelta.search.records import TrialRecord
+from autodelta.search.settings import Settings, versions
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1
+RUN_FILE, LEDGER_FILE, TEST_FILE, LOG_FILE = "run.json", "ledger.jsonl", "test.json", "log"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class TestScore(BaseModel):
+    """The best trial's score on the test split."""
+
+    __test__ = False  # not for pytest
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    score: float
+    seeds: tuple[int, ...]
+    trial: int
+
+
+class Run:
+    """What a search left behind; read from its folder at each question, so it is right also while the search runs."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path
+        self.settings = settings
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """Every trial, in the order in which they were asked for."""
+        from autodelta.search.storage import FILE
+        from autodelta.search.study import load_trials
+
+        return load_trials(self.path) if (self.path / FILE).exists() else []
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The trials that no other beats in score without more parameters, from the smallest."""
+        return front(self.trials)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial of the highest validation score."""
+        return best(self.trials)
+
+    @property
+    def test(self) -> TestScore | None:
+        """The best trial's score on test; None until the search has ended by itself."""
+        path = self.path / TEST_FILE
+        return TestScore.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """Limits, spending and remainder, and device-seconds by what they were spent on."""
+        return self._budget(self.trials)
+
+    def weights(self, number: int) -> Path:
+        """The trained deltas of a trial on the front.
+
+        Raises:
+            UserError: they were not kept.
+        """
+        path = self.path / "trials" / str(number) / WEIGHTS
+        if not path.exists():
+            kept = ", ".join(str(trial.number) for trial in self.front) or "none"
+            raise UserError(f"run {self.name} keeps no weights of trial {number}; it has those of: {kept}")
+        return path
+
+    def as_json(self) -> dict[str, Any]:
+        """What `autodelta show --json` prints."""
+        trials = self.trials
+        winner, test = best(trials), self.test
+        return {
+            "trials": [trial.as_json() for trial in trials],
+            "front": [trial.as_json() for trial in front(trials)],
+            "best": winner and {**winner.as_json(), "candidate": winner.model_dump(mode="json")["candidate"]},
+            "test": test and {"metric": test.metric, "score": test.score, "seeds": list(test.seeds)},
+            "budget": self._budget(trials),
+        }
+
+    def leaderboard(self) -> "pandas.DataFrame":
+        """Every trial as a row, the best first and those without a score last."""
+        import pandas
+
+        rows = [trial.as_json() for trial in self.trials]
+        table = pandas.DataFrame(rows, columns=list(TrialRecord.model_fields))
+        table = table.drop(columns=["candidate", "cap"])
+        table["methods"] = ["+".join(row["methods"]) for row in rows]
+        table["front"] = table["number"].isin([trial.number for trial in self.front])
+        order = table.assign(unfinished=table["state"] != "complete").sort_values(
+            ["unfinished", "score", "parameters"], ascending=[True, False, True], na_position="last"
+        )
+        return order.drop(columns="unfinished").reset_index(drop=True)
+
+    def _budget(self, trials: list[TrialRecord]) -> dict[str, Any]:
+        totals = read(self.path / LEDGER_FILE)
+        by_kind = {str(kind): totals[kind] for kind in Spending}
+        spent = Spent(
+            device_seconds=sum(by_kind.values()),
+            wall_seconds=totals[WALL],
+            trials=sum(trial.seed is not None for trial in trials),
+        )
+        return {**parse(self.settings.budget).as_json(spent), "by_kind": by_kind}
+
+
+def new_folder(runs: Path, name: str | None, *, task: str) -> Path:
+    """Where a new run will lie; nothing is made yet.
+
+    Raises:
+        UserError: the name is taken or no name, or nothing can be written there.
+    """
+    if name is None:
+        name = _free_name(runs, task)
+    elif not _NAME.fullmatch(name):
+        raise UserError(f"a run's name is made of letters, digits, '.', '_' and '-': {name!r}")
+    folder = runs / name
+    if os.path.lexists(folder):
+        raise UserError(f"the run {name!r} is there already, in {runs}; choose another name")
+    parent = next(path for path in (runs, *runs.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise UserError(f"the folder for runs is a file: {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"nothing can be written to {parent}, so there is no place for the run; choose another folder")
+    return folder
+
+
+def _free_name(runs: Path, task: str) -> str:
+    """``<task>-<date>-<n>``, the first that is free."""
+    start = re.sub(r"[^A-Za-z0-9._]+", "-", task).strip("-.") or "task"
+    date = datetime.date.today().isoformat()
+    number = 1
+    while os.path.lexists(runs / f"{start}-{date}-{number}"):
+        number += 1
+    return f"{start}-{date}-{number}"
+
+
+def create(folder: Path, settings: Settings) -> Run:
+    """Makes the run's folder.
+
+    Raises:
+        UserError: somebody else has just made it, or it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        raise UserError(f"the run {folder.name!r} is there already, in {folder.parent}; choose another name") from None
+    except OSError as error:
+        raise UserError(f"cannot make the run's folder {folder}: {error.strerror}") from None
+    write_json(
+        folder / RUN_FILE,
+        {
+            "schema": SCHEMA,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "settings": settings.model_dump(mode="json"),
+        },
+    )
+    write_text(folder / LOG_FILE, "")
+    return Run(folder, settings)
+
+
+def discard(run: Run) -> None:
+    """Removes the folder of a run that came to nothing."""
+    shutil.rmtree(run.path)
+
+
+def open_run(name_or_path: str | Path, runs: str | Path = "runs") -> Run:
+    """A run by its name in ``runs``, or by its folder.
+
+    Raises:
+        UserError: there is none, or this version cannot read it.
+    """
+    runs = Path(runs)
+    places = (runs / name_or_path, Path(name_or_path))
+    folder = next((place for place in places if (place / RUN_FILE).is_file()), None)
+    if folder is None:
+        known = sorted(path.parent.name for path in runs.glob(f"*/{RUN_FILE}"))
+        if known:
+            raise one_of("run", str(name_or_path), known)
+        raise UserError(f"there is no run {str(name_or_path)!r}: no runs in {runs}")
+    return Run(folder, _settings(folder / RUN_FILE))
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = data["schema"]
+        if schema != SCHEMA:
+            raise UserError(f"{path} has schema {schema}; this version of autodelta reads {SCHEMA}")
+        return Settings.model_validate(data["settings"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no run's settings: {error}") from None

@@ -1,0 +1,52 @@
+"""What a search was asked to do, as `run.json` keeps it."""
+
+import importlib.metadata
+import platform
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+
+from autodelta import __version__
+from autodelta.engine.assignment import WorkerSpec
+from autodelta.shape import BackboneShape
+
+LIBRARIES = ("torch", "transformers", "optuna", "ray")
+
+
+class Settings(BaseModel):
+    """Everything that decides what a search does, but for the machine's speed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    view: dict[str, Any]  # template, label words, metric: from ``Task.view()``
+    fingerprint: str  # of the task's rows
+    worker: SerializeAsAny[WorkerSpec]  # backbone, where the task's rows lie, device
+    backbone_sha256: str
+    shape: BackboneShape
+    space: str  # the space's YAML text
+    budget: str
+    sampler: str = "tpe"
+    repeats: Annotated[int, Field(gt=0)] = 3  # seeds a candidate of a grid is trained at
+    seed: Annotated[int, Field(ge=0)] = 0
+    executor: Literal["local", "ray"] = "local"
+    workers: Annotated[int, Field(gt=0)] = 1
+
+    @property
+    def metric(self) -> str:
+        return str(self.view["metric"])
+
+    @property
+    def has_gpu(self) -> bool:
+        return self.worker.device.startswith("cuda")
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a search stands on; libraries that are not installed are left out."""
+    found = {"autodelta": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
