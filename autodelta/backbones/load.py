@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import logging
 
+from autodelta import hub
 from autodelta.errors import UserError, one_of
 from autodelta.shape import BackboneShape
 
@@ -78,40 +82,53 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         raise one_of("dtype", dtype, DTYPES)
     where = torch.device(device)
     kind = DTYPES[dtype] if dtype else best_dtype(where)
-    source = str(BUNDLED / name) if name in bundled() else name
+    source, where_from = _source(name)
     if name in bundled():
         _check_bundled(BUNDLED / name)
-    config = _read(lambda: AutoConfig.from_pretrained(source, trust_remote_code=False), name)
+    config = _read(lambda: AutoConfig.from_pretrained(source, **where_from), name)
     if config.model_type not in FAMILY:
         raise UserError(
             f"backbone {name!r} is a {config.model_type!r}; only the T5 family is supported: {', '.join(FAMILY)}"
         )
-    weights: dict[str, Any] = {} if allow_pickle else {"use_safetensors": True}
+    weights: dict[str, Any] = where_from if allow_pickle else {**where_from, "use_safetensors": True}
     model = _read(
         lambda: AutoModelForSeq2SeqLM.from_pretrained(
-            source, config=config, dtype=kind, trust_remote_code=False, attn_implementation="eager", **weights
+            source, config=config, dtype=kind, attn_implementation="eager", **weights
         ),
         name,
     )
-    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False), name)
+    tokenizer = _read(lambda: AutoTokenizer.from_pretrained(source, **where_from), name)
     model.requires_grad_(False).eval().to(where)
     return Backbone(name, model, tokenizer, BackboneShape.of(config), where, kind)
 
 
-def load_config(name: str) -> Any:
-    """The Hugging Face config of a backbone, without its weights.
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """What transformers is asked for, and how: never remote code, and the hub only where it answers."""
+    if name in bundled():
+        return str(BUNDLED / name), {"trust_remote_code": False, "local_files_only": True}
+    local = Path(name).is_dir() or not hub.reachable()
+    return name, {"trust_remote_code": False, "local_files_only": local}
 
-    Raises:
-        UserError: as ``load``.
-    """
-    source = str(BUNDLED / name) if name in bundled() else name
-    return _read(lambda: AutoConfig.from_pretrained(source, trust_remote_code=False), name)
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no warnings of transformers while a checkpoint is read."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _read(action: Any, name: str) -> Any:
     """Runs a loading step; whatever is missing or unreachable becomes one line that says what to do."""
     try:
-        return action()
+        with _quiet():
+            return action()
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         if "no file named model.safetensors" in reason or ("safetensors" in reason and "pytorch_model" in reason):

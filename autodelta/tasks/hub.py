@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from autodelta import hub
 from autodelta.errors import UserError
 from autodelta.tasks.files import CARD
 
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
 EXPORT = "refs/convert/parquet"  # where the hub keeps a Parquet copy of data sets that are loading scripts
-PROBE_SECONDS = 5
 Splits = Mapping[str, Any]  # split name -> datasets.Dataset
 Reading = tuple[str, str | None]  # data set, config
 
@@ -75,7 +75,7 @@ def _files_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[s
 def _remote(task: str, readings: Sequence[Reading]) -> Splits:
     import datasets
 
-    online = _reachable()
+    online = hub.reachable()
     last: Exception | None = None
     for dataset, config in readings:
         try:
@@ -117,17 +117,6 @@ def _cached(dataset: str, config: str | None) -> Splits:
             return found
     finally:
         datasets.config.HF_HUB_OFFLINE = before
-
-
-def _reachable() -> bool:
-    """Whether the hub (or the mirror that HF_ENDPOINT names) answers; False at once where the user said offline."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception:  # which kind depends on the HTTP library beneath; any of them means that no answer came
-        return False
-    return True
 
 
 @contextmanager

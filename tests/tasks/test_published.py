@@ -212,7 +212,7 @@ def test_a_data_set_that_is_a_script_is_read_from_its_parquet_export(monkeypatch
         return {split: _table(PUBLISHED["boolq"], 20) for split in ("train", "validation")}
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(hub, "_reachable", lambda: True)
+    monkeypatch.setattr(hub.hub, "reachable", lambda: True)
     assert len(load("boolq").rows["test"]) == 20
     assert asked == [
         (("aps/super_glue", "boolq"), {}),
@@ -225,7 +225,7 @@ def test_what_the_hub_answers_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist\non the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(hub, "_reachable", lambda: True)
+    monkeypatch.setattr(hub.hub, "reachable", lambda: True)
     with pytest.raises(UserError, match=r"the data set a/b or a \(b\) cannot be loaded: Dataset 'a/b' doesn't exist$"):
         load("hf:a/b")
 

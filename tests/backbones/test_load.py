@@ -1,0 +1,61 @@
+"""Loading a backbone: frozen, in a safe dtype, and every mistake is one clear line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertConfig
+
+from autodelta.backbones import load
+from autodelta.errors import UserError
+from tests.small import save_backbone
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_backbone(tmp_path_factory.mktemp("load") / "backbone", v1_1=True)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_backbone_is_frozen_and_of_the_dtype_asked_for(checkpoint: Path, name: str, dtype: torch.dtype) -> None:
+    backbone = load(str(checkpoint), dtype=name)
+    assert {parameter.dtype for parameter in backbone.model.parameters()} == {dtype}
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+    assert not backbone.model.training
+    assert backbone.dtype_name == name
+
+
+def test_half_precision_is_refused_since_t5_overflows_in_it(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="choose from: bf16, fp32"):
+        load(str(checkpoint), dtype="fp16")
+
+
+def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="only the T5 family"):
+        load(str(tmp_path))
+
+
+def test_pickled_weights_are_read_only_on_request(checkpoint: Path, tmp_path: Path) -> None:
+    for file in checkpoint.iterdir():
+        if file.suffix == ".json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="--allow-pickle"):
+        load(str(tmp_path))
+    assert load(str(tmp_path), allow_pickle=True).sha256 == load(str(checkpoint)).sha256
+
+
+@pytest.mark.parametrize("name", ["google/no-such-t5", "/nowhere/at/all"])
+def test_a_backbone_that_is_nowhere_is_one_line_that_says_what_to_do(name: str) -> None:
+    with pytest.raises(UserError, match="check the name and the network, or give a path") as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({}))
+    with pytest.raises(UserError, match="no readable Hugging Face checkpoint"):
+        load(str(tmp_path))
