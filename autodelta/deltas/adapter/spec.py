@@ -1,7 +1,9 @@
-"""What adapters declare: Houlsby et al. 2019, arXiv:1902.00751, section 2.1; He et al. 2022, arXiv:2110.04366, table 1.
+"""What adapters declare: Houlsby et al. 2019, arXiv:1902.00751, section 2.1, and two other placements.
 
-With f(h) = s W_up act(W_down h + b_down) + b_up: serial y + f(y), parallel y + f(x), for a sublayer that maps x to y
-before its residual sum. W_up, b_up are zero at the start.
+With f(h) = s (W_up act(W_down h + b_down) + b_up), for a sublayer that maps x to y before its residual sum:
+serial y + f(y) (Houlsby et al.); pfeiffer y + f(x + y) (Pfeiffer et al. 2021, arXiv:2005.00247: the adapter reads the
+residual stream after the sum; theirs stand at ffn alone); parallel y + f(x) (He et al. 2022, arXiv:2110.04366).
+W_up and b_up are zero at the start.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ class AdapterConfig(MethodConfig):
     """The sizes of an adapter."""
 
     bottleneck: int = Field(default=16, ge=1)
-    placement: Literal["serial", "parallel"] = "serial"
+    placement: Literal["serial", "pfeiffer", "parallel"] = "serial"
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     scale: float = Field(default=1.0, gt=0)
 
@@ -34,9 +36,10 @@ class AdapterSpec(MethodSpec):
     small = (
         AdapterConfig(bottleneck=3),
         AdapterConfig(bottleneck=2, placement="parallel", activation="gelu", scale=4.0),
+        AdapterConfig(bottleneck=2, placement="pfeiffer", activation="silu"),
     )
     identity_at_start = True
-    source = "Houlsby et al. 2019, arXiv:1902.00751; parallel: He et al. 2022, arXiv:2110.04366"
+    source = "Houlsby et al. 2019, arXiv:1902.00751; pfeiffer: arXiv:2005.00247; parallel: arXiv:2110.04366"
 
     def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:
         assert isinstance(config, AdapterConfig)
