@@ -1,0 +1,1 @@
+"""Intrinsic-dimension training: one short vector, projected into all chosen weights."""
