@@ -1,0 +1,1 @@
+"""Selective tuning: chosen weights, or a random choice among them up to a budget."""
