@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -77,14 +76,6 @@ def apply(
     for slot in slots:
         key, value, mask = slot(key, value, mask)
     return key.to(dtype), value.to(dtype), mask
-
-
-def extend_mask(mask: Tensor | None, more: int) -> Tensor | None:
-    """The attention's mask for ``more`` keys in front that everybody sees; None stays None."""
-    if mask is None:
-        return None
-    seen = True if mask.dtype == torch.bool else 0  # boolean, or added to the scores
-    return functional.pad(mask, (more, 0), value=seen)
 
 
 def _sdpa_mask(*args: Any, **kwargs: Any) -> Any:

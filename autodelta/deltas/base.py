@@ -117,6 +117,11 @@ def kaiming_uniform(shape: tuple[int, int], generator: torch.Generator) -> nn.Pa
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))
 
 
+def normal(shape: tuple[int, ...], deviation: float, generator: torch.Generator) -> nn.Parameter:
+    """A trainable tensor of normal random numbers."""
+    return nn.Parameter(torch.randn(shape, generator=generator) * deviation)
+
+
 def zeros(*shape: int) -> nn.Parameter:
     """A trainable tensor that starts at zero."""
     return nn.Parameter(torch.zeros(shape))
@@ -127,6 +132,14 @@ def frozen_weight(place: Place) -> Tensor:
     if place.weight is None:
         raise ValueError(f"{place.site} has no weight of its own")
     return place.weight
+
+
+def extend_mask(mask: Tensor | None, more: int) -> Tensor | None:
+    """An attention's mask for ``more`` keys in front that everybody sees; None stays None."""
+    if mask is None:
+        return None
+    seen = True if mask.dtype == torch.bool else 0  # boolean, or added to the scores
+    return nn.functional.pad(mask, (more, 0), value=seen)
 
 
 def activation(name: str) -> Any:

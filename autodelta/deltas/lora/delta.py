@@ -48,10 +48,10 @@ class DoraSlot(LoraSlot):
         changed = super().folded(now, frozen)
         return Affine(scale[:, None] * changed.weight, None if now.bias is None else scale * now.bias)
 
+    @torch.no_grad()
     def _norm(self, weight: Tensor) -> Tensor:
-        with torch.no_grad():
-            changed: Tensor = weight + self.scaling * self.b @ self.a
-            return changed.norm(dim=1)
+        changed: Tensor = weight + self.scaling * self.b @ self.a
+        return changed.norm(dim=1)
 
 
 def build(config: LoraConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
