@@ -42,24 +42,10 @@ GROUPS = words(
     " society crew gang tribe jury parliament navy association agency department corporation board crowd regiment"
 )
 VEHICLES = words("car bus train truck boat ship plane bicycle taxi tractor helicopter motorcycle wagon")
-FOODS = words("bread cheese rice meat soup cake sugar butter corn chocolate salad pasta honey beef pepper jam")
 FRUITS = words("apple orange banana lemon cherry grape peach pear berry melon")
 TOOLS = words("hammer knife saw axe drill spoon rope shovel scissors needle")
-COLORS = words("red blue green white black yellow brown grey")
-CITIES = words(
-    "London Paris Berlin Rome Moscow Boston Chicago Washington Toronto Sydney Tokyo Vienna Madrid Dublin Oxford"
-    " Cambridge Athens Baghdad Jerusalem Manchester Liverpool Philadelphia Houston Melbourne Delhi Cairo"
-)
-COUNTRIES = words(
-    "England France Germany Italy Spain Russia China Japan India Canada Mexico Ireland Scotland Australia Brazil Egypt"
-    " Greece Poland Sweden Norway Turkey Iran Iraq Israel Pakistan Austria Denmark Finland Portugal Cuba"
-)
-MONTHS = words("January February March April June July August September October November December")
 INSTRUMENTS = words("piano guitar violin drums organ trumpet flute harp bass")
-SPORTS = words("football tennis baseball cricket rugby basketball hockey golf chess")
-JOBS = words("doctor teacher lawyer nurse farmer judge priest writer driver engineer editor singer pilot painter clerk")
 
-SIZES = words("big small old new young tall short long little large huge tiny")
 PLAIN_ADJECTIVES = words("old young new small large famous local strange quiet rich poor happy tired proud brave")
 NUMBERS = words(
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
