@@ -179,6 +179,17 @@ def test_commands_in_the_readme_have_only_options_that_the_command_line_has() ->
     assert set(options) <= {option for parameter in commands["search"].params for option in parameter.opts}
 
 
+def test_the_readmes_example_without_a_search_runs_on_a_t5() -> None:
+    import torch
+
+    from tests.models import gated
+
+    example = (ROOT / "README.md").read_text().split("```python\n")[2].split("```", 1)[0]
+    names = {"model": gated(), "torch": torch}
+    exec(example, names)
+    assert sum(p.numel() for p in names["attached"].parameters()) == names["candidate"].count_parameters(gated().config)
+
+
 def test_the_task_card_of_the_readme_makes_a_task(tmp_path: Path) -> None:
     from autodelta import tasks
 
