@@ -13,6 +13,8 @@ DOMAINS = [
     domain({"low": 0.25, "high": 1.0, "step": 0.25}),
     domain({"low": 1e-4, "high": 1e-1, "log": True}),
     of_reals(domain({"low": 0, "high": 1})),
+    domain({"low": -6, "high": -1}),
+    domain({"low": -2.0, "high": -0.5}),
 ]
 
 

@@ -12,6 +12,7 @@ from autodelta.deltas import spec as registry
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 from autodelta.space import Infeasible, Space, SpaceInfo, describe, find, names
+from autodelta.space._trials import FixedTrial
 
 TIGHT = """\
 description: a constraint that most draws only keep at small sizes
@@ -95,6 +96,41 @@ def test_every_subset_of_methods_is_drawn_and_one_alone_is_common(small: Backbon
     alone = [drawn[frozenset({method})] for method in space.methods]
     assert sum(alone) > 600 * 0.25
     assert max(alone) < 2 * min(alone)
+
+
+def test_keys_switch_methods_on_the_highest_at_least_and_no_more_than_allowed_or_affordable(
+    space: Callable[..., Space], small: BackboneShape
+) -> None:
+    three = Space.load("paper-combinations", small)
+
+    def on(space: Space, **keys: float) -> set[str]:
+        return set(space.draw(FixedTrial(keys, rng=np.random.default_rng(0))).methods)
+
+    assert on(three, prompt=0.6, bitfit=0.4, adapter=0.5) == {"prompt", "adapter"}
+    assert on(three, prompt=0.1, bitfit=0.4, adapter=0.2) == {"bitfit"}
+    assert on(three, prompt=0.0, bitfit=0.0, adapter=0.0) == {"prompt"}
+    two = Space.load("smoke", small)
+    assert on(two, lora=0.7, bitfit=0.6, prompt=0.9) == {"lora", "prompt"}
+    tight = space(TIGHT.replace("3%", "2%"))
+    assert tight.affordable(["lora", "bitfit", "prompt"])
+    assert not tight.affordable(["lora", "bitfit", "prompt", "adapter"])
+    assert on(tight, lora=0.7, bitfit=0.6, prompt=0.9, adapter=0.8) == {"prompt", "adapter", "lora"}
+
+
+def test_a_neighbour_never_loses_methods_to_one_that_is_not_affordable_beside_them(
+    space: Callable[..., Space],
+) -> None:
+    text = (
+        "description: x\nmethods:\n  bitfit: {roles: ffn.in, learning_rate: 1}\n"
+        "  lora: {roles: ffn.in, blocks: 0, stacks: encoder, sizes: {rank: [1, 2]}, learning_rate: 1}\n"
+        "  prompt: {stacks: encoder, sizes: {length: [1, 2]}, learning_rate: 1}\n"
+        "training: {steps: 1, batch_size: 1}\nconstraints: {trainable_parameters: '<= 260'}\n"
+    )
+    apart = space(text)
+    both = next(candidate for candidate in apart.grid() if len(candidate.methods) == 2)
+    assert set(both.methods) == {"lora", "prompt"}
+    rng = np.random.default_rng(5)
+    assert all(_genes_apart(apart, both, apart.mutate(both, rng)) == 1 for _ in range(100))
 
 
 def test_many_methods_for_few_places_are_drawn_evenly(space: Callable[..., Space], many_methods: Sequence[str]) -> None:
@@ -226,6 +262,10 @@ def test_a_grid_lists_what_a_space_contains_and_nothing_twice(shape: BackboneSha
     grid = space.grid()
     assert len(set(grid)) == len(grid) <= (space.size() or 0)
     assert all(space.contains(candidate) for candidate in grid)
+    if shape.decoder_blocks == 1:  # blocks "all" and "upper half" are one candidate in the decoder alone
+        assert len(grid) == space.size()
+        shallow = Space.load("smoke", shape.model_copy(update={"encoder_blocks": 1}))
+        assert len(shallow.grid()) == len(set(shallow.grid())) < len(grid)
     rng = np.random.default_rng(4)
     assert {space.sample(rng) for _ in range(100)} <= set(grid)
 
@@ -260,6 +300,9 @@ def test_what_lies_outside_is_not_contained_and_has_no_params(small: BackboneSha
         space.to_params(stranger)
     own = space.grid()[0]
     assert space.contains(own)
+    assert own.methods == ("lora",)
+    wider = own.deltas[0].model_copy(update={"config": own.deltas[0].config.model_copy(update={"alpha": 3.0})})
+    assert not space.contains(own.model_copy(update={"deltas": (wider,)}))
     longer = own.model_copy(update={"training": own.training.model_copy(update={"warmup": 0.5})})
     assert not space.contains(longer)
     crowd = [*space.grid()[-1].deltas, *own.deltas]
@@ -306,6 +349,19 @@ def test_a_method_of_the_users_own_is_searched_like_any_other(
     assert {candidate.count_parameters(small) for candidate in drawn} <= set(range(2, 10))
 
 
+def test_of_several_sizes_the_one_that_saves_most_is_stepped_down(
+    space: Callable[..., Space], many_methods: Sequence[str]
+) -> None:
+    own = space(
+        "description: x\nmethods:\n  own0: {sizes: {width: [1, 10], depth: [9, 10]}, learning_rate: 1}\n"
+        "training: {steps: 1, batch_size: 1}\n"
+    )
+    params = {"own0.width": 10, "own0.depth": 10}
+    for cap, sizes in ((100, (10, 10)), (99, (1, 10)), (9, (1, 9))):
+        config = own.from_params(params, cap=cap).deltas[0].config
+        assert (config.width, config.depth) == sizes  # type: ignore[attr-defined]
+
+
 def test_names_find_files_and_files_describe_themselves() -> None:
     assert {"default", "paper-combinations", "lora-only", "smoke"} <= set(names())
     assert find("smoke").read_text().startswith("#")
@@ -338,10 +394,11 @@ def test_neither_torch_nor_optuna_is_imported() -> None:
 
 @pytest.fixture
 def many_methods(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Ten methods that no folder holds: as many parameters as the width says, twice with the kind ``double``."""
+    """Ten methods that no folder holds: width times depth parameters, twice as many with the kind ``double``."""
 
     class Config(registry.MethodConfig):
         width: int = Field(2, ge=1)
+        depth: int = Field(1, ge=1)
         kind: str = "plain"
 
     def made(number: int) -> registry.MethodSpec:
@@ -356,7 +413,7 @@ def many_methods(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 
             def count(self, sites: Sequence[Site], config: registry.MethodConfig, shape: BackboneShape) -> int:
                 assert isinstance(config, Config)
-                return config.width * (2 if config.kind == "double" else 1)
+                return config.width * config.depth * (2 if config.kind == "double" else 1)
 
         return Own()
 
