@@ -16,9 +16,9 @@ def card(recipe: "Recipe") -> str:
         "",
         *_scores(recipe.scores),
         "",
-        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, "
-        f"warm-up {plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner by the "
-        "score on validation, which is therefore optimistic; the score on test was taken once.",
+        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
+        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner "
+        "by the score on validation, which is therefore optimistic; the score on test was taken once.",
         "",
         "## Use",
         "",

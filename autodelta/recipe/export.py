@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine, versions
 from autodelta.search import Run
@@ -23,10 +22,16 @@ def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Re
     assert trial.candidate is not None
     assert trial.seed is not None
     settings = run.settings
+    assert settings.worker.dtype is not None
     recipe = Recipe(
         candidate=trial.candidate,
         parameters=trial.parameters,
-        backbone=_backbone(settings.worker, settings.backbone_sha256, run),
+        backbone=BackboneReference(
+            name=settings.worker.backbone,
+            sha256=settings.backbone_sha256,
+            dtype=settings.worker.dtype,
+            shape=settings.shape,
+        ),
         task=settings.view,
         seed=trial.seed,
         scores=_scores(run, trial),
@@ -52,10 +57,6 @@ def _chosen(run: Run, number: int | None) -> TrialRecord:
     if known[number].state != "complete":
         raise UserError(f"trial {number} of run {run.name!r} is {known[number].state}; only finished ones are exported")
     return known[number]
-
-
-def _backbone(spec: WorkerSpec, sha256: str, run: Run) -> BackboneReference:
-    return BackboneReference(name=spec.backbone, sha256=sha256, dtype=run.settings.dtype, shape=run.settings.shape)
 
 
 def _scores(run: Run, trial: TrialRecord) -> tuple[ScoreLine, ...]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
@@ -15,7 +16,7 @@ from autodelta.search.run import Run, new_folder
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
 from autodelta.space import Space, find
-from autodelta.tasks import Columns
+from autodelta.tasks import SPLITS, Columns
 from autodelta.tasks import load as load_task
 
 EXECUTORS = ("local", "ray")
@@ -137,7 +138,8 @@ def submit(request: Request, listener: Listener) -> Run:
         task=request.task,
         view=task.view(),
         fingerprint=task.fingerprint(),
-        worker=spec,
+        rows={split: len(task.examples(split)) for split in SPLITS},
+        worker=spec.model_copy(update={"dtype": backbone.dtype_name}),
         backbone_sha256=backbone.sha256,
         shape=backbone.shape,
         space=space.text,
@@ -147,7 +149,7 @@ def submit(request: Request, listener: Listener) -> Run:
         executor=executor,
         workers=workers,
     )
-    del backbone
+    del backbone  # each worker loads its own
     return run_search(settings, space, folder=folder, events=listener)
 
 
@@ -189,8 +191,9 @@ def _workers(has_gpu: bool) -> int:
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
-def _executor(asked: str | None, workers: int) -> str:
-    return asked or ("ray" if workers > 1 and _has_ray() else "local")
+def _executor(asked: str | None, workers: int) -> Literal["local", "ray"]:
+    chosen = asked or ("ray" if workers > 1 and _has_ray() else "local")
+    return "ray" if chosen == "ray" else "local"
 
 
 def _defaults(request: Request, spec: WorkerSpec, executor: str, workers: int) -> list[str]:

@@ -21,6 +21,7 @@ class Settings(BaseModel):
     task: str
     view: dict[str, Any]  # template, label words, metric: from ``Task.view()``
     fingerprint: str  # of the task's rows
+    rows: dict[str, int]  # of each split
     worker: SerializeAsAny[WorkerSpec]  # backbone, where the task's rows lie, device
     backbone_sha256: str
     shape: BackboneShape

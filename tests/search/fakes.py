@@ -152,6 +152,7 @@ def settings(**changes: object) -> Settings:
         "task": "fake",
         "view": {"metric": "accuracy"},
         "fingerprint": "0",
+        "rows": {"train": 10, "validation": 5, "test": 5},
         "worker": spec,
         "backbone_sha256": "0",
         "shape": SHAPE,
@@ -161,3 +162,13 @@ def settings(**changes: object) -> Settings:
         **changes,
     }
     return Settings.model_validate(given)
+
+
+def a_candidate(**training: int) -> Candidate:
+    """A BitFit candidate with these training settings."""
+    return Candidate.model_validate(
+        {
+            "deltas": [{"method": "bitfit", "roles": ["encoder.self_attn.q"], "learning_rate": 0.001}],
+            "training": {"steps": 40, "batch_size": 8, **training},
+        }
+    )
