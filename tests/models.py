@@ -30,7 +30,8 @@ def original(**sizes: Any) -> T5ForConditionalGeneration:
 
 def gated(**sizes: Any) -> T5ForConditionalGeneration:
     """T5 v1.1: a gated feed-forward network and an output layer of its own."""
-    config = T5Config(**{**SIZES, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, **sizes})
+    blocks = {"num_layers": 1, "num_decoder_layers": 1}
+    config = T5Config(**{**SIZES, **blocks, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, **sizes})
     return _ready(_untied(T5ForConditionalGeneration(config)))
 
 
@@ -41,7 +42,7 @@ def wide_heads() -> T5ForConditionalGeneration:
 
 def deep_encoder() -> T5ForConditionalGeneration:
     """The decoder is shallower than the encoder."""
-    return original(num_layers=3, num_decoder_layers=1)
+    return original(num_layers=2, num_decoder_layers=1)
 
 
 def deep_decoder() -> T5ForConditionalGeneration:
@@ -51,7 +52,7 @@ def deep_decoder() -> T5ForConditionalGeneration:
 
 def umt5() -> UMT5ForConditionalGeneration:
     """UMT5: a relative position bias in every block."""
-    config = UMT5Config(**{**SIZES, "feed_forward_proj": "gated-gelu"})
+    config = UMT5Config(**{**SIZES, "feed_forward_proj": "gated-gelu", "num_layers": 2, "num_decoder_layers": 1})
     return _ready(_untied(UMT5ForConditionalGeneration(config)))
 
 

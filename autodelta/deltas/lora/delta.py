@@ -48,10 +48,10 @@ class DoraSlot(LoraSlot):
         changed = super().folded(now, frozen)
         return Affine(scale[:, None] * changed.weight, None if now.bias is None else scale * now.bias)
 
-    @torch.no_grad()
     def _norm(self, weight: Tensor) -> Tensor:
-        changed: Tensor = weight + self.scaling * self.b @ self.a
-        return changed.norm(dim=1)
+        with torch.no_grad():
+            rows: Tensor = weight + self.scaling * self.b @ self.a
+            return rows.square().sum(dim=1).sqrt()
 
 
 def build(config: LoraConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
