@@ -29,12 +29,13 @@ app = typer.Typer(
 # --- what several commands take ------------------------------------------------------------------------------------
 
 Data = Annotated[
-    Path | None, typer.Option("--data", help="a folder of task folders; or set AUTODELTA_DATA", show_default=False)
+    Path | None,
+    typer.Option("--data", readable=False, help="a folder of task folders; or set AUTODELTA_DATA", show_default=False),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="the folder that holds the runs")]
+Runs = Annotated[Path, typer.Option("--runs", readable=False, help="the folder that holds the runs")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or its folder")]
-RecipeFolder = Annotated[Path, typer.Option("--recipe", help="a recipe's folder")]
+RecipeFolder = Annotated[Path, typer.Option("--recipe", readable=False, help="a recipe's folder")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show_default=False)]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="also read weights that exist only in pickled form")]
 InputColumns = Annotated[

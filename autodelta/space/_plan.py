@@ -75,7 +75,7 @@ class Constraints(_Frozen):
 class Plan(_Frozen):
     """A search space, not yet bound to a backbone."""
 
-    description: str
+    description: str = ""
     methods: dict[str, MethodPlan]
     training: dict[str, Gene]
     at_most: int | None = Field(None, ge=1)

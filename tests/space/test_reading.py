@@ -76,7 +76,6 @@ def test_the_file_that_the_mistakes_are_made_in_is_good(space: Callable[..., Spa
         ('"<= 50%"', "5", 19, "must read like '<= 1%', '<= 50k' or '<= 2.5M', not 5"),
         ('"<= 50%"', '"<= 20"', 19, "allows 20 of the backbone's 74,944 parameters, but lora needs at least 176;"),
         ('"<= 50%"', '"<= 0%"', 19, "trainable_parameters: allows 0 of the backbone's"),
-        ("description: for tests\n", "", 1, "'description' is missing"),
         ("learning_rate: 0.1", "learning_rate: 0.1\n    sizes: {length: 1}", 15, "the key 'sizes' stands twice, first"),
     ],
 )  # fmt: skip

@@ -1,0 +1,231 @@
+"""The command line as a user meets it: from a search to a prediction, and every mistake as one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from autodelta.cli import app
+from tests.small import save_backbone, save_task
+
+SPACE = """
+methods:
+  lora: {roles: "*_attn.q, *_attn.v", sizes: {rank: [2, 4]}, learning_rate: {low: 3e-3, high: 3e-2, log: true}}
+  bitfit: {roles: "*_attn.*, ffn.*", learning_rate: {low: 3e-3, high: 3e-2, log: true}}
+  prompt: {stacks: encoder, sizes: {length: 2}, learning_rate: 0.1}
+training: {steps: 12, batch_size: 8}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    save_backbone(folder / "backbone", v1_1=True)
+    save_task(folder / "data")
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+def command(place: Path, **changed: str | None) -> list[str]:
+    """A search that works, but for what is changed; None leaves an option out."""
+    options: dict[str, str | None] = {
+        "task": "small",
+        "data": str(place / "data"),
+        "backbone": str(place / "backbone"),
+        "space": str(place / "space.yaml"),
+        "budget": "4trials",
+        "executor": "local",
+        "workers": "1",
+        "runs": str(place / "runs"),
+        "dtype": "fp32",
+        **changed,
+    }
+    return ["search", *(word for key, value in options.items() if value is not None for word in (f"--{key}", value))]
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def searched(place: Path) -> dict[str, Any]:
+    result = call(*command(place, name="first"))
+    assert result.exit_code == 0, result.output
+    return json.loads(call("show", "first", "--runs", str(place / "runs"), "--json").stdout)
+
+
+def test_a_search_shows_its_trials_front_best_test_and_budget(searched: dict[str, Any]) -> None:
+    assert set(searched) == {"trials", "front", "best", "test", "budget"}
+    assert len(searched["trials"]) == 4
+    expected = {"number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason"}
+    assert all(set(trial) == expected for trial in searched["trials"])
+    assert searched["best"]["score"] == max(trial["score"] for trial in searched["trials"])
+    assert set(searched["test"]) == {"metric", "score", "seeds"}
+    assert searched["budget"]["spent"]["trials"] == 4
+
+
+def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_process(
+    place: Path, searched: dict[str, Any]
+) -> None:
+    folder = place / "exported"
+    assert call("export", "first", "--runs", str(place / "runs"), "--to", str(folder)).exit_code == 0
+    words = ["predict", "--recipe", str(folder), "--task", "small", "--data", str(place / "data"), "--split", "test"]
+    result = subprocess.run(
+        [sys.executable, "-m", "autodelta.cli", *words, "--json"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(result.stdout)
+    assert found == {"metric": "accuracy", "score": searched["test"]["score"], "rows": 16, "split": "test"}
+
+
+def test_the_same_seed_gives_the_same_trials_and_scores_and_another_seed_others(
+    place: Path, searched: dict[str, Any]
+) -> None:
+    def trials(name: str, seed: str) -> list[dict[str, Any]]:
+        assert call(*command(place, name=name, seed=seed)).exit_code == 0
+        summary = json.loads(call("show", name, "--runs", str(place / "runs"), "--json").stdout)
+        return [{k: v for k, v in trial.items() if k != "device_seconds"} for trial in summary["trials"]]
+
+    first = [{k: v for k, v in trial.items() if k != "device_seconds"} for trial in searched["trials"]]
+    assert trials("again", "0") == first
+    assert trials("other", "1") != first
+
+
+def test_the_plain_output_names_leaderboard_recipe_and_run(place: Path, searched: dict[str, Any]) -> None:
+    result = call("show", "first", "--runs", str(place / "runs"))
+    assert "Leaderboard" in result.output
+    assert "Pareto front" in result.output
+    assert f"best: trial {searched['best']['number']}" in result.output
+
+
+def test_a_recipe_is_trained_again_on_another_task(place: Path, searched: dict[str, Any]) -> None:
+    recipe, to = place / "runs" / "first" / "recipe", place / "retrained"
+    save_task(place / "more", rows=24)
+    result = call(
+        "train", "--recipe", str(recipe), "--to", str(to), "--task", "small", "--data", str(place / "more"), "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert [line["split"] for line in json.loads(result.stdout)["scores"]] == ["validation", "test"]
+    assert (to / "delta.safetensors").is_file()
+
+
+def test_tasks_and_spaces_are_listed(place: Path) -> None:
+    tasks = json.loads(call("tasks", "--data", str(place / "data"), "--json").stdout)
+    assert {"small", "rte", "demo/entailment"} <= {task["name"] for task in tasks}
+    spaces = json.loads(call("spaces", "--json").stdout)
+    assert {"default", "paper-combinations", "lora-only", "smoke"} <= {space["name"] for space in spaces}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"task": "smal"}, "did you mean 'small'"),
+        ({"data": "/nowhere"}, "/nowhere"),
+        ({"backbone": "/nowhere/t5"}, "/nowhere/t5"),
+        ({"space": "defualt"}, "did you mean 'default'"),
+        ({"space": "missing.yaml"}, "missing.yaml"),
+        ({"budget": "0trials"}, "above zero"),
+        ({"budget": "-3min"}, "above zero"),
+        ({"budget": "10parsecs"}, "parsecs"),
+        ({"budget": "soon"}, "a number and a unit"),
+        ({"budget": "1gpu-h", "device": "cpu"}, "GPU"),
+        ({"sampler": "tpee"}, "did you mean 'tpe'"),
+        ({"executor": "slurm"}, "choose from: local, ray"),
+        ({"workers": "0"}, "at least 1"),
+        ({"dtype": "fp16"}, "choose from: bf16, fp32"),
+        ({"name": "first"}, "there already"),
+        ({"name": "../escape"}, "a run's name"),
+        ({"budget": "0.02s"}, "too small for one trial"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_changes_nothing(
+    place: Path, searched: dict[str, Any], changed: dict[str, str], said: str
+) -> None:
+    before = files(place)
+    result = call(*command(place, **changed))
+    assert result.exit_code == 2, result.output
+    errors = [line for line in result.stderr.splitlines() if line]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert files(place) == before
+
+
+SPACE_MISTAKES = [
+    ("lora:", "lorra:", "did you mean 'lora'"),
+    ("rank:", "rnak:", "did you mean 'rank'"),
+    ("steps: 12", "stepz: 12", "did you mean 'steps'"),
+    ("rank: [2, 4]", "rank: []", "at least one"),
+    ("rank: [2, 4]", "rank: [0]", "rank"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), SPACE_MISTAKES)
+def test_a_mistake_in_a_space_names_its_line(place: Path, tmp_path: Path, right: str, wrong: str, said: str) -> None:
+    assert right in SPACE
+    (tmp_path / "wrong.yaml").write_text(SPACE.replace(right, wrong))
+    result = call(*command(place, space=str(tmp_path / "wrong.yaml"), runs=str(tmp_path / "runs")))
+    assert result.exit_code == 2
+    assert "wrong.yaml:" in result.stderr
+    assert said in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def _rows(split: str, *labels: str) -> dict[str, str]:
+    return {
+        f"{split}.jsonl": "".join(
+            json.dumps({"sentence": f"{split} {n}", "label": x}) + "\n" for n, x in enumerate(labels)
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"validation.jsonl": ""}, "validation"),
+        (_rows("test", "yes", "maybe"), "maybe"),
+        (_rows("train", "yes", "yes"), "train never shows"),
+        ({"train.jsonl": '{"sentence": "x"\n'}, "train.jsonl:1"),
+        ({"train.jsonl": None}, "train"),
+    ],
+)
+def test_a_damaged_task_is_one_clear_line(
+    place: Path, tmp_path: Path, damage: dict[str, str | None], said: str
+) -> None:
+    save_task(tmp_path)
+    for name, text in damage.items():
+        path = tmp_path / "small" / name
+        path.unlink() if text is None else path.write_text(text)
+    result = call(*command(place, data=str(tmp_path), runs=str(tmp_path / "runs")))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "\n" not in result.stderr.strip()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_in_a_folder_that_cannot_be_written_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only mount; root may write anywhere else, so the system's answer is replaced."""
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    result = call(*command(place, runs=str(place / "locked" / "runs")))
+    assert result.exit_code == 2
+    assert "nothing can be written" in result.stderr
+    assert not (place / "locked").exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["spaces"], ["search", "--help"]])
+def test_light_commands_load_neither_torch_nor_ray(words: list[str]) -> None:
+    probe = (
+        "import sys\nfrom autodelta.cli import app\n"
+        "try:\n    app(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'ray', 'transformers', 'optuna', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", probe, *words], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
