@@ -58,6 +58,7 @@ class Study:
             load_if_exists=True,
         )
         self._finished: dict[int, TrialRecord] = {}
+        self._known: list[TrialRecord] | None = None  # all trials, as long as none of them changes
         self._running: dict[int, optuna.Trial] = {}
 
     def ask(self) -> Assignment | None:
@@ -90,6 +91,7 @@ class Study:
         else:
             trial.report(report.score, report.step)
         trial.set_user_attr("device_seconds", round(report.device_seconds, 6))
+        self._known = None
         return True
 
     def tell(self, number: int, outcome: Outcome) -> TrialRecord:
@@ -106,6 +108,7 @@ class Study:
         if outcome.state == "infeasible":
             trial.set_constraint("feasible", 1.0)
         self._finish(number, outcome)
+        self._known = None
         sync(self._storage)
         return self.trial(number)
 
@@ -123,10 +126,12 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """Every trial, in the order of their numbers."""
-        return [self._record(trial) for trial in self._study.get_trials(deepcopy=False)]
+        if self._known is None:
+            self._known = [self._record(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return list(self._known)
 
     def trial(self, number: int) -> TrialRecord:
-        return self._record(self._study.get_trials(deepcopy=False)[number])
+        return self.trials()[number]
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         """A finished trial never changes again, so it is read once."""
@@ -138,12 +143,13 @@ class Study:
         return found
 
     def _new_trial(self, planned: Candidate | None) -> optuna.Trial:
-        number = len(self._study.get_trials(deepcopy=False))
+        number = len(self.trials())
         if self._sampler.build is not None:
             self._study.sampler = self._sampler.build(derived(self._seed, Purpose.SAMPLER, number))
         elif planned is not None:
             self._study.sampler = GivenParameters(self._space.to_params(planned))
         trial = self._study.ask()
+        self._known = None
         if trial.number != number:
             raise RuntimeError(f"another process writes to this study: expected trial {number}, got {trial.number}")
         if planned is not None:
@@ -160,6 +166,7 @@ class Study:
             parameters=candidate.count_parameters(self._space.shape),
             seed=seed,
         )
+        self._known = None
         return Assignment(number=trial.number, candidate=candidate, seed=seed)
 
     def _training_seed(self, candidate: Candidate, number: int) -> int:

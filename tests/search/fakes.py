@@ -7,8 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
@@ -17,6 +16,9 @@ from autodelta.errors import UserError
 from autodelta.search.settings import Settings
 from autodelta.shape import BackboneShape
 from autodelta.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHAPE = BackboneShape(
     vocab_size=100,
@@ -100,7 +102,9 @@ class FakeWorker:
                 done=part == 4,
             )
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def weights(self) -> "dict[str, Tensor]":
+        import torch
+
         assert self.assignment is not None
         return {"number": torch.tensor([float(self.assignment.number)])}
 
@@ -172,3 +176,7 @@ def a_candidate(**training: int) -> Candidate:
             "training": {"steps": 40, "batch_size": 8, **training},
         }
     )
+
+
+PROMPT = "prompt: {learning_rate: 0.1, roles: embeddings, stacks: encoder, sizes: {length: 2}}"
+SAFE = SPACE + "at_most: 1\n"  # nothing in it kills the process that trains it

@@ -1,11 +1,13 @@
 """Where trials run. An executor asks the session for orders and tells it reports and outcomes; it decides nothing."""
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from autodelta.candidate import Candidate
-from autodelta.search.session import Session
-from autodelta.search.settings import Settings
+
+if TYPE_CHECKING:
+    from autodelta.search.session import Session
+    from autodelta.search.settings import Settings
 
 
 class Executor(Protocol):
@@ -15,14 +17,14 @@ class Executor(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def run(self, session: Session) -> None:
+    def run(self, session: "Session") -> None:
         """Runs trials until the session has no more."""
 
-    def score(self, session: Session, candidate: Candidate, weights: Path, split: str) -> float:
+    def score(self, session: "Session", candidate: Candidate, weights: Path, split: str) -> float:
         """Scores saved weights on a split."""
 
 
-def executor(settings: Settings) -> Executor:
+def executor(settings: "Settings") -> Executor:
     """The executor that the settings name: in this process, in several, or on Ray."""
     if settings.executor == "ray":
         from autodelta.search.executors.ray import RayTune

@@ -254,11 +254,13 @@ class RayTune:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with _quiet_tune():
-            tuner.fit()
-        for slot in range(self._workers):
-            session.releases(slot)
-        shutil.rmtree(session.folder / CACHE, ignore_errors=True)
+        try:
+            with _quiet_tune():
+                tuner.fit()
+        finally:
+            for slot in range(self._workers):
+                session.releases(slot)
+            shutil.rmtree(session.folder / CACHE, ignore_errors=True)
         if slots.broken:
             raise UserError(slots.broken)
 

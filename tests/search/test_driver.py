@@ -1,0 +1,150 @@
+import itertools
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.search import events
+from autodelta.search.driver import search
+from autodelta.search.run import Run
+from tests.search import fakes
+
+
+def searched(tmp_path: Path, *, name: str = "run", space: str = fakes.SPACE, **changes: object) -> Run:
+    return search(fakes.settings(**changes), fakes.space(tmp_path, space), folder=tmp_path / "runs" / name)
+
+
+def test_the_same_seed_gives_the_same_trials_and_scores_twice(tmp_path: Path) -> None:
+    first, second = (searched(tmp_path, name=name, budget="13trials") for name in ("a", "b"))
+    assert [(t.candidate, t.seed, t.score) for t in first.trials] == [
+        (t.candidate, t.seed, t.score) for t in second.trials
+    ]
+    assert len(first.trials) == 13
+
+
+def test_only_the_front_keeps_its_weights(tmp_path: Path) -> None:
+    run = searched(tmp_path, budget="10trials")
+    kept = sorted(int(path.parent.name) for path in run.path.glob("trials/*/delta.safetensors"))
+    assert kept == sorted(trial.number for trial in run.front)
+    assert run.best is not None
+    assert run.weights(run.best.number).is_file()
+    beaten = next(trial.number for trial in run.trials if trial.number not in kept)
+    with pytest.raises(UserError, match=f"keeps no weights of trial {beaten}; it has those of: "):
+        run.weights(beaten)
+
+
+def test_whatever_goes_wrong_in_a_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
+    run = searched(tmp_path, budget="14trials", task="trouble", sampler="random", seed=8, space=fakes.SAFE)
+    assert len(run.trials) == 14
+    reasons = {trial.methods: (trial.state, trial.reason) for trial in run.trials}
+    assert reasons[("lora",)] == ("failed", "ArithmeticError: the loss is nan at step 20")
+    assert reasons[("prompt",)] == ("infeasible", "out of memory: 3 GiB more were needed")
+    assert reasons[("bitfit",)] == ("complete", "")
+    failed = next(trial for trial in run.trials if trial.methods == ("lora",))
+    assert "ArithmeticError" in (run.path / "trials" / str(failed.number) / "traceback.txt").read_text()
+
+
+def test_a_worker_left_unclean_is_opened_anew(tmp_path: Path) -> None:
+    both = fakes.FINITE.replace("lora: {learning_rate: 0.001, roles: self_attn.q, sizes: {rank: 2}}", fakes.PROMPT)
+    run = searched(tmp_path, budget="6trials", task="trouble", sampler="grid", space=both)
+    states = {trial.methods: trial.state for trial in run.trials}
+    assert states == {("prompt",): "infeasible", ("bitfit",): "complete", ("bitfit", "prompt"): "failed"}
+
+
+def test_events_tell_the_whole_story(tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    run = search(fakes.settings(budget="6trials"), fakes.space(tmp_path), folder=tmp_path / "run", events=heard.append)
+    counts = Counter(type(event) for event in heard)
+    assert counts[events.TrialStarted] == counts[events.TrialEnded] == 6
+    assert counts[events.TrialReported] == 24
+    assert isinstance(heard[0], events.SearchStarted)
+    assert isinstance(heard[-1], events.SearchEnded)
+    assert heard[-1].reason == "budget"
+    bests = [event.trial for event in heard if isinstance(event, events.BestChanged)]
+    assert run.best == bests[-1]
+    assert all((a.score or 0) <= (b.score or 0) for a, b in itertools.pairwise(bests))
+    assert counts[events.Tested] == 1
+    lines = (run.path / "log").read_text().splitlines()
+    assert len(lines) == len(heard)
+
+
+def test_a_wall_clock_budget_stops_a_running_trial_at_its_next_report(tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = searched(tmp_path, budget="3s", task="smooth:0.8")
+    assert time.monotonic() - began < 5
+    assert {trial.state for trial in run.trials} <= {"complete", "pruned"}
+    assert all(trial.reason.startswith("budget") for trial in run.trials if trial.state == "pruned")
+    assert run.test is not None
+    assert run.budget["spent"]["wall_seconds"] < 4
+
+
+def test_no_trial_starts_that_is_foreseen_not_to_finish(tmp_path: Path) -> None:
+    run = searched(tmp_path, budget="2cpu-s", task="smooth:0.6", space=fakes.FINITE, sampler="random")
+    assert [trial.state for trial in run.trials][:2] == ["complete", "complete"]
+    assert all(trial.step == 0 and trial.seed for trial in run.trials if trial.state == "pruned")
+    assert run.budget["spent"]["device_seconds"] < 2
+
+
+def test_a_budget_too_small_for_one_trial_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the budget '1s' is too small for one trial; a trial takes about [2-9] s"):
+        searched(tmp_path, budget="1s", task="smooth:3")
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "0min"}, "above zero"),
+        ({"budget": "1gpu-h"}, "needs a GPU"),
+        ({"sampler": "tpee"}, "unknown sampler"),
+        ({"sampler": "grid"}, "finite|endless|grid"),
+        ({"backbone": "unknown"}, "unknown backbone"),
+    ],
+)
+def test_a_mistake_changes_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        searched(tmp_path, **changes)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_an_interrupted_search_is_in_good_order(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported) and event.number == 2:
+            raise KeyboardInterrupt
+
+    heard: list[events.Event] = []
+    run = search(
+        fakes.settings(budget="20trials"),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+        events=lambda event: (heard.append(event), interrupt(event)),  # type: ignore[func-returns-value]
+    )
+    assert [(t.state, t.reason) for t in run.trials] == [("complete", "")] * 2 + [("pruned", "interrupted")]
+    assert run.test is None
+    assert isinstance(heard[-1], events.SearchEnded)
+    assert heard[-1].reason == "interrupted"
+
+
+def test_an_interrupt_while_test_is_scored_leaves_test_unscored(tmp_path: Path) -> None:
+    run = searched(tmp_path, budget="2trials", task="interrupted")
+    assert [trial.state for trial in run.trials] == ["complete", "complete"]
+    assert run.test is None
+
+
+def test_a_defect_ends_the_search_with_nothing_left_running(tmp_path: Path) -> None:
+    def fail(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported):
+            raise AssertionError("a defect in a listener")
+
+    with pytest.raises(AssertionError, match="a defect"):
+        search(fakes.settings(), fakes.space(tmp_path), folder=tmp_path / "run", events=fail)
+    assert [trial.state for trial in Run(tmp_path / "run", fakes.settings()).trials] == ["pruned"]
+
+
+def test_a_search_that_completes_nothing_has_no_best_and_no_test(tmp_path: Path) -> None:
+    only_lora = fakes.FINITE.replace("  bitfit: {learning_rate: 0.001, roles: self_attn.q}\n", "")
+    run = searched(tmp_path, budget="2trials", task="trouble", space=only_lora, sampler="random")
+    assert [trial.state for trial in run.trials] == ["failed", "failed"]
+    assert (run.best, run.test, run.front) == (None, None, [])

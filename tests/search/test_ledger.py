@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from autodelta.search.files import Lines, write_json, write_whole
+from autodelta.search.ledger import Ledger, Spending, read
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_everything_held_is_booked_idle_time_too(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger(tmp_path / "ledger.jsonl", clock=clock)
+    for kind, seconds in ((Spending.START_UP, 3), (Spending.TRIAL, 10), (Spending.IDLE, 2), (Spending.TEST, 1)):
+        ledger.enter(0, kind)
+        clock.now += seconds
+    ledger.enter(1, Spending.TRIAL, trial=5)
+    clock.now += 4
+    ledger.leave(1)
+    clock.now += 7
+    ledger.close()
+    assert ledger.by_kind() == {"start-up": 3, "trial": 14, "idle": 2, "test": 12}
+    assert ledger.device_seconds == 31
+    assert ledger.wall_seconds == 27
+
+
+def test_a_killed_search_has_written_all_but_the_last_second(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, clock=clock)
+    ledger.enter(0, Spending.TRIAL, trial=0)
+    for _ in range(50):
+        clock.now += 0.3
+        ledger.tick()
+    assert read(path)["trial"] == pytest.approx(15, abs=1.0)  # never closed
+
+
+def test_a_ledger_taken_up_again_goes_on_from_what_was_spent(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "ledger.jsonl"
+    for _ in range(2):
+        ledger = Ledger(path, clock=clock)
+        ledger.enter(0, Spending.TRIAL)
+        clock.now += 5
+        ledger.close()
+        clock.now += 1000  # nobody holds anything meanwhile
+    assert (ledger.device_seconds, ledger.wall_seconds) == (10, 10)
+    assert read(path)["trial"] == 10
+
+
+def test_a_worker_that_changed_some_time_ago_is_booked_back_to_then(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger(tmp_path / "ledger.jsonl", clock=clock)
+    ledger.enter(0, Spending.START_UP)
+    clock.now += 10
+    ledger.enter(0, Spending.TRIAL, ago=4)
+    ledger.close()
+    assert ledger.by_kind()["start-up"] == 6
+    assert ledger.by_kind()["trial"] == 4
+
+
+def test_a_torn_last_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:
+    lines = Lines(tmp_path / "lines.jsonl")
+    lines.append({"n": 1})
+    with lines.path.open("a") as file:
+        file.write('{"n": 2')
+    assert lines.read() == [{"n": 1}]
+    lines.append({"n": 3})
+    assert lines.read() == [{"n": 1}, {"n": 3}]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    write_json(path, {"a": 1})
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        write_whole(path, fail)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")})
+    assert path.read_text() == '{\n "a": 1\n}\n'
+    assert [entry.name for entry in tmp_path.iterdir()] == ["data.json"]

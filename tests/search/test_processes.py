@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.search import events
+from autodelta.search.driver import search
+from tests.search import fakes
+
+
+def test_two_processes_survive_trials_that_kill_them(tmp_path: Path) -> None:
+    """One search with all kinds of trouble, as every process takes seconds to start."""
+    heard: list[events.Event] = []
+    settings = fakes.settings(budget="12trials", task="trouble", workers=2, sampler="random", seed=1)
+    run = search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=heard.append)
+    assert len(run.trials) == 12
+    by_methods = {trial.methods: trial for trial in run.trials}
+    assert by_methods["lora", "prompt"].state == "failed"
+    assert by_methods["lora", "prompt"].reason == "its worker process died (exit code 9)"
+    assert by_methods["prompt",].state == "infeasible"
+    assert by_methods["lora",].state == "failed"
+    assert by_methods["bitfit",].state == "complete"
+    assert run.test is not None
+    assert sum(isinstance(event, events.TrialEnded) for event in heard) == 12
+    assert run.budget["by_kind"]["start-up"] > 0
+
+
+def test_processes_that_cannot_start_end_the_search(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="die before they are ready"):
+        search(fakes.settings(workers=2, backbone="dies"), fakes.space(tmp_path), folder=tmp_path / "run")
+
+
+def test_a_users_mistake_in_a_process_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown backbone"):
+        search(fakes.settings(workers=2, backbone="unknown"), fakes.space(tmp_path), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_end_with_an_interrupt(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported):
+            raise KeyboardInterrupt
+
+    run = search(
+        fakes.settings(workers=2, task="smooth:4"),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+        events=interrupt,
+    )
+    assert {(trial.state, trial.reason) for trial in run.trials} == {("pruned", "interrupted")}

@@ -1,0 +1,102 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.search.driver import search
+from autodelta.search.run import RUN_FILE, create, new_folder, open_run
+from tests.search import fakes
+
+
+def test_names_are_task_date_and_number(tmp_path: Path) -> None:
+    first = new_folder(tmp_path / "runs", None, task="demo/entailment")
+    assert first.name.startswith("demo-entailment-2")
+    assert first.name.endswith("-1")
+    assert not first.parent.exists()
+    create(first, fakes.settings())
+    assert new_folder(tmp_path / "runs", None, task="demo/entailment").name == first.name[:-1] + "2"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a b"])
+def test_a_name_that_is_no_name_is_an_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a run's name"):
+        new_folder(tmp_path, name, task="rte")
+
+
+def test_a_name_that_is_taken_is_an_error(tmp_path: Path) -> None:
+    create(tmp_path / "mine", fakes.settings())
+    with pytest.raises(UserError, match="'mine' is there already"):
+        new_folder(tmp_path, "mine", task="rte")
+    with pytest.raises(UserError, match="'mine' is there already"):
+        create(tmp_path / "mine", fakes.settings())
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere but on a read-only mount
+    with pytest.raises(UserError, match="nothing can be written"):
+        new_folder(tmp_path / "deep" / "runs", "mine", task="rte")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        new_folder(tmp_path / "runs", "mine", task="rte")
+
+
+def test_a_run_is_found_by_name_and_by_folder(tmp_path: Path) -> None:
+    made = create(tmp_path / "mine", fakes.settings(seed=5))
+    assert open_run("mine", tmp_path).settings == open_run(made.path).settings
+    assert open_run(str(made.path)).settings.seed == 5
+    with pytest.raises(UserError, match="unknown run 'mime'; did you mean 'mine'"):
+        open_run("mime", tmp_path)
+    with pytest.raises(UserError, match="there is no run 'mine'"):
+        open_run("mine", tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('{"schema": 2}', "schema 2; this version of autodelta reads 1"), ("{", "no run's settings"), ("[]", "no run's")],
+)
+def test_a_run_that_cannot_be_read_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    made = create(tmp_path / "mine", fakes.settings())
+    (made.path / RUN_FILE).write_text(text)
+    with pytest.raises(UserError, match=message):
+        open_run("mine", tmp_path)
+
+
+def test_a_run_that_has_not_begun_can_be_shown(tmp_path: Path) -> None:
+    made = create(tmp_path / "mine", fakes.settings())
+    shown = made.as_json()
+    assert (shown["trials"], shown["front"], shown["best"], shown["test"]) == ([], [], None, None)
+    assert len(made.leaderboard()) == 0
+
+
+def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
+    run = search(fakes.settings(budget="5trials"), fakes.space(tmp_path), folder=tmp_path / "runs" / "mine")
+    shown = json.loads(json.dumps(run.as_json(), allow_nan=False))
+    keys = ["number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason"]
+    assert set(shown) == {"trials", "front", "best", "test", "budget"}
+    assert all(list(trial) == keys for trial in shown["trials"] + shown["front"])
+    assert len(shown["trials"]) == 5
+    assert shown["best"]["score"] == max(trial["score"] for trial in shown["trials"])
+    assert shown["test"] == {"metric": "accuracy", "score": 0.75, "seeds": [shown["best"]["seed"]]}
+    assert shown["budget"]["spent"]["trials"] == 5
+    assert shown["budget"]["remaining"] == {"trials": 0}
+    assert sum(shown["budget"]["by_kind"].values()) == pytest.approx(shown["budget"]["spent"]["device_seconds"])
+
+
+def test_the_leaderboard_has_the_best_first(tmp_path: Path) -> None:
+    settings = fakes.settings(budget="8trials", task="trouble", sampler="random", seed=8)
+    run = search(settings, fakes.space(tmp_path, fakes.SAFE), folder=tmp_path / "mine")
+    table = run.leaderboard()
+    assert run.best is not None
+    assert table["number"][0] == run.best.number
+    finished = table[table["state"] == "complete"]
+    assert list(finished["score"]) == sorted(finished["score"], reverse=True)
+    assert list(table["state"] != "complete") == sorted(table["state"] != "complete")
+    assert {"front", "methods", "parameters"} <= set(table.columns)

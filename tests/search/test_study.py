@@ -1,0 +1,229 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+
+from autodelta.candidate import Candidate
+from autodelta.engine.report import Report
+from autodelta.errors import UserError
+from autodelta.search import samplers
+from autodelta.search.records import Outcome, TrialRecord
+from autodelta.search.storage import FILE, quiet
+from autodelta.search.study import NAME, Study, load_trials, trial_folder
+from autodelta.space import Infeasible, Space, Trial
+from tests.search import fakes
+
+
+@contextmanager
+def study(folder: Path, sampler: str = "tpe", *, text: str = fakes.SPACE, **given: int) -> Iterator[Study]:
+    with quiet():
+        made = Study(
+            folder, fakes.space(folder, text), sampler=samplers.sampler(sampler), seed=given.get("seed", 3),
+            repeats=given.get("repeats", 2),
+        )  # fmt: skip
+        yield made
+        made.close()
+
+
+def report(step: int, score: float, *, done: bool = False) -> Report:
+    return Report(step=step, score=score, train_loss=1.0, device_seconds=step / 10, done=done)
+
+
+def run_trial(study: Study) -> str | None:
+    """Asks and completes one trial; its candidate and seed."""
+    asked = study.ask()
+    if asked is None:
+        return None
+    study.report(asked.number, report(10, fakes.score(asked), done=True))
+    study.tell(asked.number, Outcome(state="complete"))
+    return f"{asked.candidate.key} {asked.seed}"
+
+
+@pytest.mark.parametrize("name", samplers.names())
+def test_a_search_taken_up_again_asks_what_the_uninterrupted_one_would_have(name: str, tmp_path: Path) -> None:
+    count = 14 if name == "tpe" else 4
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    with study(tmp_path / "whole", name, text=fakes.FINITE if name == "grid" else fakes.SPACE) as whole:
+        asked = [run_trial(whole) for _ in range(count)]
+    again = []
+    for at in range(0, count, 2 if name == "grid" else 7):
+        with study(tmp_path / "parts", name, text=fakes.FINITE if name == "grid" else fakes.SPACE) as part:
+            again += [run_trial(part) for _ in range(min(2 if name == "grid" else 7, count - at))]
+    assert again == asked
+    assert len(set(asked)) > 1
+
+
+@pytest.mark.parametrize("name", samplers.names())
+def test_every_sampler_says_in_a_line_what_it_does(name: str) -> None:
+    assert samplers.sampler(name).help
+    assert "\n" not in samplers.sampler(name).help
+
+
+def test_an_unknown_sampler_is_one_line() -> None:
+    with pytest.raises(UserError, match="unknown sampler 'tpee'; did you mean 'tpe'"):
+        samplers.sampler("tpee")
+
+
+def test_other_seeds_ask_other_candidates(tmp_path: Path) -> None:
+    asked = []
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        with study(tmp_path / str(seed), "random", seed=seed) as one:
+            asked.append([run_trial(one) for _ in range(4)])
+    assert asked[0] != asked[1]
+
+
+def test_a_trial_can_be_read_back_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        asked = one.ask()
+        assert asked is not None
+        assert one.report(0, report(10, 0.5))
+        assert one.report(0, report(20, 0.625, done=True))
+        one.tell(0, Outcome(state="complete"))
+    (found,) = load_trials(tmp_path)
+    assert found.candidate == asked.candidate
+    assert found.parameters == asked.candidate.count_parameters(fakes.SHAPE)
+    assert found.methods == asked.candidate.methods
+    assert (found.state, found.score, found.step, found.device_seconds) == ("complete", 0.625, 20, 2.0)
+    assert found.seed == asked.seed
+
+
+def test_each_trial_ends_as_exactly_what_it_is(tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        for state in ("complete", "pruned", "failed", "infeasible"):
+            asked = one.ask()
+            assert asked is not None
+            one.report(asked.number, report(10, 0.5))
+            one.tell(asked.number, Outcome.model_validate({"state": state, "reason": "why", "traceback": "where"}))
+        assert [trial.state for trial in one.trials()] == ["complete", "pruned", "failed", "infeasible"]
+        assert {trial.reason for trial in one.trials()} == {"why"}
+    stored = optuna.load_study(study_name=NAME, storage=f"sqlite:///{tmp_path / FILE}").trials
+    assert [trial.state.name for trial in stored] == ["COMPLETE", "PRUNED", "FAIL", "PRUNED"]
+    assert [bool(trial.constraints) for trial in stored] == [False, False, False, True]
+    assert (trial_folder(tmp_path, 2) / "traceback.txt").read_text() == "where"
+
+
+def test_a_second_outcome_changes_nothing(tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        run_trial(one)
+        assert one.tell(0, Outcome(state="failed", reason="late")).state == "complete"
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_not_kept(score: float, tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        one.ask()
+        assert one.report(0, report(10, 0.25))
+        assert not one.report(0, report(20, score))
+        assert one.tell(0, Outcome(state="failed", reason="nan")).score == 0.25
+
+
+def test_trials_left_running_by_a_killed_search_are_reconciled(tmp_path: Path) -> None:
+    with study(tmp_path) as killed:
+        run_trial(killed)
+        killed.ask()
+        killed.report(1, report(10, 0.5))
+        killed.ask()
+    with study(tmp_path) as one:
+        assert [trial.number for trial in one.reconcile("interrupted")] == [1, 2]
+        assert [(t.state, t.reason) for t in one.trials()] == [("complete", ""), *[("pruned", "interrupted")] * 2]
+        assert one.reconcile("interrupted") == []
+        assert one.trials()[1].score == 0.5
+
+
+def test_a_study_can_be_read_while_it_is_written_and_where_nothing_can_be(tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        run_trial(one)
+        one.ask()
+        assert [trial.state for trial in load_trials(tmp_path)] == ["complete", "running"]
+        one.reconcile("interrupted")
+    assert sorted(path.name for path in tmp_path.glob("study.db*")) == ["study.db"]  # no log beside it: one whole file
+    assert len(load_trials(tmp_path)) == 2
+
+
+def test_infeasible_candidates_are_recorded_and_never_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggest = Space.suggest
+
+    def refuse_pairs(space: Space, trial: Trial) -> Candidate:
+        candidate = suggest(space, trial)
+        if len(candidate.methods) > 1:
+            raise Infeasible("too many methods", parameters=77, cap=None)
+        return candidate
+
+    monkeypatch.setattr(Space, "suggest", refuse_pairs)
+    rejected: list[TrialRecord] = []
+    with study(tmp_path, "random") as one:
+        one.on_rejected = rejected.append
+        asked = [one.ask() for _ in range(6)]
+        assert all(given is not None and len(given.candidate.methods) == 1 for given in asked)
+        assert rejected
+        assert [trial for trial in one.trials() if trial.state == "infeasible"] == rejected
+        assert {(t.reason, t.parameters, t.candidate, t.seed) for t in rejected} == {
+            ("too many methods", 77, None, None)
+        }
+
+
+def test_a_space_of_nothing_but_infeasible_candidates_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(space: Space, trial: Trial) -> Candidate:
+        raise Infeasible("nothing fits", parameters=0, cap=None)
+
+    monkeypatch.setattr(Space, "suggest", refuse)
+    monkeypatch.setattr("autodelta.search.study.REJECTIONS_IN_A_ROW", 5)
+    with study(tmp_path, "random") as one, pytest.raises(UserError, match="5 candidates in a row broke a constraint"):
+        one.ask()
+
+
+def test_the_grid_is_walked_once_a_seed_and_then_ends(tmp_path: Path) -> None:
+    with study(tmp_path, "grid", text=fakes.FINITE, repeats=2) as one:
+        asked = [run_trial(one) for _ in range(7)]
+        assert asked[6] is None
+        keys = [pair.split()[0] for pair in asked if pair]
+        assert keys[:3] == keys[3:]
+        assert len(set(keys)) == 3
+        assert len({pair.split()[1] for pair in asked if pair}) == 2
+    params = [
+        trial.params for trial in optuna.load_study(study_name=NAME, storage=f"sqlite:///{tmp_path / FILE}").trials
+    ]
+    space = fakes.space(tmp_path, fakes.FINITE)
+    assert [space.from_params(given).key for given in params] == keys
+
+
+def test_the_grid_of_an_endless_space_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError), study(tmp_path, "grid"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2"])
+def test_no_candidate_of_a_finite_space_is_trained_twice_at_one_seed(name: str, tmp_path: Path) -> None:
+    with study(tmp_path, name, text=fakes.FINITE) as one:
+        asked = [run_trial(one) for _ in range(9)]
+    assert len(set(asked)) == len(asked)
+
+
+def test_nsga2_minimises_parameters_too_and_keeps_steps_and_scores(tmp_path: Path) -> None:
+    with study(tmp_path, "nsga2") as one:
+        run_trial(one)
+        one.ask()
+        assert one.report(1, report(10, 0.5))
+        one.tell(1, Outcome(state="pruned", reason="budget"))
+        assert [(t.state, t.step) for t in one.trials()] == [("complete", 10), ("pruned", 10)]
+        parameters = one.trials()[0].parameters
+    stored = optuna.load_study(study_name=NAME, storage=f"sqlite:///{tmp_path / FILE}")
+    assert [direction.name for direction in stored.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert stored.trials[0].values[1] == parameters
+
+
+def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
+    with study(tmp_path) as one, study(tmp_path) as other:
+        one.ask()
+        assert len(one.trials()) == 1
+        other.ask()
+        with pytest.raises(RuntimeError, match="another process writes to this study: expected trial 1, got 2"):
+            one.ask()
