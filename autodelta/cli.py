@@ -40,9 +40,17 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="also read weights that exist only in pickled form")]
 InputColumns = Annotated[
     list[str] | None,
-    typer.Option("--input", help="for hf: tasks, an input column; once for each", show_default=False),
+    typer.Option("--input", metavar="<str>", help="hf: tasks: an input column; once for each", show_default=False),
 ]
-LabelColumn = Annotated[str | None, typer.Option("--label", help="for hf: tasks, the label column", show_default=False)]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="hf: tasks: the label column", show_default="label")]
+LabelNames = Annotated[
+    str | None,
+    typer.Option("--label-names", help="hf: tasks: what integers mean, from 0 on: bad,good", show_default=False),
+]
+Template = Annotated[
+    str | None, typer.Option("--template", help="hf: tasks: 'name text: {text}'", show_default="in T5's style")
+]
+Metric = Annotated[str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="accuracy")]
 
 
 @contextmanager
@@ -67,15 +75,18 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def columns(inputs: list[str] | None, label: str | None) -> "Columns | None":
+def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
     """Which columns of an hf: data set are what, if that was said."""
     from autodelta.tasks import Columns
 
-    if not inputs and label is None:
+    found: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    if not inputs:
+        if found:
+            raise UserError(f"--{next(iter(found))} is for hf: tasks, which need --input, once for each input column")
         return None
-    if not inputs or label is None:
-        raise UserError("an hf: task needs both --input (once for each input column) and --label")
-    return Columns(inputs=tuple(inputs), label=label)
+    if "labels" in found:
+        found["labels"] = tuple(name.strip() for name in found["labels"].split(","))
+    return Columns(inputs=tuple(inputs), **found)
 
 
 # --- commands ------------------------------------------------------------------------------------------------------
@@ -109,6 +120,9 @@ def search(
     ] = None,
     inputs: InputColumns = None,
     label: LabelColumn = None,
+    label_names: LabelNames = None,
+    template: Template = None,
+    metric: Metric = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Search the best composition for a task within a budget."""
@@ -121,7 +135,7 @@ def search(
             task=task,
             budget=budget,
             data=data,
-            columns=columns(inputs, label),
+            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
             backbone=backbone,
             space=space,
             sampler=sampler,
@@ -193,6 +207,9 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="another seed", show_default="the recipe's")] = None,
     device: Device = None,
     allow_pickle: AllowPickle = False,
+    inputs: InputColumns = None,
+    label: LabelColumn = None,
+    label_names: LabelNames = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe's candidate again, on the same or another task, and score it once on test."""
@@ -202,7 +219,7 @@ def train(
 
         found = train_again(
             Recipe.load(recipe), to=to, task=task, data=data, backbone=backbone, seed=seed, device=device,
-            allow_pickle=allow_pickle,
+            columns=columns(inputs, label=label, labels=label_names), allow_pickle=allow_pickle,
         )  # fmt: skip
         if as_json:
             print_json({"recipe": str(found.folder), "scores": [line.model_dump() for line in found.scores]})
@@ -224,6 +241,9 @@ def predict(
     device: Device = None,
     allow_pickle: AllowPickle = False,
     to: Annotated[Path | None, typer.Option("--to", help="a JSONL file for the labels", show_default=False)] = None,
+    inputs: InputColumns = None,
+    label: LabelColumn = None,
+    label_names: LabelNames = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the labels of a split with a recipe, and score them."""
@@ -233,7 +253,7 @@ def predict(
 
         found = predict_labels(
             Recipe.load(recipe), task=task, data=data, split=split, backbone=backbone, device=device,
-            allow_pickle=allow_pickle, to=to,
+            columns=columns(inputs, label=label, labels=label_names), allow_pickle=allow_pickle, to=to,
         )  # fmt: skip
         summary = {"metric": found.metric, "score": found.value, "rows": found.rows, "split": split}
         if as_json:

@@ -141,6 +141,8 @@ def files(folder: Path) -> dict[str, bytes]:
         ({"executor": "slurm"}, "choose from: local, ray"),
         ({"workers": "0"}, "at least 1"),
         ({"dtype": "fp16"}, "choose from: bf16, fp32"),
+        ({"label": "sense"}, "--label is for hf: tasks"),
+        ({"input": "sentence"}, "columns are for tasks of the form hf:"),
         ({"name": "first"}, "there already"),
         ({"name": "../escape"}, "a run's name"),
         ({"budget": "0.02s"}, "too small for one trial"),

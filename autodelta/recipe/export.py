@@ -33,6 +33,7 @@ def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Re
             shape=settings.shape,
         ),
         task=settings.view,
+        columns=settings.worker.columns,
         seed=trial.seed,
         scores=_scores(run, trial),
         run=run.name,

@@ -17,6 +17,7 @@ from autodelta.candidate import Candidate
 from autodelta.errors import UserError
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
+from autodelta.tasks import Columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,7 @@ class Recipe(_Part):
     parameters: int
     backbone: BackboneReference
     task: dict[str, Any]  # the view: template, label words, metric
+    columns: Columns | None = None  # of an hf: data set
     seed: int
     scores: tuple[ScoreLine, ...]
     run: str | None = None

@@ -19,6 +19,7 @@ def predict(
     *,
     task: str | None = None,
     data: Path | None = None,
+    columns: tasks.Columns | None = None,
     split: str = "test",
     backbone: str | None = None,
     device: str | None = None,
@@ -33,7 +34,7 @@ def predict(
         UserError: the backbone differs from the recipe's, or the rows do not fit its view.
     """
     view = tasks.View.model_validate(recipe.task)
-    seen = tasks.load(task or view.name, data=data).through(view)
+    seen = tasks.load(task or view.name, data=data, columns=columns or _own_columns(recipe, task)).through(view)
     seen.examples(split)
     loaded = load(
         backbone or recipe.backbone.name,
@@ -57,6 +58,7 @@ def train(
     to: Path,
     task: str | None = None,
     data: Path | None = None,
+    columns: tasks.Columns | None = None,
     backbone: str | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -73,6 +75,7 @@ def train(
         backbone=backbone or recipe.backbone.name,
         task=task or str(recipe.task["name"]),
         data=data,
+        columns=columns or _own_columns(recipe, task),
         device=device or _best_device(),
         dtype=recipe.backbone.dtype,
         allow_pickle=allow_pickle,
@@ -92,6 +95,7 @@ def train(
         parameters=recipe.candidate.count_parameters(worker.backbone.shape),
         backbone=reference(worker.backbone),
         task=worker.task.view(),
+        columns=spec.columns,
         seed=chosen,
         scores=_scores(worker.task, chosen, validation=last.score, test=test),
         versions=versions(),
@@ -111,6 +115,11 @@ def reference(backbone: Backbone) -> BackboneReference:
     return BackboneReference(
         name=backbone.name, sha256=backbone.sha256, dtype=backbone.dtype_name, shape=backbone.shape
     )
+
+
+def _own_columns(recipe: Recipe, task: str | None) -> tasks.Columns | None:
+    """The columns that the recipe knows, where its own task is meant."""
+    return recipe.columns if task in (None, recipe.task["name"]) else None
 
 
 def _best_device() -> str:
