@@ -21,7 +21,8 @@ class Composition(nn.Module):
     def __init__(self, candidate: Candidate, deltas: list[DeltaModule]) -> None:
         super().__init__()
         self.candidate = candidate
-        self.deltas = nn.ModuleList(deltas)
+        self.deltas = tuple(deltas)
+        self.registered = nn.ModuleList(deltas)
         slots: dict[Site, tuple[Slot, ...]] = {}
         for delta in deltas:
             for site, slot in delta.slots.items():
@@ -43,7 +44,7 @@ class Composition(nn.Module):
         return {
             f"{number}.{delta.method}.{name}": tensor
             for number, (delta, module) in enumerate(zip(self.candidate.deltas, self.deltas, strict=True))
-            for name, tensor in _delta(module).tensors()
+            for name, tensor in module.tensors()
         }
 
     def load_tensors(self, state: Mapping[str, Tensor]) -> None:
@@ -67,7 +68,7 @@ class Composition(nn.Module):
             for name, tensor in own.items():
                 tensor.copy_(state[name])
         for module in self.deltas:
-            _delta(module).loaded()
+            module.loaded()
 
 
 def compose(hf_model: Any, candidate: Candidate, *, seed: int = 0) -> Composition:
@@ -88,7 +89,8 @@ def _build(
 ) -> DeltaModule:
     places = [Place(site, shape.kind(site), _weight(modules, site), epsilon) for site in delta.sites(shape)]
     method = importlib.import_module(f"autodelta.deltas.{spec(delta.method).name}.delta")
-    return _delta(method.build(delta.config, places, shape, Draw(seed, delta.method)))
+    built: DeltaModule = method.build(delta.config, places, shape, Draw(seed, delta.method))
+    return built
 
 
 def _weight(modules: dict[Site, nn.Module], site: Site) -> Tensor | None:
@@ -96,8 +98,3 @@ def _weight(modules: dict[Site, nn.Module], site: Site) -> Tensor | None:
         site = Site(site.stack, None, "tokens")
     weight = getattr(modules[site], "weight", None)
     return weight.detach() if isinstance(weight, Tensor) else None
-
-
-def _delta(module: object) -> DeltaModule:
-    assert isinstance(module, DeltaModule)
-    return module
