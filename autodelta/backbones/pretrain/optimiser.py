@@ -55,7 +55,11 @@ class Optimiser:
             for group in part.param_groups:
                 for p in group["params"]:
                     prefix = f"{self.names[p]}|"
-                    part.state[p] = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                    part.state[p] = {
+                        key.removeprefix(prefix): value.to(p.device) if value.ndim else value
+                        for key, value in tensors.items()
+                        if key.startswith(prefix)
+                    }
 
 
 def average_gradients(model: torch.nn.Module, processes: int) -> None:
