@@ -133,7 +133,7 @@ def test_constraints_name_versions_only() -> None:
 def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
     hosts = "|".join(
         re.escape(".".join(host))
-        for host in (("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs"), ("deb", "debian", "org"))
+        for host in (("pypi", "org"), ("python" + "hosted", "org"), ("registry", "npmjs"), ("deb", "debian", "org"))
     )
     homes = "|".join(("work", "root", "farm", "Users"))
     forbidden = re.compile(rf"{hosts}|(?<![\w.~}}*-])/(?:{homes})/")
