@@ -74,15 +74,21 @@ class Attached:
         self.detach()
 
 
-def attach(hf_model: Any, candidate: Candidate, *, seed: int = 0) -> Attached:
+def attach(hf_model: Any, candidate: Candidate, *, seed: int = 0, label_ids: Sequence[Sequence[int]] = ()) -> Attached:
     """The candidate's deltas, freshly initialised from ``seed``, put on a Hugging Face T5, which is frozen meanwhile.
+
+    Args:
+        hf_model: the model.
+        candidate: the deltas.
+        seed: of the initial weights.
+        label_ids: the token ids of the task's label words, for prompts that start from them.
 
     Raises:
         ValueError: the candidate does not fit the backbone, or the model has deltas on it already.
     """
     if hf_model in _taken:
         raise UserError("this model has deltas on it already; detach() them first")
-    return Attached(hf_model, compose(hf_model, candidate, seed=seed))
+    return Attached(hf_model, compose(hf_model, candidate, seed=seed, label_ids=label_ids))
 
 
 def _put_on(hf_model: Any, composition: Composition) -> list[Callable[[], None]]:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,10 +79,13 @@ class DeltaModule(nn.Module):
 
 
 class Draw:
-    """Initial weights that depend on the seed, the method and the site alone, not on what else is attached."""
+    """Initial weights that depend on the seed, the method and the site alone, not on what else is attached.
 
-    def __init__(self, seed: int, method: str) -> None:
-        self.seed, self.method = seed, method
+    ``label_ids`` are the token ids of the task's label words, for methods that start from them; empty without a task.
+    """
+
+    def __init__(self, seed: int, method: str, label_ids: Sequence[Sequence[int]] = ()) -> None:
+        self.seed, self.method, self.label_ids = seed, method, label_ids
 
     def generator(self, site: Site | str) -> torch.Generator:
         digest = hashlib.sha256(f"{self.seed}/{self.method}/{site}".encode()).digest()

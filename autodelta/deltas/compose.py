@@ -1,7 +1,7 @@
 """Builds the modules of a candidate's deltas for one backbone, in the order in which they apply at each site."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,8 +71,16 @@ class Composition(nn.Module):
             module.loaded()
 
 
-def compose(hf_model: Any, candidate: Candidate, *, seed: int = 0) -> Composition:
+def compose(
+    hf_model: Any, candidate: Candidate, *, seed: int = 0, label_ids: Sequence[Sequence[int]] = ()
+) -> Composition:
     """The candidate's deltas with fresh weights drawn from ``seed``, on the device of the backbone.
+
+    Args:
+        hf_model: a Hugging Face T5, of which nothing is changed.
+        candidate: its deltas.
+        seed: of the initial weights.
+        label_ids: the token ids of the task's label words, for prompts that start from them.
 
     Raises:
         ValueError: the candidate does not fit the backbone.
@@ -80,16 +88,17 @@ def compose(hf_model: Any, candidate: Candidate, *, seed: int = 0) -> Compositio
     shape = BackboneShape.of(hf_model)
     candidate.check(shape)
     modules = roles.modules(hf_model)
-    built = [_build(delta, modules, shape, hf_model.config.layer_norm_epsilon, seed) for delta in candidate.deltas]
+    epsilon = hf_model.config.layer_norm_epsilon
+    built = [_build(delta, modules, shape, epsilon, Draw(seed, delta.method, label_ids)) for delta in candidate.deltas]
     return Composition(candidate, built).to(hf_model.device)
 
 
 def _build(
-    delta: Delta, modules: dict[Site, nn.Module], shape: BackboneShape, epsilon: float, seed: int
+    delta: Delta, modules: dict[Site, nn.Module], shape: BackboneShape, epsilon: float, draw: Draw
 ) -> DeltaModule:
     places = [Place(site, shape.kind(site), _weight(modules, site), epsilon) for site in delta.sites(shape)]
     method = importlib.import_module(f"autodelta.deltas.{spec(delta.method).name}.delta")
-    built: DeltaModule = method.build(delta.config, places, shape, Draw(seed, delta.method))
+    built: DeltaModule = method.build(delta.config, places, shape, draw)
     return built
 
 

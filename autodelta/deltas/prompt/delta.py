@@ -1,7 +1,9 @@
 """Prompt tuning's modules: Lester et al. 2021, arXiv:2104.08691, section 2; initial weights as in section 3.2.
 
-Departure: a prompt from the vocabulary starts at rows drawn from the whole token table; the paper draws from the 5,000
-most common tokens, but no order of frequency is known of an arbitrary tokenizer.
+A prompt from the label words starts at the embedding of each (the mean, of a word of several tokens), and goes on with
+rows of the vocabulary when it is longer than there are labels. Departure: a prompt from the vocabulary starts at rows
+drawn from the whole token table; the paper draws from the 5,000 most common tokens, but no order of frequency is known
+of an arbitrary tokenizer.
 """
 
 from collections.abc import Sequence
@@ -18,14 +20,17 @@ from autodelta.shape import BackboneShape
 class PromptSlot(Slot):
     """[P; E] for embeddings E ``(batch, length, d_model)``; everybody sees the prompt, also in a padded batch."""
 
-    def __init__(self, config: PromptConfig, place: Place, generator: torch.Generator) -> None:
+    def __init__(self, config: PromptConfig, place: Place, draw: Draw) -> None:
         super().__init__()
-        table = frozen_weight(place)
-        if config.init == "vocabulary":
-            rows = torch.randint(table.shape[0], (config.length,), generator=generator)
-            start = table[rows.to(table.device)].float().clone()
-        else:
+        generator, table = draw.generator(place.site), frozen_weight(place).float()
+        if config.init == "random":
             start = torch.empty(config.length, table.shape[1]).uniform_(-0.5, 0.5, generator=generator)
+        else:
+            rows = torch.randint(table.shape[0], (config.length,), generator=generator)
+            start = table[rows.to(table.device)]
+        if config.init == "labels":
+            for position, ids in enumerate(draw.label_ids[: config.length]):
+                start[position] = table[list(ids)].mean(dim=0)
         self.embeddings = nn.Parameter(start)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -36,4 +41,4 @@ class PromptSlot(Slot):
 
 def build(config: PromptConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
     """The modules of one soft prompt."""
-    return DeltaModule({place.site: PromptSlot(config, place, draw.generator(place.site)) for place in places})
+    return DeltaModule({place.site: PromptSlot(config, place, draw) for place in places})

@@ -16,7 +16,7 @@ class PromptConfig(MethodConfig):
     """The sizes of a soft prompt."""
 
     length: int = Field(default=20, ge=1)
-    init: Literal["vocabulary", "random"] = "vocabulary"
+    init: Literal["vocabulary", "labels", "random"] = "vocabulary"
 
 
 class PromptSpec(MethodSpec):
@@ -27,7 +27,7 @@ class PromptSpec(MethodSpec):
     order = Order.MODULE
     parts = EMBEDDINGS
     config = PromptConfig
-    small = (PromptConfig(length=3), PromptConfig(length=2, init="random"))
+    small = (PromptConfig(length=3), PromptConfig(length=2, init="random"), PromptConfig(length=2, init="labels"))
     identity_at_start = False
     source = "Lester et al. 2021, arXiv:2104.08691, section 2"
 

@@ -1,0 +1,204 @@
+"""What single methods promise beyond what holds for all; what peft and adapters check is left to their oracles."""
+
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from autodelta.candidate import Candidate, Delta, Training
+from autodelta.deltas.attached import attach
+from autodelta.deltas.compose import Composition, compose
+from autodelta.errors import UserError
+from autodelta.shape import BackboneShape, Site
+from tests.deltas.conformance import logits
+from tests.models import batch, gated, original
+
+Q = Site("encoder", 0, "self_attn.q")
+
+
+def candidate(method: str, *roles: str, **config: object) -> Candidate:
+    delta = {"method": method, "roles": roles, "config": config, "learning_rate": 1e-3}
+    return Candidate(deltas=(Delta.model_validate(delta),), training=Training(steps=1, batch_size=1))
+
+
+def built(model: Any, planned: Candidate, **given: Any) -> Composition:
+    return compose(model, planned, **given)
+
+
+def difference(composition: Composition, site: Site) -> Tensor:
+    slot: Any = composition.at(site)[0]
+    return slot.difference()
+
+
+def test_a_prompt_starts_at_rows_of_the_vocabulary() -> None:
+    model = original()
+    prompt = next(built(model, candidate("prompt", "encoder.embeddings", length=5)).parameters())
+    rows = {tuple(row) for row in model.shared.weight.tolist()}
+    assert all(tuple(row) in rows for row in prompt.tolist())
+    assert len({tuple(row) for row in prompt.tolist()}) > 1
+
+
+def test_a_prompt_may_start_at_the_label_words() -> None:
+    model = original()
+    planned = candidate("prompt", "encoder.embeddings", length=4, init="labels")
+    prompt = next(built(model, planned, label_ids=[(7,), (9, 11)]).parameters())
+    plain = next(built(model, candidate("prompt", "encoder.embeddings", length=4)).parameters())
+    table = model.shared.weight
+    torch.testing.assert_close(prompt[0], table[7])
+    torch.testing.assert_close(prompt[1], (table[9] + table[11]) / 2)
+    assert torch.equal(prompt[2:], plain[2:])
+
+
+def test_a_random_prompt_is_not_of_the_vocabulary() -> None:
+    prompt = next(built(original(), candidate("prompt", "encoder.embeddings", length=50, init="random")).parameters())
+    assert prompt.abs().max() <= 0.5
+    assert abs(float(prompt.std()) - 12**-0.5) < 0.02
+
+
+def test_a_subspace_is_a_linear_map_of_one_vector_into_all_weights() -> None:
+    """The projection, read off column by column, gives the difference of any vector; blocks and weights differ."""
+    model = original()
+    composition = built(model, candidate("subspace", "encoder.self_attn.q", "encoder.ffn.in", dimension=12))
+    (vector,) = composition.parameters()
+    columns = []
+    for number in range(12):
+        with torch.no_grad():
+            vector.zero_()[number] = 1
+        columns.append(difference(composition, Q).flatten().clone())
+    projection = torch.stack(columns, dim=1)
+    with torch.no_grad():
+        vector.normal_(generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(projection @ vector, difference(composition, Q).flatten())
+    assert torch.linalg.matrix_rank(projection) == 12
+    other = difference(composition, Site("encoder", 0, "ffn.in"))
+    assert other.shape == (24, 16)
+    assert not torch.allclose(other[:16], difference(composition, Q))
+
+
+@pytest.mark.parametrize("dimension", [1, 5, 64, 200])
+def test_a_subspace_projection_is_fastfood(dimension: int) -> None:
+    """H G S H B v, written out with the whole Hadamard matrix."""
+    model = original()
+    composition = built(model, candidate("subspace", "encoder.self_attn.q", dimension=dimension), seed=3)
+    perturb_all(composition)
+    shared: Any = composition.deltas[0].shared
+    padded = 1 << (dimension - 1).bit_length()
+    hadamard = torch.ones(1, 1)
+    while len(hadamard) < padded:
+        hadamard = torch.cat((torch.cat((hadamard, hadamard), 1), torch.cat((hadamard, -hadamard), 1)))
+    v = torch.zeros(padded)
+    v[:dimension] = shared.coordinates.detach()
+    mixed = (hadamard @ (shared.signs * v))[shared.order]
+    blocks = [hadamard @ (gaussian * mixed) for gaussian in shared.gaussian_0]
+    expected = torch.cat(blocks)[:256].view(16, 16) / (256 * padded) ** 0.5
+    torch.testing.assert_close(difference(composition, Q), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_subspace_keeps_lengths_about() -> None:
+    model = original(d_model=64, d_ff=128)
+    composition = built(model, candidate("subspace", "encoder.self_attn.q", "encoder.ffn.in", dimension=50))
+    perturb_all(composition)
+    (vector,) = composition.parameters()
+    for site in composition.slots:
+        assert 0.8 < float(difference(composition, site).norm() / vector.norm()) < 1.25
+
+
+def test_a_subspace_is_the_same_after_loading_under_another_seed() -> None:
+    model = original()
+    planned = candidate("subspace", "encoder.self_attn.q", dimension=7)
+    one, two = built(model, planned, seed=1), built(model, planned, seed=2)
+    perturb_all(one)
+    assert not torch.equal(difference(one, Q), difference(two, Q))
+    two.load_tensors(one.tensors())
+    assert torch.equal(difference(one, Q), difference(two, Q))
+
+
+@pytest.mark.parametrize("budget", [1, 100, 3001])
+def test_a_selection_of_elements_meets_its_budget_exactly(budget: int) -> None:
+    model = gated()
+    planned = candidate("selective", "encoder.ffn.in", "decoder.tokens", "encoder.final_norm", budget=budget)
+    total = 24 * 16 + 48 * 16 + 16
+    composition = built(model, planned)
+    perturb_all(composition)
+    assert sum(p.numel() for p in composition.parameters()) == min(budget, total)
+    assert sum(int((difference(composition, site) != 0).sum()) for site in composition.slots) == min(budget, total)
+
+
+def test_a_selection_is_spread_as_the_weights_are_large() -> None:
+    composition = built(original(), candidate("selective", "encoder.ffn.in", "encoder.self_attn.q", budget=640))
+    counts = {str(site): slot.elements.values.numel() for site, (slot,) in composition.slots.items()}
+    assert counts == {
+        "encoder.0.self_attn.q": 128,
+        "encoder.0.ffn.in": 192,
+        "encoder.1.self_attn.q": 128,
+        "encoder.1.ffn.in": 192,
+    }
+
+
+def test_a_selection_depends_on_its_choice_and_not_on_the_trial() -> None:
+    model = original()
+
+    def where(choice: int, seed: int) -> Tensor:
+        planned = candidate("selective", "encoder.self_attn.q", budget=30, choice=choice)
+        return built(model, planned, seed=seed).tensors()["0.selective.encoder.0.self_attn.q.elements.where"]
+
+    assert torch.equal(where(1, seed=1), where(1, seed=2))
+    assert not torch.equal(where(1, seed=1), where(2, seed=1))
+
+
+def test_a_selection_of_weights_takes_whole_ones_within_its_budget() -> None:
+    model = original()
+    shape = BackboneShape.of(model)
+    roles = ("encoder.self_attn.q", "encoder.ffn.in", "encoder.final_norm", "decoder.tokens")
+    seen = set()
+    for choice in range(8):
+        planned = candidate("selective", *roles, budget=700, unit="weight", choice=choice)
+        composition = built(model, planned)
+        chosen = {shape.owner(site) for site in composition.slots}
+        assert sum(prod(shape.weight_shape(site)) for site in chosen) == planned.count_parameters(shape) <= 700
+        seen.add(frozenset(chosen))
+    assert len(seen) > 2
+
+
+def test_a_budget_below_the_smallest_weight_is_refused() -> None:
+    with pytest.raises(UserError, match="9 < 16"):
+        attach(original(), candidate("selective", "encoder.final_norm", budget=9, unit="weight"))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"bottleneck": 20}, "20 > 16"),
+        ({"bottleneck": 6, "divisions": 4}, "divide the bottleneck: 6 % 4"),
+        ({"bottleneck": 6, "divisions": 3}, "divide the backbone's d_model: 16 % 3"),
+    ],
+)
+def test_a_compacter_that_does_not_divide_is_refused(config: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        attach(original(), candidate("compacter", "encoder.ffn", **config))
+
+
+def test_a_subspace_larger_than_its_weights_is_refused() -> None:
+    with pytest.raises(UserError, match="33 > 16"):
+        attach(original(), candidate("subspace", "encoder.final_norm", dimension=33))
+
+
+def test_a_reparameterised_prefix_is_one_network_for_all_sites() -> None:
+    model = original()
+    planned = candidate("prefix", "encoder.self_attn.keys_values", "decoder.cross_attn.keys_values", length=2, hidden=3)
+    with attach(model, planned) as attached:
+        names = [name for name in attached.state_dict() if ".shared." in name]
+        assert names == [f"0.prefix.shared.{tensor}" for tensor in ("embeddings", "weight", "bias")]
+        before = logits(model, batch())
+        with torch.no_grad():
+            attached.composition.tensors()[names[0]].add_(1.0)
+        assert not torch.equal(logits(model, batch()), before)
+
+
+def perturb_all(composition: Composition) -> None:
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in composition.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator)
