@@ -20,6 +20,7 @@ from autodelta.shape import BackboneShape
 
 FAMILY = ("t5", "mt5", "umt5")  # flan, LM-adapted and ByT5 checkpoints are of type t5
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+ATTENTION = {"cpu": "eager", "cuda": "sdpa"}  # whichever is the faster one there at the lengths of tasks
 BUNDLED = Path(__file__).parent
 
 
@@ -93,7 +94,7 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
     weights: dict[str, Any] = where_from if allow_pickle else {**where_from, "use_safetensors": True}
     model = _read(
         lambda: AutoModelForSeq2SeqLM.from_pretrained(
-            source, config=config, dtype=kind, attn_implementation="eager", **weights
+            source, config=config, dtype=kind, attn_implementation=ATTENTION[where.type], **weights
         ),
         name,
     )

@@ -69,19 +69,17 @@ class Trial:
         Raises:
             NotFinite: the loss became NaN or infinite.
             OutOfMemory: a step did not fit the device.
-            OutOfTime: a step began later than ``seconds`` after the start.
+            OutOfTime: a step ended later than ``seconds`` after the start.
         """
         plan = self.candidate.training
-        optimiser = _optimiser(self.attached, plan)
         evaluate_at = {math.ceil(plan.steps * part / REPORTS) for part in range(1, REPORTS + 1)}
-        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
         losses: list[float] = []
         spent = 0.0
         started = resumed = time.monotonic()
-        for step in range(1, plan.steps + 1):
+        for step, loss in self.steps(train):
             if seconds is not None and time.monotonic() - started > seconds:
                 raise OutOfTime(step, seconds)
-            losses.append(self._step(next(stream), optimiser, rate_at(step - 1, plan), step))
+            losses.append(loss)
             if step in evaluate_at:
                 value = self.score(validation, task)
                 spent += time.monotonic() - resumed
@@ -93,6 +91,18 @@ class Trial:
                     done=step == plan.steps,
                 )
                 losses, resumed = [], time.monotonic()
+
+    def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
+        """Trains; yields each step's number, from 1, and its loss, nats a target token.
+
+        Raises:
+            NotFinite, OutOfMemory: as ``reports``.
+        """
+        plan = self.candidate.training
+        optimiser = _optimiser(self.attached, plan)
+        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
+        for step in range(1, plan.steps + 1):
+            yield step, self._step(next(stream), optimiser, rate_at(step - 1, plan), step)
 
     def score(self, encoded: Encoded, task: Task) -> float:
         """The task's metric on a split, with the deltas as they are now."""

@@ -4,6 +4,6 @@
 and scores; ``delta.safetensors`` the trained deltas; ``README.md`` a model card.
 """
 
-from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine, versions
+from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
 
-__all__ = ["BackboneReference", "Recipe", "ScoreLine", "versions"]
+__all__ = ["BackboneReference", "Recipe", "ScoreLine"]

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from autodelta.errors import UserError
-from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine, versions
+from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
 from autodelta.search import Run
 from autodelta.search.records import TrialRecord
+from autodelta.search.settings import versions
 
 FOLDER = "recipe"
 

@@ -4,7 +4,6 @@
 and scores; ``delta.safetensors`` the trained deltas; ``README.md`` a model card.
 """
 
-import importlib.metadata
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 RECIPE_FILE, WEIGHTS_FILE, CARD_FILE = "recipe.yaml", "delta.safetensors", "README.md"
 SCHEMA = 1
-LIBRARIES = ("autodelta", "torch", "transformers", "optuna", "ray", "peft", "datasets", "scikit-learn")
 
 
 class _Part(BaseModel):
@@ -164,14 +162,3 @@ def _difference(wanted: BackboneShape, found: BackboneShape) -> str:
     theirs = found.model_dump()
     differing = [(key, value) for key, value in wanted.model_dump().items() if value != theirs[key]]
     return "; ".join(f"{key} {value}, not {theirs[key]}" for key, value in differing)
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of the libraries that a result depends on."""
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -11,7 +11,8 @@ from autodelta.engine.evaluate import predict as predict_labels
 from autodelta.engine.train import NotFinite, OutOfMemory
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
-from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, versions
+from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
+from autodelta.search.settings import versions
 
 
 def predict(

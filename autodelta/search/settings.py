@@ -10,7 +10,7 @@ from autodelta import __version__
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.shape import BackboneShape
 
-LIBRARIES = ("torch", "transformers", "optuna", "ray")
+LIBRARIES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "optuna", "ray")
 
 
 class Settings(BaseModel):

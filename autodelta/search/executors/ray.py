@@ -107,6 +107,10 @@ class _Slots:
         self._free = list(range(workers))
         self._used: set[int] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its searcher into a snapshot that nothing is read from, and a session is no data."""
+        return {}
+
     def next(self) -> Order | None:
         """The session's next order; an error of the user's waits until Tune has wound down."""
         try:

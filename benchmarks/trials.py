@@ -1,0 +1,124 @@
+"""One trial outside a search, for the scripts of this folder: train on train, score once on test, one line of a CSV."""
+
+import csv
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autodelta.candidate import Candidate
+from autodelta.deltas.spec import spec
+from autodelta.shape import BackboneShape
+
+ATTENTIONS = ("encoder.self_attn", "decoder.self_attn", "decoder.cross_attn")
+ATTENTION = [f"{attention}.{projection}" for attention in ATTENTIONS for projection in "qkvo"]
+ALL_LINEAR = [
+    *ATTENTION,
+    *(f"{stack}.ffn.{part}" for stack in ("encoder", "decoder") for part in ("in", "gate", "out")),
+]
+SUBLAYERS = ["encoder.self_attn", "encoder.ffn", "decoder.self_attn", "decoder.cross_attn", "decoder.ffn"]
+
+# Fixed beforehand, equal for all tasks; no score was looked at to choose them.
+DELTAS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full", "learning_rate": 1e-3},
+    "lora": {"method": "lora", "roles": ALL_LINEAR, "config": {"rank": 8, "alpha": 16}, "learning_rate": 5e-3},
+    "lora decoder": {
+        "method": "lora",
+        "roles": [role for role in ALL_LINEAR if role.startswith("decoder")],
+        "config": {"rank": 4, "alpha": 16},
+        "learning_rate": 5e-3,
+    },
+    "adapter": {"method": "adapter", "roles": SUBLAYERS, "config": {"bottleneck": 24}, "learning_rate": 3e-3},
+    "bitfit": {"method": "bitfit", "roles": ALL_LINEAR, "learning_rate": 1e-2},
+    "prompt": {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 20}, "learning_rate": 0.3},
+}
+
+
+class Job(NamedTuple):
+    """What one process is to do."""
+
+    task: str
+    data: Path
+    weights: str  # nano, or random: weights of nano's shape, drawn at the seed
+    deltas: tuple[str, ...]  # names in DELTAS
+    seed: int
+    steps: int
+    batch_size: int
+
+
+def candidate(job: Job, shape: BackboneShape) -> Candidate:
+    """The candidate that a job names; roles that the backbone lacks are left out."""
+    kinds = shape.kinds()
+    deltas = []
+    for name in job.deltas:
+        delta = DELTAS[name]
+        roles = delta.get("roles") or [r for r in kinds if r.split(".", 1)[1] in spec(delta["method"]).parts]
+        deltas.append({**delta, "roles": [role for role in roles if role in kinds]})
+    training = {"steps": job.steps, "batch_size": job.batch_size}
+    return Candidate.model_validate({"deltas": deltas, "training": training})
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Accuracy and the task's own metric on test, and the seconds that it all took."""
+    import torch
+
+    from autodelta import tasks
+    from autodelta.backbones import load
+    from autodelta.engine.encode import encode
+    from autodelta.engine.evaluate import predict
+    from autodelta.engine.train import Trial
+
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    task = tasks.load(job.task, data=job.data)
+    backbone = load("nano")
+    if job.weights == "random":
+        torch.manual_seed(job.seed)
+        fresh = type(backbone.model)(backbone.model.config).to(backbone.dtype)
+        backbone = replace(backbone, model=fresh.requires_grad_(False).eval())
+    train, test = encode(backbone, task, "train"), encode(backbone, task, "test")
+    with Trial(backbone, candidate(job, backbone.shape), seed=job.seed) as trial:
+        for _ in trial.steps(train):
+            pass
+        found = predict(backbone.model, test, task.labels)
+    gold = [task.labels[number] for number in test.labels]
+    right = sum(a == b for a, b in zip(gold, found, strict=True))
+    return {
+        "task": job.task,
+        "weights": job.weights,
+        "deltas": "+".join(job.deltas),
+        "seed": job.seed,
+        "accuracy": round(right / len(gold), 4),
+        "score": round(task.score(gold, found), 4),
+        "rows": len(gold),
+        "seconds": round(time.monotonic() - started),
+    }
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The lines that a CSV has so far."""
+    return list(csv.DictReader(path.open(encoding="utf8"))) if path.exists() else []
+
+
+def run_missing(jobs: Iterable[Job], path: Path, *, processes: int, say: Callable[[str], None] = print) -> None:
+    """Runs the jobs that the CSV lacks, and adds a line for each as it ends."""
+    done = {(row["task"], row["weights"], row["deltas"], row["seed"]) for row in read(path)}
+    left = [job for job in jobs if (job.task, job.weights, "+".join(job.deltas), str(job.seed)) not in done]
+    say(f"{len(left)} trials to run, {len(done)} done")
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for row in pool.imap_unordered(run, left):
+            append(path, [row])
+            say(" ".join(map(str, row.values())))
+
+
+def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds lines to a CSV, which begins with its header."""
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
