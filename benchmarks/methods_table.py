@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autodelta.candidate import Delta
 from autodelta.deltas.peft_format import METHODS
-from autodelta.deltas.spec import EMBEDDINGS, KEYS_VALUES, MethodSpec, specs
+from autodelta.deltas.spec import EMBEDDINGS, KEYS_VALUES, LINEAR, LOOKUPS, NORMS, SUBLAYERS, MethodSpec, specs
 from autodelta.shape import BackboneShape
 from tests.deltas.breakages import BREAKAGES
 
@@ -21,6 +21,15 @@ T5_BASE = BackboneShape(
     tied=True,
     relative_buckets=32,
 )
+PARTS = {
+    "linear layers": LINEAR,
+    "linear layers but lm_head": LINEAR - {"lm_head"},
+    "norms": NORMS,
+    "tables (tokens, positions)": LOOKUPS,
+    "sublayers": SUBLAYERS,
+    "keys and values": KEYS_VALUES,
+    "input embeddings": EMBEDDINGS,
+}
 INTRODUCTION = """# Delta methods
 
 What each method computes, where it may stand, what it costs and what becomes of it. This page is written by
@@ -68,7 +77,7 @@ def _row(spec: MethodSpec) -> str:
     cells = (
         f"**{spec.name}**",
         spec.formula,
-        ", ".join(sorted(spec.parts)),
+        _parts(spec.parts),
         f"{count:,} ({share:.2%}): {_sentence(spec)}",
         "yes" if spec.identity_at_start else "no",
         spec.mergeable,
@@ -77,6 +86,16 @@ def _row(spec: MethodSpec) -> str:
         spec.source,
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _parts(parts: frozenset[str]) -> str:
+    """Parts by their kinds, and what is left by name."""
+    said, left = [], set(parts)
+    for name, kind in PARTS.items():
+        if kind <= left:
+            said.append(name)
+            left -= kind
+    return ", ".join([*said, *sorted(left)])
 
 
 def _sentence(spec: MethodSpec) -> str:

@@ -29,6 +29,15 @@ LOOKUPS = frozenset({"tokens", "positions"})
 KEYS_VALUES = frozenset({f"{attention}.keys_values" for attention in _ATTENTIONS})
 EMBEDDINGS = frozenset({"embeddings"})
 
+_SELF, _CROSS = ("encoder.self_attn", "decoder.self_attn"), ("decoder.cross_attn",)
+ALL_ATTENTIONS = _SELF + _CROSS
+ALL_SUBLAYERS = (*ALL_ATTENTIONS, "encoder.ffn", "decoder.ffn")
+ALL_NORMS = (*(f"{sublayer}.norm" for sublayer in ALL_SUBLAYERS), "encoder.final_norm", "decoder.final_norm")
+ALL_LINEAR = (
+    *(f"{attention}.{name}" for attention in ALL_ATTENTIONS for name in "qkvo"),
+    *(f"{stack}.ffn.{name}" for stack in ("encoder", "decoder") for name in ("in", "out")),
+)
+
 Family = Literal["addition", "specification", "reparameterisation", "baseline"]
 
 
@@ -55,6 +64,9 @@ class MethodSpec(ABC):
     order: ClassVar[Order]
     parts: ClassVar[frozenset[str]]  # parts it accepts, without the stack: "self_attn.q"
     config: ClassVar[type[MethodConfig]]
+    usual: ClassVar[tuple[str, ...]]  # the roles of the paper, on a T5; for documentation
+    formula: ClassVar[str]  # one line
+    mergeable: ClassVar[Literal["yes", "in part", "no"]]  # whether autodelta.deltas.merge can fold it into weights
     identity_at_start: ClassVar[bool]  # a fresh delta leaves the backbone's output unchanged, bit for bit
     small: ClassVar[tuple[MethodConfig, ...]]  # one for every variant, fit for the smallest backbone: what tests run
     source: ClassVar[str]  # paper, arXiv id, equation

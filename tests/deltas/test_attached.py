@@ -55,6 +55,12 @@ def test_initial_weights_depend_on_the_seed_and_not_on_company(method: str) -> N
         assert torch.equal(tensor, together[name.replace("0.", f"{number}.", 1)]), name
 
 
+def test_two_sites_draw_different_weights() -> None:
+    tensors = compose(original(), candidate(LORA)).tensors()
+    one, two = (tensors[f"0.lora.encoder.{block}.self_attn.q.a"] for block in (0, 1))
+    assert not torch.equal(one, two)
+
+
 def test_another_seed_draws_other_weights() -> None:
     model = original()
     name = "0.lora.encoder.0.self_attn.q.a"

@@ -12,7 +12,7 @@ from autodelta.deltas.attached import attach
 from autodelta.deltas.compose import Composition, compose
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
-from tests.deltas.conformance import logits
+from tests.deltas.conformance import logits, perturb
 from tests.models import batch, gated, original
 
 Q = Site("encoder", 0, "self_attn.q")
@@ -195,6 +195,31 @@ def test_a_reparameterised_prefix_is_one_network_for_all_sites() -> None:
         with torch.no_grad():
             attached.composition.tensors()[names[0]].add_(1.0)
         assert not torch.equal(logits(model, batch()), before)
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_a_prefix_has_no_position_and_tokens_keep_theirs(stack: str) -> None:
+    """The attention written out, from what the layers in front of it give and for the layer behind it."""
+    model = original()
+    rows = batch()
+    with attach(model, candidate("prefix", f"{stack}.self_attn.keys_values", length=3)) as attached:
+        perturb(attached)
+        block = model.get_submodule(stack).block[0].layer[0].SelfAttention
+        seen: dict[str, Tensor] = {}
+        for name in "qkv":
+            block.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: seen.update({name: y}))
+        block.o.register_forward_pre_hook(lambda _, args: seen.update(o=args[0]))
+        logits(model, rows)
+        q, k, v = (seen[name].unflatten(-1, (4, 4)).transpose(1, 2) for name in "qkv")
+        length = q.shape[2]
+        prefix = next(attached.parameters()).unflatten(-1, (2, 4, 4)).permute(1, 2, 0, 3)
+        bias = block.compute_bias(length, length)
+        if stack == "decoder":
+            bias = bias + torch.full((length, length), -torch.inf).triu(1)
+        scores = torch.cat((q @ prefix[0].transpose(1, 2), q @ k.transpose(2, 3) + bias), dim=-1)
+        values = torch.cat((prefix[1].expand(len(v), -1, -1, -1), v), dim=2)
+        expected = (scores.softmax(-1) @ values).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(seen["o"], expected, atol=1e-5, rtol=1e-4)
 
 
 def perturb_all(composition: Composition) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from autodelta.deltas.spec import SUBLAYERS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_SUBLAYERS, SUBLAYERS, MethodConfig, MethodSpec, Order
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 
@@ -38,6 +38,9 @@ class AdapterSpec(MethodSpec):
         AdapterConfig(bottleneck=2, placement="parallel", activation="gelu", scale=4.0),
         AdapterConfig(bottleneck=2, placement="pfeiffer", activation="silu"),
     )
+    usual = ALL_SUBLAYERS
+    formula = "y + s (U act(D h + d) + u), h = y, x + y or x"
+    mergeable = "no"
     identity_at_start = True
     source = "Houlsby et al. 2019, arXiv:1902.00751; pfeiffer: arXiv:2005.00247; parallel: arXiv:2110.04366"
 

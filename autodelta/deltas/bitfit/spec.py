@@ -5,7 +5,7 @@ y = f(x) + b. A T5 has no biases at all, so they are created, at zero.
 
 from collections.abc import Sequence
 
-from autodelta.deltas.spec import LINEAR, NORMS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_LINEAR, ALL_NORMS, LINEAR, NORMS, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -22,6 +22,9 @@ class BitfitSpec(MethodSpec):
     parts = LINEAR | NORMS
     config = BitfitConfig
     small = (BitfitConfig(),)
+    usual = (*ALL_LINEAR, *ALL_NORMS)
+    formula = "y + b"
+    mergeable = "in part"
     identity_at_start = True
     source = "Ben Zaken et al. 2022, arXiv:2106.10199, section 3"
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from autodelta.deltas.spec import SUBLAYERS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_SUBLAYERS, SUBLAYERS, MethodConfig, MethodSpec, Order
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 
@@ -37,6 +37,9 @@ class CompacterSpec(MethodSpec):
         CompacterConfig(bottleneck=4, divisions=2),
         CompacterConfig(bottleneck=8, divisions=4, rank=2, placement="parallel", activation="relu", scale=2.0),
     )
+    usual = ALL_SUBLAYERS
+    formula = "an adapter whose U and D are Σᵢ Aᵢ ⊗ sᵢtᵢ, all Aᵢ shared"
+    mergeable = "no"
     identity_at_start = True
     source = "Mahabadi et al. 2021, arXiv:2106.04647, eq. 4 and 5"
 

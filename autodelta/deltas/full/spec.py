@@ -7,7 +7,7 @@ decay pulls towards the backbone, not towards zero. Token embeddings that are ti
 from collections.abc import Sequence
 from math import prod
 
-from autodelta.deltas.spec import LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_LINEAR, ALL_NORMS, LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -24,6 +24,14 @@ class FullSpec(MethodSpec):
     parts = LINEAR | NORMS | LOOKUPS
     config = FullConfig
     small = (FullConfig(),)
+    usual = (
+        *ALL_LINEAR,
+        *ALL_NORMS,
+        *(f"{stack}.{table}" for stack in ("encoder", "decoder") for table in ("tokens", "positions")),
+        "decoder.lm_head",
+    )
+    formula = "f(x; W + D)"
+    mergeable = "yes"
     identity_at_start = True
     source = "Raffel et al. 2020, arXiv:1910.10683, section 3.1.2"
 

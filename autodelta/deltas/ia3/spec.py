@@ -6,7 +6,7 @@ rescaled by vectors that start at one. At the other linear roles, as in peft, th
 
 from collections.abc import Sequence
 
-from autodelta.deltas.spec import LINEAR, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_ATTENTIONS, LINEAR, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -28,6 +28,13 @@ class Ia3Spec(MethodSpec):
     parts = LINEAR - {"lm_head"}
     config = Ia3Config
     small = (Ia3Config(),)
+    usual = (
+        *(f"{attention}.{name}" for attention in ALL_ATTENTIONS for name in "kv"),
+        "encoder.ffn.out",
+        "decoder.ffn.out",
+    )
+    formula = "l ∘ y; at ffn.out W (l ∘ x)"
+    mergeable = "yes"
     identity_at_start = True
     source = "Liu et al. 2022, arXiv:2205.05638, section 3.3"
 

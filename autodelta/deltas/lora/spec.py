@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from autodelta.deltas.spec import LINEAR, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_ATTENTIONS, LINEAR, MethodConfig, MethodSpec, Order
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 
@@ -42,6 +42,9 @@ class LoraSpec(MethodSpec):
         LoraConfig(rank=3, alpha=2.0, rslora=True),
         LoraConfig(rank=2, alpha=2.0, dora=True),
     )
+    usual = tuple(f"{attention}.{name}" for attention in ALL_ATTENTIONS for name in "qv")
+    formula = "y + s B A x; DoRA: m (y + s B A x) / ‖W + s B A‖"
+    mergeable = "yes"
     identity_at_start = True
     source = "Hu et al. 2021, arXiv:2106.09685, eq. 3; rsLoRA: arXiv:2312.03732; DoRA: arXiv:2402.09353, eq. 5"
 

@@ -5,7 +5,7 @@ y = (w + d) x / rms(x). T5's norms have a scale w and nothing else, so that is a
 
 from collections.abc import Sequence
 
-from autodelta.deltas.spec import NORMS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_NORMS, NORMS, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -22,6 +22,9 @@ class NormSpec(MethodSpec):
     parts = NORMS
     config = NormConfig
     small = (NormConfig(),)
+    usual = ALL_NORMS
+    formula = "(w + d) x / rms(x)"
+    mergeable = "yes"
     identity_at_start = True
     source = "Zhao et al. 2023, arXiv:2312.11420; Qi et al. 2022, arXiv:2211.08682"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from autodelta.deltas.spec import KEYS_VALUES, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_ATTENTIONS, KEYS_VALUES, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -33,6 +33,9 @@ class PrefixSpec(MethodSpec):
     parts = KEYS_VALUES
     config = PrefixConfig
     small = (PrefixConfig(length=3), PrefixConfig(length=2, hidden=5))
+    usual = tuple(f"{attention}.keys_values" for attention in ALL_ATTENTIONS)
+    formula = "[P_K; K], [P_V; V]"
+    mergeable = "no"
     identity_at_start = False
     source = "Li & Liang 2021, arXiv:2101.00190, sections 4.2 and 4.3"
 

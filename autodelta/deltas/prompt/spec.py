@@ -28,6 +28,9 @@ class PromptSpec(MethodSpec):
     parts = EMBEDDINGS
     config = PromptConfig
     small = (PromptConfig(length=3), PromptConfig(length=2, init="random"), PromptConfig(length=2, init="labels"))
+    usual = ("encoder.embeddings",)
+    formula = "[P; E]"
+    mergeable = "no"
     identity_at_start = False
     source = "Lester et al. 2021, arXiv:2104.08691, section 2"
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from autodelta.deltas.spec import LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_LINEAR, LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 
@@ -38,6 +38,9 @@ class SelectiveSpec(MethodSpec):
         SelectiveConfig(budget=600, unit="weight", choice=1),
         SelectiveConfig(),
     )
+    usual = ALL_LINEAR
+    formula = "f(x; W + D), D at chosen weights or elements"
+    mergeable = "yes"
     identity_at_start = True
     source = "Ding et al. 2023, doi:10.1038/s42256-023-00626-4"
 

@@ -9,7 +9,7 @@ from math import prod
 
 from pydantic import Field
 
-from autodelta.deltas.spec import LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_LINEAR, LINEAR, LOOKUPS, NORMS, MethodConfig, MethodSpec, Order
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
 
@@ -29,6 +29,9 @@ class SubspaceSpec(MethodSpec):
     parts = LINEAR | NORMS | LOOKUPS
     config = SubspaceConfig
     small = (SubspaceConfig(dimension=5), SubspaceConfig(dimension=16))
+    usual = ALL_LINEAR
+    formula = "f(x; W + P v), one v for all sites, P a random Fastfood projection"
+    mergeable = "yes"
     identity_at_start = True
     source = "Aghajanyan et al. 2021, arXiv:2012.13255, eq. 1; Fastfood: arXiv:1408.3060"
 

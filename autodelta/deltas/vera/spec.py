@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from autodelta.deltas.spec import LINEAR, MethodConfig, MethodSpec, Order
+from autodelta.deltas.spec import ALL_ATTENTIONS, LINEAR, MethodConfig, MethodSpec, Order
 from autodelta.shape import BackboneShape, Site
 
 
@@ -28,6 +28,9 @@ class VeraSpec(MethodSpec):
     parts = LINEAR
     config = VeraConfig
     small = (VeraConfig(rank=5), VeraConfig(rank=20, start=0.5))
+    usual = tuple(f"{attention}.{name}" for attention in ALL_ATTENTIONS for name in "qv")
+    formula = "y + b ∘ B (d ∘ A x), A and B random and shared"
+    mergeable = "yes"
     identity_at_start = True
     source = "Kopiczko et al. 2023, arXiv:2310.11454, eq. 2"
 
