@@ -151,10 +151,10 @@ BREAKAGES = (
     ),
     Breakage(
         "deltas/attention.py",
-        "the attention function has no mask function, so that the decoder sees the future",
+        "the attention function has no mask function, and so no mask",
         'AttentionMaskInterface.register(_PREFIX + "sdpa", _sdpa_mask)',
         "del _sdpa_mask",
-        f"{CONFORMANCE} 'later_token and prefix'",
+        f"{CONFORMANCE} 'padding and prefix'",
     ),
     Breakage(
         "deltas/attention.py",
