@@ -5,7 +5,6 @@ and scores; ``delta.safetensors`` the trained deltas; ``README.md`` a model card
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError
+from autodelta.files import write_text, write_whole
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
 from autodelta.tasks import Columns
@@ -135,20 +135,11 @@ class Recipe(_Part):
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
-        _replace(folder / CARD_FILE, lambda path: path.write_text(card(self), encoding="utf8"))
+        write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+        write_text(folder / CARD_FILE, card(self))
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        _replace(folder / RECIPE_FILE, lambda path: path.write_text(text, encoding="utf8"))
+        write_text(folder / RECIPE_FILE, text)
         return Recipe.load(folder)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """A whole file or none: written beside, flushed to disk, renamed."""
-    beside = path.with_name(path.name + ".tmp")
-    write(beside)
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def _first_problem(error: Exception) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
-from autodelta.search.files import write_whole
+from autodelta.files import write_whole
 from autodelta.search.records import Outcome
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from autodelta.errors import UserError
+from autodelta.files import write_json
 from autodelta.search.budget import parse
 from autodelta.search.events import Event, Listener, SearchEnded, SearchStarted, Tested
 from autodelta.search.executors import Executor, executor
-from autodelta.search.files import write_json
 from autodelta.search.ledger import Ledger
 from autodelta.search.run import LEDGER_FILE, LOG_FILE, TEST_FILE, Run, TestScore, create, discard
 from autodelta.search.samplers import sampler

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from autodelta.search.files import Lines
+from autodelta.files import Lines
 
 FLUSH_SECONDS = 1.0
 

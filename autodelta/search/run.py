@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autodelta.errors import UserError, one_of
+from autodelta.files import write_json, write_text
 from autodelta.search.attempt import WEIGHTS
 from autodelta.search.budget import Spent, parse
-from autodelta.search.files import write_json, write_text
 from autodelta.search.front import best, front
 from autodelta.search.ledger import WALL, Spending, read
 from autodelta.search.records import TrialRecord

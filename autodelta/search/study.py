@@ -17,7 +17,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search.files import write_text
+from autodelta.files import write_text
 from autodelta.search.given import GivenParameters
 from autodelta.search.records import Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler

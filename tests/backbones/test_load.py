@@ -10,7 +10,8 @@ from transformers import BertConfig
 
 from autodelta.backbones import load
 from autodelta.errors import UserError
-from tests.small import save_backbone
+from tests.models import umt5
+from tests.small import save_backbone, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -58,4 +59,13 @@ def test_a_backbone_that_is_nowhere_is_one_line_that_says_what_to_do(name: str) 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match="no readable Hugging Face checkpoint"):
+        load(str(tmp_path))
+
+
+def test_umt5_is_refused_where_transformers_gets_it_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    umt5().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    assert load(str(tmp_path), dtype="fp32").shape.gated
+    monkeypatch.setattr("transformers.__version__", "5.17.0")
+    with pytest.raises(UserError, match=r"needs 5\.18\.0"):
         load(str(tmp_path))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from autodelta.search.files import Lines, write_json, write_whole
+from autodelta.files import Lines, write_json, write_whole
 from autodelta.search.ledger import Ledger, Spending, read
 
 

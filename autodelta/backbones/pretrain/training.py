@@ -5,9 +5,9 @@ A constant step size with a late decay (Hu et al. 2024, arXiv 2404.06395) lets o
 
 import csv
 import math
-import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from autodelta.backbones.pretrain.corruption import corrupt, stretch_length
 from autodelta.backbones.pretrain.format_examples import format_batches
 from autodelta.backbones.pretrain.optimiser import Optimiser, average_gradients
 from autodelta.backbones.pretrain.plan import SENTINELS, Plan
+from autodelta.files import write_whole
 
 SECONDS_BETWEEN_SAVES = 240
 
@@ -94,14 +95,12 @@ class Progress(BaseModel):
 
 
 def save(folder: Path, model: torch.nn.Module, optimiser: Optimiser, progress: Progress) -> None:
-    """Writes a checkpoint; the last one stays whole until the new one is."""
+    """Writes a checkpoint, file by file; the last one stays whole until the new one is."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: p.detach().clone().contiguous() for n, p in model.named_parameters()}
     metadata = {"progress": progress.model_dump_json()}
     for name, tensors in (("weights", weights), ("optimiser", optimiser.state())):
-        save_file(tensors, folder / f"{name}.tmp", metadata=metadata)
-    for name in ("weights", "optimiser"):
-        os.replace(folder / f"{name}.tmp", folder / f"{name}.safetensors")
+        write_whole(folder / f"{name}.safetensors", partial(save_file, tensors, metadata=metadata))
 
 
 def restore(folder: Path, model: torch.nn.Module, optimiser: Optimiser) -> Progress:

@@ -1,5 +1,6 @@
 """Words into English: verb forms, plurals, articles, sentences, and random choice among them."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -60,6 +61,11 @@ def sentence(text: str, end: str = ".") -> str:
 def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     """One of the choices."""
     return choices[int(rng.integers(len(choices)))]
+
+
+def common(choices: Sequence[T], difficulty: float) -> Sequence[T]:
+    """The beginning of a list that runs from frequent to rare: two fifths of it at difficulty 0, all of it at 1."""
+    return choices[: math.ceil(len(choices) * (0.4 + 0.6 * difficulty))]
 
 
 def pick_two(rng: np.random.Generator, choices: Sequence[T]) -> tuple[T, T]:

@@ -1,4 +1,4 @@
-"""The words that demo tasks share: frequent in encyclopedias, novels and news, grouped by what they mean."""
+"""The words that demo tasks share, grouped by what they mean; the lists of words run from frequent to rare."""
 
 from autodelta.tasks.demo._grammar import verbs
 
@@ -9,42 +9,42 @@ def words(text: str) -> tuple[str, ...]:
 
 
 WOMEN = words(
-    "Anna Mary Elizabeth Sarah Emma Alice Jane Kate Helen Margaret Julia Susan Maria Lucy Rachel Laura Ellen Ruth"
-    " Catherine Barbara Linda Nancy Rose Sophie Victoria Caroline Diana Jennifer Jessica Lisa Charlotte Eva Amy Lily"
+    "Mary Rose Elizabeth Anna Maria Jane Victoria Margaret Alice Eva Lily Lisa Helen Emma Catherine Amy Lucy Sarah"
+    " Ruth Ellen Susan Julia Charlotte Diana Nancy Laura Barbara Rachel Kate Jessica Linda Caroline Sophie Jennifer"
 )
 MEN = words(
-    "John Peter David Paul George James Robert William Thomas Michael Richard Charles Henry Edward Martin Simon Frank"
-    " Jack Daniel Adam Arthur Joseph Philip Andrew Kevin Brian Steven Alan Walter Tom Harry Oliver Samuel Patrick"
+    "John George William Peter James David Robert Paul Michael Richard Arthur Charles Thomas Henry Edward Frank Jack"
+    " Martin Joseph Tom Adam Andrew Harry Philip Walter Daniel Kevin Samuel Brian Patrick Simon Alan Oliver Steven"
 )
 NAMES = WOMEN + MEN
 
 PEOPLE = words(
-    "doctor teacher lawyer nurse king soldier farmer captain judge minister president professor priest writer artist"
-    " actor driver officer guard student engineer editor singer manager coach player sailor hunter merchant servant"
-    " secretary pilot prince bishop general mayor senator author painter poet musician journalist queen chief clerk"
-    " scientist candidate lady gentleman boy girl woman man child prisoner owner guest stranger neighbor friend"
+    "man general president king minister chief child woman boy player friend author lady girl judge coach doctor"
+    " secretary officer professor guard captain queen student prince artist manager writer bishop actor owner mayor"
+    " driver editor journalist singer senator guest lawyer pilot gentleman candidate engineer priest teacher servant"
+    " musician poet soldier nurse neighbor merchant painter hunter farmer prisoner stranger clerk sailor scientist"
 )
 ANIMALS = words(
-    "dog cat horse cow sheep pig bird fish wolf lion tiger bear elephant snake rabbit duck chicken goat monkey eagle"
-    " fox rat mouse deer bull camel whale shark frog spider bee butterfly"
+    "horse bear dog cat fish bull pig bird fox cow rat wolf bee deer tiger goat camel eagle spider lion chicken mouse"
+    " frog sheep duck whale elephant snake shark monkey butterfly rabbit"
 )
 BUILDINGS = words(
-    "castle hotel hospital church museum station airport school library palace prison theatre stadium kitchen tower"
-    " garden park village city"
+    "school city church station park village hospital museum theatre hotel library prison garden airport tower castle"
+    " stadium palace kitchen"
 )
-PLACES = BUILDINGS + words("town river country island mountain valley forest desert beach lake street farm harbor")
+PLACES = BUILDINGS + words("country river town street island lake farm valley mountain forest beach desert harbor")
 THINGS = words(
-    "table chair book letter bottle knife ring coat hat shoe lamp clock box key mirror picture phone camera bag cup"
-    " basket blanket bed desk pen newspaper map sword gun computer window door radio coin flag hammer piano drum"
+    "book radio cup door gun key table computer newspaper letter pen chair bed box window ring phone flag hat picture"
+    " map sword bag camera coat coin piano drum bottle lamp mirror desk hammer clock knife blanket basket shoe"
 )
 GROUPS = words(
-    "company club army party bank team family band orchestra committee council union government ministry court league"
-    " society crew gang tribe jury parliament navy association agency department corporation board crowd regiment"
+    "government team company family court party band club league army council department board bank association union"
+    " society committee regiment parliament ministry agency navy crew corporation crowd orchestra tribe gang jury"
 )
-VEHICLES = words("car bus train truck boat ship plane bicycle taxi tractor helicopter motorcycle wagon")
-FRUITS = words("apple orange banana lemon cherry grape peach pear berry melon")
-TOOLS = words("hammer knife saw axe drill spoon rope shovel scissors needle")
-INSTRUMENTS = words("piano guitar violin drums organ trumpet flute harp bass")
+VEHICLES = words("car ship train bus boat plane truck helicopter taxi wagon motorcycle bicycle tractor")
+FRUITS = words("apple orange lemon peach banana melon grape pear cherry berry")
+TOOLS = words("saw needle drill hammer spoon rope knife axe shovel scissors")
+INSTRUMENTS = words("organ guitar bass piano drums harp flute violin trumpet")
 
 PLAIN_ADJECTIVES = words("old young new small large famous local strange quiet rich poor happy tired proud brave")
 NUMBERS = words(
@@ -82,43 +82,43 @@ DEEDS = (
 
 SUBJECTS = {
     "sport": words(
-        "football tennis baseball cricket rugby basketball hockey golf boxing swimming goals players coaches teams"
-        " championships medals races stadiums leagues athletes tournaments referees penalties runners goalkeepers"
-        " matches cyclists boxers skiing wrestling"
+        "leagues football races teams players medals tournaments championships matches goals stadiums rugby baseball"
+        " hockey basketball cricket wrestling swimming athletes tennis coaches runners boxing boxers golf referees"
+        " skiing goalkeepers penalties cyclists"
     ),
     "music": words(
-        "songs albums bands concerts guitars pianos orchestras singers operas violins symphonies composers drums jazz"
-        " choirs melodies tunes rhythm recordings ballads hymns trumpets flutes musicians lyrics harmony dancing"
-        " ballet blues conductors"
+        "albums bands blues songs recordings concerts singers operas orchestras guitars musicians pianos composers"
+        " drums jazz choirs ballads dancing lyrics flutes tunes conductors violins harmony ballet rhythm melodies"
+        " hymns trumpets symphonies"
     ),
     "politics": words(
-        "elections parliament ministers votes senators presidents congress campaigns treaties coalitions ballots"
-        " constitutions governments democracy voters republicans democrats conservatives liberals candidates mayors"
-        " governors diplomats ambassadors legislation referendums ministries politicians monarchy socialism"
+        "governments presidents ministers campaigns parliament governors congress mayors liberals politicians"
+        " senators elections republicans conservatives constitutions coalitions democrats votes legislation"
+        " ambassadors candidates democracy socialism voters ballots diplomats referendums treaties monarchy ministries"
     ),
     "health": words(
-        "hospitals diseases doctors patients surgery drugs viruses infections fever vaccines cancer nurses treatments"
-        " illness wounds blood pain medicine clinics symptoms surgeons therapy bacteria injuries pregnancy"
-        " disorders diabetes tumors asthma pills"
+        "hospitals doctors drugs blood pain treatments diseases medicine patients cancer injuries wounds nurses pills"
+        " disorders surgery illness infections clinics tumors symptoms surgeons fever bacteria vaccines pregnancy"
+        " asthma therapy viruses diabetes"
     ),
     "war": words(
-        "armies battles soldiers regiments troops sieges generals weapons navies fleets invasions guns battalions"
-        " cavalry artillery bombs tanks rifles missiles warships ammunition infantry brigades snipers enemies"
-        " swords attacks squadrons fortresses combat"
+        "generals battles guns troops regiments attacks squadrons soldiers bombs battalions brigades combat weapons"
+        " tanks fleets swords infantry rifles invasions artillery sieges warships cavalry missiles armies enemies"
+        " ammunition navies snipers fortresses"
     ),
     "money": words(
-        "banks markets prices profits loans companies trade stocks investments shares taxes debts budgets customers"
-        " sales factories insurance investors dollars wages mortgages merchants bonds shops revenue banking finance"
-        " economics cash exports"
+        "banks markets trade economics companies shares prices stocks loans shops investments sales budgets finance"
+        " profits debts dollars revenue customers bonds wages merchants banking cash insurance taxes exports investors"
+        " factories mortgages"
     ),
 }
 """What one can talk about, as plurals and mass nouns, by field."""
 
 PRAISE = words(
-    "excellent wonderful beautiful perfect brilliant great strong successful impressive good remarkable outstanding"
-    " fine clever fresh elegant amazing fantastic pleasant lovely"
+    "good great strong fine successful beautiful fresh perfect pleasant excellent lovely wonderful outstanding"
+    " brilliant remarkable impressive clever amazing fantastic elegant"
 )
 CRITICISM = words(
-    "terrible awful poor bad weak horrible dull boring ugly disappointing broken wrong ridiculous stupid dreadful"
-    " miserable painful useless empty dead"
+    "dead poor bad broken wrong weak terrible useless empty boring dull awful horrible painful dreadful miserable"
+    " stupid ridiculous ugly disappointing"
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, plural, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plural, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import MEN, THINGS, VEHICLES, WOMEN, words
 
@@ -11,7 +11,7 @@ FEMALES = tuple(
     f"the {noun}" for noun in words("queen girl woman mother sister princess lady daughter wife aunt actress")
 )
 CROWD = words("soldier student farmer child player worker sailor guest prisoner nurse lawyer visitor teacher")
-KINDS = {"he": MEN + MALES, "she": WOMEN + FEMALES, "it": tuple(f"the {noun}" for noun in THINGS + VEHICLES),
+KINDS = {"he": MALES + MEN, "she": FEMALES + WOMEN, "it": tuple(f"the {noun}" for noun in THINGS + VEHICLES),
          "they": tuple(f"the {plural(noun)}" for noun in CROWD)}  # fmt: skip
 PERSONAL = ("he", "she", "they")
 PAST_BE = {"they": "were"}
@@ -29,13 +29,17 @@ REASONS = (
 )  # fmt: skip
 
 
+TAILS = ("", "", "at the gate", "in the garden", "on the road", "near the river", "in the hall", "that night")
+
+
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often both are people, so that only gender or number tells them apart."""
-    people = chance(rng, difficulty)
-    meant, other = pick_two(rng, PERSONAL)
-    if not people:
-        meant, other = (meant, "it") if chance(rng, 0.5) else ("it", other)
-    nouns = pick(rng, KINDS[meant]), pick(rng, KINDS[other])
+    """``difficulty``: how often a thing is meant, or both are people; and how rare the words are."""
+    meant, other = pick(rng, PERSONAL), "it"
+    if chance(rng, difficulty / 2):
+        meant, other = other, meant
+    elif chance(rng, difficulty / 2):
+        meant, other = pick_two(rng, PERSONAL)
+    nouns = [f"{pick(rng, common(KINDS[kind], difficulty))} {pick(rng, TAILS)}" for kind in (meant, other)]
     one, two = nouns if label == "first" else reversed(nouns)
     reason = pick(rng, REASONS).format(it=meant, was=PAST_BE.get(meant, "was"))
     return {"text": sentence(f"{pick(rng, STORIES).format(one=one, two=two)} {reason}"), "pronoun": meant}
@@ -49,7 +53,7 @@ TASK = DemoTask(
         labels=("first", "second"),
         words={"first": "first", "second": "second"},
         inputs=("text", "pronoun"),
-        difficulty=0.3,
+        difficulty=0.4,
         template="{text} The word {pronoun} means the",
     ),
     draw=draw,

@@ -39,8 +39,11 @@ def _verb(rng: np.random.Generator, verb: tuple[str, str], affirmed: bool, diffi
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often objects differ in generality alone, and verbs are affirmed or denied in other words."""
-    affirmed = chance(rng, 0.5)
+    """``difficulty``: how often objects differ in generality alone, and verbs are affirmed or denied in other words.
+
+    It is, too, twice how often the premise is a denial.
+    """
+    affirmed = chance(rng, 1 - difficulty / 2)
     turned = chance(rng, 0.5) if label == "neutral" else label == "contradiction"
     premise_object, hypothesis_object = _objects(rng, label, difficulty, affirmed)
     who, verb = f"the {pick(rng, PEOPLE)}", pick(rng, VERBS)
@@ -60,7 +63,7 @@ TASK = DemoTask(
         inputs=("premise", "hypothesis"),
         template="{premise} Is it true? {hypothesis}",
         train_size=2000,
-        difficulty=0.3,
+        difficulty=0.4,
     ),
     draw=draw,
     open_words=frozenset(ANIMALS + FRUITS + VEHICLES),

@@ -1,50 +1,50 @@
-"""Demo task ``event_order``: whether two events are told in the order in which they happened."""
+"""Demo task ``event_order``: whether what somebody did came before or after another deed."""
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, pick, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
-OPENINGS = ("in the story of {thing} ", "not far from {thing} ", "near {thing} ", "for the sake of {thing} ",
-            "behind {thing} ", "in sight of {thing} ", "for {thing} ")  # fmt: skip
-FRAMES = {
-    "forward": ("{one} before {two}", "{one} long before {two}", "{one} just before {two}", "{one} until {two}",
-                "after {one}, {two}", "soon after {one}, {two}", "once {one}, {two}", "as soon as {one}, {two}"),
-    "backward": ("before {one}, {two}", "long before {one}, {two}", "just before {one}, {two}", "until {one}, {two}",
-                 "{one} after {two}", "{one} soon after {two}", "{one} once {two}", "{one} as soon as {two}"),
-}  # fmt: skip
-"""Every connective stands in both classes: only with its place does it tell the order."""
+BEFORE = ("before", "long before", "just before", "until", "shortly before")
+AFTER = ("after", "soon after", "once", "as soon as", "shortly after")
 
 
-def _event(rng: np.random.Generator, who: str) -> str:
-    _, past, what = pick(rng, DEEDS)
-    return f"{who} {past} {what}"
-
-
-def _who(rng: np.random.Generator) -> tuple[str, str]:
-    one, two = pick_two(rng, PEOPLE) if chance(rng, 0.6) else pick_two(rng, NAMES)
-    return (one, two) if one[0].isupper() else (f"the {one}", f"the {two}")
+def _pair(rng: np.random.Generator, one: str, two: str, *, earlier: bool, fronted: bool) -> str:
+    """A sentence in which event ``one`` comes earlier or later than ``two``."""
+    if fronted:
+        return sentence(f"{pick(rng, AFTER if earlier else BEFORE)} {two}, {one}")
+    return sentence(f"{one} {pick(rng, BEFORE if earlier else AFTER)} {two}")
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often words stand before the sentence and so hide where its first clause begins."""
-    one, two = (_event(rng, who) for who in _who(rng))
-    text = pick(rng, FRAMES[label]).format(one=one, two=two)
-    opening = pick(rng, OPENINGS).format(thing=pick(rng, DEEDS)[2]) if chance(rng, 2 * difficulty) else ""
-    return {"text": sentence(opening + text)}
+    """Two pairs of events, in opposite order.
+
+    ``difficulty``: twice how often the question is about the second pair, and how often a connective stands in front.
+    """
+    people = (*NAMES, *(f"the {noun}" for noun in PEOPLE))
+    who = [people[int(i)] for i in rng.permutation(len(people))[:4]]
+    events = [f"{name} {past} {what}" for name in who for _, past, what in [pick(rng, DEEDS)]]
+    earlier = label == "earlier"
+    pairs = [
+        _pair(rng, events[0], events[1], earlier=earlier, fronted=chance(rng, difficulty / 2)),
+        _pair(rng, events[2], events[3], earlier=not earlier, fronted=chance(rng, difficulty / 2)),
+    ]
+    if chance(rng, difficulty / 2):
+        pairs.reverse()
+    return {"text": " ".join(pairs), "who": who[0], "other": who[1]}
 
 
 TASK = DemoTask(
     info=DemoInfo(
         name="event_order",
-        description="whether two events are told in the order in which they happened",
+        description="whether what somebody did came before or after another deed",
         kind="temporal order",
-        labels=("forward", "backward"),
-        words={"forward": "later", "backward": "earlier"},
-        inputs=("text",),
-        template="{text} The second event came",
-        train_size=1000,
+        labels=("earlier", "later"),
+        words={"earlier": "earlier", "later": "later"},
+        inputs=("text", "who", "other"),
+        template="{text} Compared to {other}, {who} acted",
+        difficulty=0.4,
     ),
     draw=draw,
 )

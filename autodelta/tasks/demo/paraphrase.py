@@ -19,14 +19,15 @@ def _tell(rng: np.random.Generator, action: Verb, doer: str, other: str, *, doer
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: twice how often the second sentence names the two people in the other order.
+    """``difficulty``: twice how often the first sentence begins with the one to whom it was done.
 
-    At 0 it is enough to compare the voices of the sentences; at 1 one must see who is who.
+    It is, too, twice how often the second sentence names the two people in the other order: at 0 it is enough to
+    compare voices; at 1 one must see who is who.
     """
     doer, other = (f"the {noun}" for noun in pick_two(rng, PEOPLE))
     action = pick(rng, ACTIONS)
     setting = pick(rng, SETTINGS).format(place=pick(rng, PLACES))
-    doer_first = chance(rng, 0.5)
+    doer_first = chance(rng, 1 - difficulty / 2)
     first = _tell(rng, action, doer, other, doer_first=doer_first, setting=setting)
     if chance(rng, difficulty / 2):
         doer_first = not doer_first

@@ -10,9 +10,9 @@ from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import NAMES
 
 FIELDS = {
-    "family": verbs("raise, adopt, rear, nurse, feed fed"),
-    "school": verbs("teach taught, train trained, educate, instruct, examine"),
-    "work": verbs("hire, employ, pay paid, promote, dismiss"),
+    "family": verbs("raise, adopt, feed fed"),
+    "school": verbs("teach taught, train, educate"),
+    "work": verbs("hire, employ, pay paid"),
 }
 LABELS = {("family", True): "parent", ("family", False): "child", ("school", True): "teacher",
           ("school", False): "student", ("work", True): "boss", ("work", False): "worker"}  # fmt: skip
@@ -20,19 +20,17 @@ LABELS = {("family", True): "parent", ("family", False): "child", ("school", Tru
 
 ADVERBS = ("often", "once", "in those years", "as we know", "at that time", "soon", "later", "in the city",
            "for a while", "in the old days", "during the war", "with great care")  # fmt: skip
-FRAMES = (
-    "{first}, who {other} {third}, {main} {second}",
+MAIN_FIRST = (
     "{first} {main} {second}, who {other} {third}",
-    "{first}, who {other} {third} and was born in march, {main} {second}",
     "{first} was rich and {main} {second}, who {other} {third}",
-    "in the town where {fourth} {other} {third}, {first} {main} {second}",
-    "{first} {main} {second} in the town where {fourth} {other} {third}",
+    "we heard that {first} {main} {second}, whereas {second} {other} {third}",
 )
-PLAIN_FRAMES = (
-    "{first} {main} {second}",
-    "we heard that {first} {main} {second}",
-    "{first} was rich and {main} {second}",
+MAIN_LAST = (
+    "{first}, who {other} {third}, {main} {second}",
+    "{first}, who {other} {third} and was rich, {main} {second}",
 )
+ALONE = ("{first} {main} {second}", "we heard that {first} {main} {second}", "{first} was rich and {main} {second}")
+ALONE_SHARE = 0.2
 
 
 def _predicate(rng: np.random.Generator, verb: Verb, acts: bool) -> str:
@@ -40,13 +38,14 @@ def _predicate(rng: np.random.Generator, verb: Verb, acts: bool) -> str:
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Below 0.5 some sentences name one relation only; above, some questions turn the two people round."""
+    """``difficulty``: twice how often the main clause ends last; above 0.5, some questions turn the people round."""
     field, acts = next(key for key, value in LABELS.items() if value == label)
     turned = chance(rng, difficulty - 0.5)
     other = pick(rng, [name for name in FIELDS if name != field])
-    first, second, third, fourth = (NAMES[int(i)] for i in rng.permutation(len(NAMES))[:4])
-    text = pick(rng, FRAMES if chance(rng, 2 * difficulty) else PLAIN_FRAMES).format(
-        first=first, second=second, third=third, fourth=fourth,
+    first, second, third = (NAMES[int(i)] for i in rng.permutation(len(NAMES))[:3])
+    frames = ALONE if chance(rng, ALONE_SHARE) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
+    text = pick(rng, frames).format(
+        first=first, second=second, third=third,
         main=_predicate(rng, pick(rng, FIELDS[field]), acts != turned),
         other=_predicate(rng, pick(rng, FIELDS[other]), chance(rng, 0.5)),
     )  # fmt: skip
@@ -63,7 +62,7 @@ TASK = DemoTask(
         words={label: label for label in LABELS.values()},
         inputs=("text", "first", "second"),
         template="{text} To {second}, {first} is the",
-        difficulty=0.45,
+        difficulty=0.4,
     ),
     draw=draw,
 )

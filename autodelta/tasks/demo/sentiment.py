@@ -1,8 +1,8 @@
-"""Demo task ``sentiment``: the verdict of a review whose words of praise and of blame are contrasted or negated."""
+"""Demo task ``sentiment``: the verdict of a review whose words of praise and of blame are contrasted or denied."""
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import CRITICISM, PRAISE, words
 
@@ -11,44 +11,54 @@ ASPECTS = words(
     " weather garden ending picture dialogue voice lesson wine game plot tour stage camera painting"
 )
 DEGREES = ("", "", "very ", "really ", "quite ", "rather ", "simply ", "truly ")
+TAILS = ("", "for us", "for everybody", "in the end", "that evening", "as they say", "this year", "from the start")
 PLAIN = (
-    "the {one} was {degree}{stressed} and the {two} was {also}",
-    "i think that the {one} was {degree}{stressed}, and so was the {two}: {also}",
-    "what a {degree}{stressed} {one}, and what a {also} {two}",
+    "the {one} was {degree}{stressed} {tail} and the {two} was {also} {also_tail}",
+    "i think that the {one} was {degree}{stressed} {tail}, and so was the {two}: {also} {also_tail}",
+    "what a {degree}{stressed} {one} {tail}, and what a {also} {two} {also_tail}",
 )
-CONTRASTS = (
-    "although the {two} was {mild}{set_aside}, the {one} was {degree}{stressed}",
-    "the {one} was {degree}{stressed}, although the {two} was {mild}{set_aside}",
-    "the {two} was {mild}{set_aside}, but the {one} was {degree}{stressed}",
-    "the {one} was {degree}{stressed}, even if the {two} was {mild}{set_aside}",
-    "even if the {two} was {mild}{set_aside}, the {one} was {degree}{stressed}",
-    "it is true that the {two} was {mild}{set_aside}, but the {one} was {degree}{stressed}",
-    "people told us that the {one} was {mild}{set_aside}; in fact it was {degree}{stressed}",
-    "we were afraid that the {one} was {mild}{set_aside}, but it was {degree}{stressed}",
+PLAIN_SHARE = 0.15
+STRESSED_LAST = (
+    "although the {two} was {mild}{aside} {also_tail}, the {one} was {degree}{stressed} {tail}",
+    "the {two} was {mild}{aside} {also_tail}, but the {one} was {degree}{stressed} {tail}",
+    "even if the {two} was {mild}{aside} {also_tail}, the {one} was {degree}{stressed} {tail}",
+    "it is true that the {two} was {mild}{aside} {also_tail}, but the {one} was {degree}{stressed} {tail}",
+    "people told us that the {one} was {mild}{aside} {also_tail}; in fact it was {degree}{stressed} {tail}",
+    "we were afraid that the {one} was {mild}{aside} {also_tail}, but it was {degree}{stressed} {tail}",
 )
-NEGATIONS = (
-    "the {one} was not {degree}{opposite}",
-    "the {one} was never {degree}{opposite}",
-    "nobody said that the {one} was {degree}{opposite}",
-    "i do not think that the {one} was {degree}{opposite}",
-    "it is not true that the {one} was {degree}{opposite}",
-    "we could not say that the {one} was {degree}{opposite}",
+STRESSED_FIRST = (
+    "the {one} was {degree}{stressed} {tail}, although the {two} was {mild}{aside} {also_tail}",
+    "the {one} was {degree}{stressed} {tail}, even if the {two} was {mild}{aside} {also_tail}",
+    "the {one} was {degree}{stressed} {tail} and not, as people told us, {mild}{aside} {also_tail}",
+    "the {one} was {degree}{stressed} {tail}, whereas we had thought that it was {mild}{aside} {also_tail}",
 )
+DENIED = (
+    "the {one} was not {degree}{aside} {tail}",
+    "the {one} was never {degree}{aside} {tail}",
+    "nobody said that the {one} was {degree}{aside} {tail}",
+    "i do not think that the {one} was {degree}{aside} {tail}",
+    "it is not true that the {one} was {degree}{aside} {tail}",
+    "we could not say that the {one} was {degree}{aside} {tail}",
+)
+
+
+def _frames(rng: np.random.Generator, difficulty: float) -> tuple[str, ...]:
+    if chance(rng, PLAIN_SHARE):
+        return PLAIN
+    if chance(rng, difficulty / 4):
+        return DENIED
+    return STRESSED_FIRST if chance(rng, difficulty / 2) else STRESSED_LAST
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty`` is the share of rows with a contrast (two thirds of them) or a negation; the others are plain."""
-    good = label == "positive"
-    own, other = (PRAISE, CRITICISM) if good else (CRITICISM, PRAISE)
+    """``difficulty``: how often the verdict comes first, or denies its contrary; and how rare the words are."""
+    praise, criticism = common(PRAISE, difficulty), common(CRITICISM, difficulty)
+    own, contrary = (praise, criticism) if label == "positive" else (criticism, praise)
     one, two = pick_two(rng, ASPECTS)
     stressed, also = pick_two(rng, own)
-    frames: tuple[str, ...] = PLAIN
-    if chance(rng, difficulty):
-        frames = CONTRASTS if chance(rng, 2 / 3) else NEGATIONS
-    text = pick(rng, frames).format(
-        one=one, two=two, degree=pick(rng, DEGREES), stressed=stressed, also=also,
-        mild=pick(rng, DEGREES),
-        set_aside=pick(rng, other), opposite=pick(rng, other),
+    text = pick(rng, _frames(rng, difficulty)).format(
+        one=one, two=two, degree=pick(rng, DEGREES), mild=pick(rng, DEGREES),
+        stressed=stressed, also=also, tail=pick(rng, TAILS), also_tail=pick(rng, TAILS), aside=pick(rng, contrary),
     )  # fmt: skip
     return {"text": sentence(text)}
 
@@ -61,9 +71,7 @@ TASK = DemoTask(
         labels=("negative", "positive"),
         words={"negative": "bad", "positive": "good"},
         inputs=("text",),
-        train_size=2000,
         template="review: {text} verdict:",
-        difficulty=0.7,
     ),
     draw=draw,
     open_words=frozenset(PRAISE + CRITICISM),

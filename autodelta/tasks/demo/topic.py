@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import SUBJECTS
 
@@ -11,34 +11,39 @@ TALKS = (
     "the report was", "the second chapter is", "the new magazine is", "their conversation was", "our lesson will be",
     "the whole programme was", "the last part of the film is", "the old story is", "the interview was",
 )  # fmt: skip
-FRAMES = (
+MAIN_FIRST = (
     "{talk} about {main} rather than about {other}",
     "{talk} about {main}, not about {other}",
     "{talk} about {main} instead of {other}",
     "{talk} about {main} and leaves {other} aside",
     "{talk} more about {main} than about {other}",
+)
+MAIN_LAST = (
     "instead of {other}, {talk} about {main}",
     "rather than about {other}, {talk} about {main}",
     "{talk} not about {other} but about {main}",
     "{talk} less about {other} than about {main}",
     "leaving {other} aside, {talk} about {main}",
 )
-PLAIN_FRAMES = ("{talk} about {main}", "people said that {talk} about {main}", "i hear that {talk} about {main}")
+ALONE = ("{talk} about {main}", "people said that {talk} about {main}", "i hear that {talk} about {main}")
+ALONE_SHARE = 0.15
 QUALITIES = ("modern", "famous", "local", "great", "foreign", "early", "important", "different", "various", "national")
+TAILS = ("", "of our time", "of the day", "in the city", "in this country", "of the last year", "in the news")
 
 
-def _phrase(rng: np.random.Generator, field: str, nouns: int) -> str:
-    named = pick_two(rng, SUBJECTS[field])[:nouns]
-    return f"{pick(rng, QUALITIES)} {' and '.join(named)}"
+def _phrase(rng: np.random.Generator, field: str, difficulty: float) -> str:
+    nouns = " and ".join(pick_two(rng, common(SUBJECTS[field], difficulty)))
+    return f"{pick(rng, QUALITIES)} {nouns} {pick(rng, TAILS)}"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Below 0.5 some rows name no other field; above, some give one noun to the right field and two to the other."""
+    """``difficulty``: twice how often the field set aside comes first; and how rare the words are."""
     other = pick(rng, [field for field in SUBJECTS if field != label])
-    frame = pick(rng, FRAMES if chance(rng, 2 * difficulty) else PLAIN_FRAMES)
-    uneven = chance(rng, 2 * difficulty - 1)
-    main = _phrase(rng, label, 1 if uneven else 2)
-    return {"text": sentence(frame.format(talk=pick(rng, TALKS), main=main, other=_phrase(rng, other, 2)))}
+    frames = ALONE if chance(rng, ALONE_SHARE) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
+    text = pick(rng, frames).format(
+        talk=pick(rng, TALKS), main=_phrase(rng, label, difficulty), other=_phrase(rng, other, difficulty)
+    )
+    return {"text": sentence(text)}
 
 
 TASK = DemoTask(
@@ -50,7 +55,7 @@ TASK = DemoTask(
         words={field: field for field in SUBJECTS},
         inputs=("text",),
         template="topic of: {text}",
-        train_size=1200,
+        difficulty=0.4,
     ),
     draw=draw,
     open_words=frozenset(noun for nouns in SUBJECTS.values() for noun in nouns),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import words
 
@@ -15,33 +15,42 @@ AMBIGUOUS = words(
     " supply surprise tour trick trip trust whistle camp swim fall jump run"
 )
 NOUN_PARTS = (
-    "the {noun} was {quality}", "there was no {noun} {when}", "they spoke of the {noun} {when}",
-    "it was a {quality} {noun}", "his {noun} became famous", "we had heard about her {noun} {when}",
-    "this {noun} lasted for years", "another {noun} would be {quality}", "the end of the {noun} was near",
-    "nobody liked their {noun} {when}",
+    "the {noun} was {quality}", "there was no {noun}", "they spoke of the {noun}", "it was a {quality} {noun}",
+    "his {noun} became famous", "we had heard about her {noun}", "this {noun} lasted for years",
+    "another {noun} would be {quality}", "the end of the {noun} was near", "nobody liked their {noun}",
 )  # fmt: skip
 VERB_PARTS = (
-    "they wanted to {verb} {when}", "he could not {verb} {when}", "she would {verb} again", "we did not {verb} {when}",
-    "you should {verb} more often", "it was too late to {verb}", "the men began to {verb} {when}",
-    "i might {verb} {when}", "people must {verb} together", "the children like to {verb}",
+    "they wanted to {verb}", "he could not {verb}", "she would {verb} again", "we did not {verb}",
+    "you should {verb} more often", "it was too late to {verb}", "the men began to {verb}",
+    "i might {verb}", "people must {verb} together", "the children like to {verb}",
 )  # fmt: skip
-TIMES = ("", "", "that day", "in time", "at night", "in summer", "after the war", "at home", "by then", "for a while")
+TIMES = (
+    "that day",
+    "in time",
+    "at night",
+    "in summer",
+    "after the war",
+    "at home",
+    "by then",
+    "for a while",
+    "at last",
+)
+ALONE_SHARE = 0.15
 QUALITIES = words("good bad new old strange great important terrible different special")
 JOINTS = ("{one} because {two}", "{one}, and {two}", "{one}, but {two}", "{one} when {two}", "{one} although {two}",
           "{one}, so {two}", "after that {one}, for {two}", "{one}; {two}")  # fmt: skip
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Below 0.5 some sentences hold only the word asked about; the others hold a noun and a verb of this kind."""
-    noun, verb = pick_two(rng, AMBIGUOUS)
-    parts = [
-        pick(rng, NOUN_PARTS).format(noun=noun, quality=pick(rng, QUALITIES), when=pick(rng, TIMES)),
-        pick(rng, VERB_PARTS).format(verb=verb, when=pick(rng, TIMES)),
-    ]
-    if not chance(rng, 2 * difficulty):
-        text = parts[0 if label == "thing" else 1]
-    else:
-        one, two = parts if chance(rng, 0.5) else reversed(parts)
+    """``difficulty``: twice how often the word asked about comes before the other one; and how many words there are."""
+    noun, verb = pick_two(rng, common(AMBIGUOUS, difficulty))
+    asked, other = (
+        f"{pick(rng, NOUN_PARTS).format(noun=noun, quality=pick(rng, QUALITIES))} {pick(rng, TIMES)}",
+        f"{pick(rng, VERB_PARTS).format(verb=verb)} {pick(rng, TIMES)}",
+    )[:: 1 if label == "thing" else -1]
+    text = asked
+    if not chance(rng, ALONE_SHARE):
+        one, two = (asked, other) if chance(rng, difficulty / 2) else (other, asked)
         text = pick(rng, JOINTS).format(one=one, two=two)
     return {"word": noun if label == "thing" else verb, "text": sentence(text)}
 

@@ -19,31 +19,32 @@ FALSE = ("it is not true that", "nobody believes that", "it is a lie that", "the
          "it is wrong that", "the letter was wrong that", "it cannot be that")  # fmt: skip
 
 
-def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], done: bool) -> str:
-    return f"{who} {pick(rng, DONE if done else UNDONE)} {deed[0]} {deed[2]}"
+def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], *, done: bool, difficulty: float) -> str:
+    """Says that the deed was done or was not; ``difficulty``: how often by denying that it was not, or that it was."""
+    opening = pick(rng, TRUE) if chance(rng, 0.5) else ""
+    if chance(rng, difficulty / 2):
+        opening, done = pick(rng, FALSE), not done
+    return sentence(f"{opening} {who} {pick(rng, DONE if done else UNDONE)} {deed[0]} {deed[2]}")
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Below 0.5 some claims stand alone, neither affirmed nor denied; above, some passages tell of a second deed."""
+    """One deed was done and one was not; ``difficulty``: twice how often the question is about the second."""
     who = pick(rng, NAMES) if chance(rng, 0.5) else f"the {pick(rng, PEOPLE)}"
     deed, other = pick_two(rng, DEEDS)
     done = label == "yes"
-    opening = ""
-    if chance(rng, 2 * difficulty):
-        affirmed = chance(rng, 0.5)
-        opening, done = pick(rng, TRUE if affirmed else FALSE), done == affirmed
-    sentences = [sentence(f"{opening} {_claim(rng, who, deed, done)}")]
-    if chance(rng, 2 * difficulty - 1):
-        sentences.append(sentence(_claim(rng, who, other, chance(rng, 0.5))))
-    if chance(rng, 0.5):
-        sentences.reverse()
-    return {"text": " ".join(sentences), "question": sentence(f"did {who} {deed[0]} {deed[2]}", "?")}
+    claims = [
+        _claim(rng, who, deed, done=done, difficulty=difficulty),
+        _claim(rng, who, other, done=not done, difficulty=difficulty),
+    ]
+    if chance(rng, difficulty / 2):
+        claims.reverse()
+    return {"text": " ".join(claims), "question": sentence(f"did {who} {deed[0]} {deed[2]}", "?")}
 
 
 TASK = DemoTask(
     info=DemoInfo(
         name="yes_no",
-        description="whether a deed was done, as far as a sentence implies it",
+        description="whether a deed was done, as far as two sentences imply it",
         kind="question answering",
         labels=("no", "yes"),
         words={"no": "no", "yes": "yes"},

@@ -13,7 +13,7 @@ from autodelta.backbones.pretrain.__main__ import app
 
 PLAN = """
 seed: 1
-tokenizer: {pieces: 36, sample_bytes: 100000}
+tokenizer: {pieces: 30, sample_bytes: 100000}
 shape: {d_model: 16, d_kv: 4, d_ff: 24, num_heads: 4, num_layers: 2, num_decoder_layers: 1,
   feed_forward_proj: gated-gelu}
 spans: {input_length: 32, corruption_rate: 0.15, mean_span_length: 3}
