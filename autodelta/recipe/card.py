@@ -51,10 +51,14 @@ def _header(recipe: "Recipe") -> list[str]:
 
 
 def _deltas(candidate: "Candidate") -> list[str]:
-    lines = ["| delta | roles | blocks (encoder; decoder) | sizes | learning rate |", "|---|---|---|---|---|"]
+    lines = ["| delta | roles | blocks | sizes | learning rate |", "|---|---|---|---|---|"]
     for delta in candidate.deltas:
-        chosen = (delta.encoder_blocks, delta.decoder_blocks)
-        blocks = "; ".join("all" if numbers is None else ", ".join(map(str, numbers)) for numbers in chosen)
+        chosen = {"encoder": delta.encoder_blocks, "decoder": delta.decoder_blocks}
+        blocks = "; ".join(
+            f"{stack} {'all' if numbers is None else ', '.join(map(str, numbers))}"
+            for stack, numbers in chosen.items()
+            if any(role.startswith(stack) for role in delta.roles)
+        )
         sizes = ", ".join(f"{key} {value}" for key, value in delta.config.model_dump().items()) or "-"
         lines.append(f"| {delta.method} | {', '.join(delta.roles)} | {blocks} | {sizes} | {delta.learning_rate:.2g} |")
     return lines
