@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from autodelta.backbones.load import load, weights_sha256
+from autodelta.backbones.loading import load, weights_sha256
 from autodelta.backbones.pretrain.__main__ import app
 
 PLAN = """
