@@ -68,6 +68,15 @@ def common(choices: Sequence[T], difficulty: float) -> Sequence[T]:
     return choices[: math.ceil(len(choices) * (0.4 + 0.6 * difficulty))]
 
 
+def plain(rng: np.random.Generator, difficulty: float) -> bool:
+    """Whether a row shall hold nothing that misleads: half of the rows at difficulty 0, none at 1.
+
+    A model learns from these what the words mean; without them neither words nor structure give any signal alone, and
+    a small backbone learns neither.
+    """
+    return chance(rng, (1 - difficulty) / 2)
+
+
 def pick_two(rng: np.random.Generator, choices: Sequence[T]) -> tuple[T, T]:
     """Two different choices, in random order."""
     first, second = rng.choice(len(choices), size=2, replace=False)

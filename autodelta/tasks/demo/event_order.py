@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, sentence
+from autodelta.tasks.demo._grammar import chance, pick, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
@@ -18,7 +18,7 @@ def _pair(rng: np.random.Generator, one: str, two: str, *, earlier: bool, fronte
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Two pairs of events, in opposite order.
+    """Two pairs of events, mostly in opposite order.
 
     ``difficulty``: twice how often the question is about the second pair, and how often a connective stands in front.
     """
@@ -26,9 +26,10 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     who = [people[int(i)] for i in rng.permutation(len(people))[:4]]
     events = [f"{name} {past} {what}" for name in who for _, past, what in [pick(rng, DEEDS)]]
     earlier = label == "earlier"
+    in_order = (earlier, earlier == plain(rng, difficulty))
     pairs = [
-        _pair(rng, events[0], events[1], earlier=earlier, fronted=chance(rng, difficulty / 2)),
-        _pair(rng, events[2], events[3], earlier=not earlier, fronted=chance(rng, difficulty / 2)),
+        _pair(rng, one, two, earlier=first, fronted=chance(rng, difficulty / 2))
+        for one, two, first in zip(events[::2], events[1::2], in_order, strict=True)
     ]
     if chance(rng, difficulty / 2):
         pairs.reverse()

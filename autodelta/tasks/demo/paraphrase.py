@@ -49,7 +49,7 @@ TASK = DemoTask(
         inputs=("first", "second"),
         template="{first} {second} The two are",
         train_size=2000,
-        difficulty=0.3,
+        difficulty=0.4,
     ),
     draw=draw,
 )

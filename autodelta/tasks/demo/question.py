@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import ANIMALS, GROUPS, PEOPLE, PLACES, PLAIN_ADJECTIVES, THINGS
 
@@ -23,7 +23,6 @@ HEAD_LAST = (
     "if one comes from the {other}, {ask} the {head}",
 )
 ALONE = ("{ask} the {head}", "which {head} was it", "which {head} do you remember")
-ALONE_SHARE = 0.15
 ASK = ("what is the name of", "what do you call", "what was the name of", "what did they call", "what do people call")
 TAILS = ("of the north", "of old", "of that time", "in the news", "from far away", "of the story", "on the left")
 
@@ -38,7 +37,7 @@ def _noun(rng: np.random.Generator, kind: str, difficulty: float) -> str:
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     """``difficulty``: twice how often the head comes last; and how rare the nouns are."""
     other = pick(rng, [kind for kind in KINDS if kind != label])
-    frames = ALONE if chance(rng, ALONE_SHARE) else HEAD_LAST if chance(rng, difficulty / 2) else HEAD_FIRST
+    frames = ALONE if plain(rng, difficulty) else HEAD_LAST if chance(rng, difficulty / 2) else HEAD_FIRST
     head, beside = (_noun(rng, kind, difficulty) for kind in (label, other))
     return {"question": sentence(pick(rng, frames).format(ask=pick(rng, ASK), head=head, other=beside), "?")}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import CRITICISM, PRAISE, words
 
@@ -17,7 +17,6 @@ PLAIN = (
     "i think that the {one} was {degree}{stressed} {tail}, and so was the {two}: {also} {also_tail}",
     "what a {degree}{stressed} {one} {tail}, and what a {also} {two} {also_tail}",
 )
-PLAIN_SHARE = 0.15
 STRESSED_LAST = (
     "although the {two} was {mild}{aside} {also_tail}, the {one} was {degree}{stressed} {tail}",
     "the {two} was {mild}{aside} {also_tail}, but the {one} was {degree}{stressed} {tail}",
@@ -43,7 +42,7 @@ DENIED = (
 
 
 def _frames(rng: np.random.Generator, difficulty: float) -> tuple[str, ...]:
-    if chance(rng, PLAIN_SHARE):
+    if plain(rng, difficulty):
         return PLAIN
     if chance(rng, difficulty / 4):
         return DENIED

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import SUBJECTS
 
@@ -26,7 +26,6 @@ MAIN_LAST = (
     "leaving {other} aside, {talk} about {main}",
 )
 ALONE = ("{talk} about {main}", "people said that {talk} about {main}", "i hear that {talk} about {main}")
-ALONE_SHARE = 0.15
 QUALITIES = ("modern", "famous", "local", "great", "foreign", "early", "important", "different", "various", "national")
 TAILS = ("", "of our time", "of the day", "in the city", "in this country", "of the last year", "in the news")
 
@@ -39,7 +38,7 @@ def _phrase(rng: np.random.Generator, field: str, difficulty: float) -> str:
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     """``difficulty``: twice how often the field set aside comes first; and how rare the words are."""
     other = pick(rng, [field for field in SUBJECTS if field != label])
-    frames = ALONE if chance(rng, ALONE_SHARE) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
+    frames = ALONE if plain(rng, difficulty) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
     text = pick(rng, frames).format(
         talk=pick(rng, TALKS), main=_phrase(rng, label, difficulty), other=_phrase(rng, other, difficulty)
     )

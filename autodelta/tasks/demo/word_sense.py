@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import words
 
@@ -35,7 +35,6 @@ TIMES = (
     "for a while",
     "at last",
 )
-ALONE_SHARE = 0.15
 QUALITIES = words("good bad new old strange great important terrible different special")
 JOINTS = ("{one} because {two}", "{one}, and {two}", "{one}, but {two}", "{one} when {two}", "{one} although {two}",
           "{one}, so {two}", "after that {one}, for {two}", "{one}; {two}")  # fmt: skip
@@ -49,7 +48,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
         f"{pick(rng, VERB_PARTS).format(verb=verb)} {pick(rng, TIMES)}",
     )[:: 1 if label == "thing" else -1]
     text = asked
-    if not chance(rng, ALONE_SHARE):
+    if not plain(rng, difficulty):
         one, two = (asked, other) if chance(rng, difficulty / 2) else (other, asked)
         text = pick(rng, JOINTS).format(one=one, two=two)
     return {"word": noun if label == "thing" else verb, "text": sentence(text)}

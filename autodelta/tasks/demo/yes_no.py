@@ -5,7 +5,7 @@ Such verbs ("manage to", "fail to") are the implicatives of Karttunen 1971.
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, pick, pick_two, plain, sentence
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
@@ -28,13 +28,13 @@ def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], *, do
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """One deed was done and one was not; ``difficulty``: twice how often the question is about the second."""
+    """Two deeds; ``difficulty``: twice how often the question is about the second, and how often only one was done."""
     who = pick(rng, NAMES) if chance(rng, 0.5) else f"the {pick(rng, PEOPLE)}"
     deed, other = pick_two(rng, DEEDS)
     done = label == "yes"
     claims = [
         _claim(rng, who, deed, done=done, difficulty=difficulty),
-        _claim(rng, who, other, done=not done, difficulty=difficulty),
+        _claim(rng, who, other, done=done == plain(rng, difficulty), difficulty=difficulty),
     ]
     if chance(rng, difficulty / 2):
         claims.reverse()

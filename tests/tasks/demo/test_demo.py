@@ -87,16 +87,14 @@ def test_labels_are_equally_frequent(name: str) -> None:
 
 
 @EVERY
-def test_single_words_tell_little_of_the_label(name: str) -> None:
-    """Logistic regression on TF-IDF of words fails on half of what majority fails on, at least."""
+def test_counting_words_fails_on_more_than_a_quarter_of_the_rows(name: str) -> None:
     vectors = TfidfVectorizer(token_pattern=r"\w+")
     train, test = _rows(name, "train"), _rows(name, "test")
     model = LogisticRegression(C=3, max_iter=200).fit(
         vectors.fit_transform([_text(name, row) for row in train]), [row["label"] for row in train]
     )
     accuracy = model.score(vectors.transform([_text(name, row) for row in test]), [row["label"] for row in test])
-    majority = 1 / len(demo.describe(name).labels)
-    assert accuracy <= majority + 0.5 * (1 - majority), accuracy
+    assert accuracy < 0.72, accuracy
 
 
 @EVERY
