@@ -15,6 +15,7 @@ from autodelta.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autodelta.search import Run
     from autodelta.tasks import Columns
 
 app = typer.Typer(
@@ -128,6 +129,7 @@ def search(
     """Search the best composition for a task within a budget."""
     from autodelta.report.live import display
     from autodelta.search.request import Request, submit
+    from autodelta.search.session import INTERRUPTED
 
     screen = console()
     with mistakes():
@@ -150,13 +152,21 @@ def search(
         )
         with display(screen) as listener:
             run = submit(request, listener)
-        _summary(screen, run.as_json())
-        if run.best is not None:
-            from autodelta.recipe.export import export as write_recipe
+        _handed_over(screen, run)
+    if listener.end_reason == INTERRUPTED:
+        print("interrupted: what was found is kept, test was not touched; the same command starts a new run")
+        raise typer.Exit(130)
 
-            recipe = write_recipe(run)
-            screen.print(f"recipe: {recipe.folder}", highlight=False, soft_wrap=True)
-        screen.print(f"run:    {run.path}", highlight=False, soft_wrap=True)
+
+def _handed_over(screen: "Console", run: "Run") -> None:
+    """What came out of a search, and where it lies."""
+    from autodelta.recipe.export import export as write_recipe
+
+    _summary(screen, run.as_json())
+    if run.best is not None:
+        screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
+    screen.print(f"run:    {run.path}", highlight=False, soft_wrap=True)
+    screen.print(f"again:  autodelta show {run.path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -34,6 +34,7 @@ class PlainLines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.end_reason = ""
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +42,8 @@ class PlainLines:
     def __exit__(self, *_: object) -> None: ...
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, SearchEnded):
+            self.end_reason = event.reason
         if not isinstance(event, BudgetSpent | TrialReported):
             self.console.print(str(event), highlight=False, markup=False, soft_wrap=True)
 
@@ -57,7 +60,7 @@ class LivePanel:
         self.ended: deque[TrialRecord] = deque(maxlen=RECENT)
         self.counts: dict[str, int] = {}
         self.best: TrialRecord | None = None
-        self.finishing = ""
+        self.end_reason = ""
         self.console = console
         self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
 
@@ -76,6 +79,7 @@ class LivePanel:
                 self.title = Text.assemble(("autodelta search ", "bold"), f"{event.path.name}, {workers}")
             case Notice() | SearchEnded() | Tested():
                 self.console.print(str(event), highlight=False, markup=False)
+                self.end_reason = event.reason if isinstance(event, SearchEnded) else self.end_reason
             case TrialStarted():
                 self.running[event.number] = (event, None)
             case TrialReported():
