@@ -16,6 +16,7 @@ import typer
 from torch.multiprocessing.spawn import spawn
 from transformers import PreTrainedTokenizerFast
 
+from autodelta.backbones.pretrain.card import card
 from autodelta.backbones.pretrain.optimiser import Optimiser
 from autodelta.backbones.pretrain.plan import load_plan
 from autodelta.backbones.pretrain.training import build_model, held_out_loss, restore, train
@@ -77,6 +78,7 @@ def export(plan: PlanFile, work: Work, to: Annotated[Path, typer.Option("--to")]
     PreTrainedTokenizerFast.from_pretrained(work / "tokenizer").save_pretrained(to)
     facts["sha256"] = hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
     (to / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
+    (to / "README.md").write_text(card(settings, facts, parameters=model.num_parameters()), encoding="utf8")
     (to / "curve.csv").write_bytes((work / "curve.csv").read_bytes())
 
 

@@ -12,6 +12,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TextSource(_Section):
+    """One part of the text, for the model card."""
+
+    source: str
+    licence: str
+    megabytes: float
+    attribution: str = ""
+
+
 class TokenizerPlan(_Section):
     """The vocabulary's size, without sentinels, and how much text it is fitted on."""
 
@@ -47,7 +56,9 @@ class Anneal(_Section):
 class Plan(_Section):
     """One backbone's pretraining, as its ``pretrain.yaml`` states it."""
 
+    name: str
     seed: int
+    text: tuple[TextSource, ...]
     tokenizer: TokenizerPlan
     shape: dict[str, int | str]
     spans: Spans

@@ -12,7 +12,9 @@ from autodelta.backbones.loading import load, weights_sha256
 from autodelta.backbones.pretrain.__main__ import app
 
 PLAN = """
+name: tiny
 seed: 1
+text: [{source: sentences made up by the test, licence: none needed, megabytes: 0.1}]
 tokenizer: {pieces: 30, sample_bytes: 100000}
 shape: {d_model: 16, d_kv: 4, d_ff: 24, num_heads: 4, num_layers: 2, num_decoder_layers: 1,
   feed_forward_proj: gated-gelu}
@@ -56,6 +58,7 @@ def test_the_exported_checkpoint_loads_and_states_its_facts(trained: Path) -> No
     facts = json.loads((trained / "checkpoint" / "training.json").read_text())
     assert facts["anneal"]["step"] == 6
     assert facts["held_out_loss"] > 0
+    assert "# tiny" in (trained / "checkpoint" / "README.md").read_text()
     assert backbone.shape.encoder_blocks == 2
     assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
     assert backbone.tokenizer("The River")["input_ids"] == backbone.tokenizer("the river")["input_ids"]
