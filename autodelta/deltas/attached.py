@@ -11,8 +11,9 @@ from torch.nn import functional
 from autodelta.backbones import roles
 from autodelta.candidate import Candidate, Delta
 from autodelta.deltas import attention
-from autodelta.deltas.base import Slot
+from autodelta.deltas.base import Slot, mapped
 from autodelta.deltas.compose import Composition, compose
+from autodelta.deltas.difference import DifferenceSlot, projected
 from autodelta.errors import UserError
 from autodelta.shape import STACKS, BackboneShape, Kind, Site, Stack
 
@@ -93,8 +94,18 @@ def attach(hf_model: Any, candidate: Candidate, *, seed: int = 0, label_ids: Seq
 
 def _put_on(hf_model: Any, composition: Composition) -> list[Callable[[], None]]:
     """Freezes the model and registers every hook; returns what undoes it, last first."""
-    modules, shape = roles.modules(hf_model), BackboneShape.of(hf_model)
     undo: list[Callable[[], None]] = []
+    try:
+        _register(hf_model, composition, undo)
+    except Exception:
+        for take_off in reversed(undo):
+            take_off()
+        raise
+    return undo
+
+
+def _register(hf_model: Any, composition: Composition, undo: list[Callable[[], None]]) -> None:
+    modules, shape = roles.modules(hf_model), BackboneShape.of(hf_model)
     keys_values: dict[Stack, dict[nn.Module, tuple[Slot, ...]]] = {stack: {} for stack in STACKS}
     for site, slots in composition.slots.items():
         kind, module = shape.kind(site), modules[site]
@@ -111,7 +122,6 @@ def _put_on(hf_model: Any, composition: Composition) -> list[Callable[[], None]]
     undo.append(_freeze(hf_model))
     _taken.add(hf_model)
     undo.append(lambda: _taken.discard(hf_model))
-    return undo
 
 
 def _freeze(hf_model: Any) -> Callable[[], None]:
@@ -126,15 +136,12 @@ def _freeze(hf_model: Any) -> Callable[[], None]:
     return lambda: require(True)
 
 
-def mapped(slots: Sequence[Slot], x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-    """The output of a linear layer, sublayer, norm or lookup after all slots, in the dtype that it had."""
-    out = y
-    for slot in slots:
-        out = slot(x, out, weight)
-    return out.to(y.dtype)
-
-
 def _on_module(module: nn.Module, slots: tuple[Slot, ...]) -> Callable[[], None]:
+    if isinstance(module, nn.Linear) and isinstance(slots[0], DifferenceSlot):
+        # The layer's own product would be thrown away, so it is not a hook that changes its output.
+        module.__dict__["forward"] = lambda x: projected(slots, x, module.weight, module.bias)
+        return lambda: module.__dict__.pop("forward")
+
     def hook(module: Any, args: tuple[Tensor, ...], y: Tensor) -> Tensor:
         return mapped(slots, args[0], y, module.weight)
 

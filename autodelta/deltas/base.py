@@ -50,6 +50,14 @@ class Slot(nn.Module):
         return None
 
 
+def mapped(slots: Sequence[Slot], x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    """The output of a linear layer, sublayer, norm or lookup after all slots, in the dtype that it had."""
+    out = y
+    for slot in slots:
+        out = slot(x, out, weight)
+    return out.to(y.dtype)
+
+
 class DeltaModule(nn.Module):
     """All slots of one delta, and the state that they share. Shared parameters are counted once."""
 

@@ -1,19 +1,21 @@
 """Slots that add a difference to the frozen weight, at whatever kind of site: full, norm, selective, subspace."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
-from autodelta.deltas.base import Affine, Place, Slot
+from autodelta.deltas.base import Affine, Place, Slot, mapped
 from autodelta.shape import Kind
 
 
 class DifferenceSlot(Slot):
     """y + D x at linear layers, y + D[ids] at tables, y + d * norm(x) at norms; D has the shape of the weight.
 
-    That is f(x; W + D), as each of these maps is linear in its weight, and composes with what others do to y.
+    That is f(x; W + D), as each of these maps is linear in its weight, and composes with what others do to y. Where
+    differences stand first at a linear layer, ``projected`` does the same for less.
     """
 
     def __init__(self, place: Place) -> None:
@@ -44,6 +46,18 @@ class TrainedDifference(DifferenceSlot):
 
     def difference(self) -> Tensor:
         return self.delta
+
+
+def projected(slots: Sequence[Slot], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear layer's output with all its slots, differences that stand first taken into the weight.
+
+    W x + D x costs two products, and two more for the gradient of x; (W + D) x one of each.
+    """
+    changed, rest = weight, list(slots)
+    while rest and isinstance(first := rest[0], DifferenceSlot):
+        changed = changed + first.difference()
+        del rest[0]
+    return mapped(rest, x, linear(x, changed.to(weight.dtype), bias), weight)
 
 
 def normalised(x: Tensor, epsilon: float) -> Tensor:

@@ -68,9 +68,16 @@ BREAKAGES = (
     Breakage(
         "deltas/difference.py",
         "a difference is transposed",
-        "linear(x, self.difference().to(x.dtype))",
-        "linear(x, self.difference().to(x.dtype).T) if weight.shape[0] == weight.shape[1] else y",
+        "changed + first.difference()",
+        "changed + (d.T if (d := first.difference()).shape[0] == d.shape[1] else d)",
         "test_attached.py::test_full_fine_tuning_is_a_change_of_the_weights_themselves",
+    ),
+    Breakage(
+        "deltas/difference.py",
+        "a difference behind another method is forgotten",
+        "return y + linear(x, self.difference().to(x.dtype))",
+        "return y",
+        "test_attached.py::test_a_difference_counts_behind_another_method",
     ),
     Breakage(
         "deltas/difference.py",

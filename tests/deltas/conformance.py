@@ -206,5 +206,8 @@ RULES = (
 )
 
 
-def _hooks(model: Any) -> list[tuple[int, int]]:
-    return [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()]
+def _hooks(model: Any) -> list[tuple[int, int, bool]]:
+    return [
+        (len(module._forward_hooks), len(module._forward_pre_hooks), "forward" in module.__dict__)
+        for module in model.modules()
+    ]

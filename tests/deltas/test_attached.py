@@ -118,6 +118,31 @@ def test_full_fine_tuning_is_a_change_of_the_weights_themselves() -> None:
     torch.testing.assert_close(logits(model, batch(padded=True)), changed, atol=1e-5, rtol=1e-5)
 
 
+def test_a_difference_counts_behind_another_method() -> None:
+    """At a linear layer a difference that stands first is taken into the weight; lora stands before selective."""
+    model, at = original().double(), "decoder.self_attn.o"
+    alone, behind = candidate(delta("selective", at)), candidate(delta("lora", at, rank=2), delta("selective", at))
+    seen = []
+    for planned in (alone, behind):
+        with attach(model, planned) as attached:
+            attached.composition.double()
+            for name, tensor in attached.composition.tensors().items():
+                if ".selective." in name:
+                    tensor.data.normal_(generator=torch.Generator().manual_seed(4))
+            seen.append(logits(model, batch()))
+    torch.testing.assert_close(*seen, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(seen[0], logits(model, batch()), atol=1e-3)
+
+
+def test_a_model_that_refuses_keys_and_values_is_left_as_it_was() -> None:
+    model = original()
+    model.decoder.config._attn_implementation = "flex_attention"
+    with pytest.raises(UserError, match="sdpa or eager attention, not 'flex_attention'"):
+        attach(model, candidate(LORA, delta("prefix", "decoder.self_attn.keys_values", length=2)))
+    assert not any(module._forward_hooks for module in model.modules())
+    attach(model, candidate(LORA)).detach()
+
+
 def test_one_model_takes_one_candidate_at_a_time() -> None:
     model = original()
     attached = attach(model, candidate(LORA))
