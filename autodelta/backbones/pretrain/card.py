@@ -20,9 +20,10 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         f"# {plan.name}",
         "",
         f"A T5 of {parameters / 1e6:.1f} million parameters: {shape['num_layers']} encoder and "
-        f"{shape['num_decoder_layers']} decoder blocks of width {shape['d_model']}, feed-forward "
-        f"{shape['feed_forward_proj']} of {shape['d_ff']}, {shape['num_heads']} heads of {shape['d_kv']}, tied "
-        f"embeddings, {plan.tokenizer.pieces + 100:,} lower-cased unigram pieces with single digits and T5's 100 sentinels.",
+        f"{shape['num_decoder_layers']} decoder blocks of width {shape['d_model']}, "
+        f"feed-forward {shape['feed_forward_proj']} of {shape['d_ff']}, "
+        f"{shape['num_heads']} heads of {shape['d_kv']}, tied embeddings, "
+        f"{plan.tokenizer.pieces + 100:,} lower-cased unigram pieces with single digits and T5's 100 sentinels.",
         "It ships with AutoDelta so that searches, tests and examples run with nothing downloaded.",
         "",
         "## Training",
