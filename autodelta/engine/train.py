@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,18 @@ class OutOfTime(TimeoutError):
 
 
 class Trial:
-    """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again."""
+    """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again.
 
-    def __init__(self, backbone: Backbone, candidate: Candidate, *, seed: int) -> None:
+    ``label_ids`` are the token ids of the task's label words, for prompts that start from them.
+    """
+
+    def __init__(
+        self, backbone: Backbone, candidate: Candidate, *, seed: int, label_ids: Sequence[Sequence[int]] = ()
+    ) -> None:
         self.backbone = backbone
         self.candidate = candidate
         self.seed = seed
-        self.attached: Attached = attach(backbone.model, candidate, seed=seed)
+        self.attached: Attached = attach(backbone.model, candidate, seed=seed, label_ids=label_ids)
 
     def __enter__(self) -> "Trial":
         return self

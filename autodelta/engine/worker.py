@@ -52,7 +52,8 @@ class Worker:
             NotFinite, OutOfMemory, OutOfTime: as ``Trial.reports``; the backbone is clean again.
         """
         self.close_trial()
-        self._trial = trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed)
+        words = [ids[:-1].tolist() for ids in self._train.targets]
+        self._trial = trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed, label_ids=words)
         reports = trial.reports(self._train, self._validation, self.task, seconds=assignment.seconds)
         try:
             while True:

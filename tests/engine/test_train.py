@@ -72,6 +72,17 @@ def test_stopping_a_trial_early_leaves_no_delta(worker: Worker) -> None:
     assert not any(module._forward_hooks for module in worker.backbone.model.modules())
 
 
+def test_a_prompt_that_starts_from_label_words_starts_from_those_of_the_task(worker: Worker) -> None:
+    prompt = {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 2, "init": "labels"}}
+    plan = {"deltas": [{**prompt, "learning_rate": 1e-9}], "training": {"steps": 1, "batch_size": 2}}
+    list(worker.run(Assignment(number=0, candidate=Candidate.model_validate(plan), seed=1)))
+    (found,) = worker.weights().values()
+    worker.close_trial()
+    words = worker.backbone.tokenizer(["yes", "no"], add_special_tokens=False)["input_ids"]
+    table = worker.backbone.model.get_input_embeddings().weight
+    assert torch.allclose(found, torch.stack([table[ids].float().mean(0) for ids in words]), atol=1e-6)
+
+
 def test_saved_weights_score_as_the_trial_did(worker: Worker, tmp_path: Path) -> None:
     *_, last = worker.run(Assignment(number=0, candidate=candidate(40), seed=1))
     save_file(worker.weights(), tmp_path / "delta.safetensors")
