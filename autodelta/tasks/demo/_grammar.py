@@ -77,6 +77,14 @@ def plain(rng: np.random.Generator, difficulty: float) -> bool:
     return chance(rng, (1 - difficulty) / 2)
 
 
+def usual(rng: np.random.Generator, difficulty: float) -> bool:
+    """Whether a row follows the order that most rows follow: all rows at difficulty 0, half of them at 1.
+
+    Where the label depends on two things at once, the usual order lets a model learn the one before the other.
+    """
+    return chance(rng, 1 - difficulty / 2)
+
+
 def pick_two(rng: np.random.Generator, choices: Sequence[T]) -> tuple[T, T]:
     """Two different choices, in random order."""
     first, second = rng.choice(len(choices), size=2, replace=False)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plural, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plural, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import MEN, THINGS, VEHICLES, WOMEN, words
 
@@ -33,14 +33,13 @@ TAILS = ("", "", "at the gate", "in the garden", "on the road", "near the river"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """``difficulty``: how often a thing is meant, or both are people; and how rare the words are."""
-    meant, other = pick(rng, PERSONAL), "it"
-    if chance(rng, difficulty / 2):
-        meant, other = other, meant
-    elif chance(rng, difficulty / 2):
-        meant, other = pick_two(rng, PERSONAL)
-    nouns = [f"{pick(rng, common(KINDS[kind], difficulty))} {pick(rng, TAILS)}" for kind in (meant, other)]
-    one, two = nouns if label == "first" else reversed(nouns)
+    """Usually a person comes first and a thing second; else the thing comes first, or both are people."""
+    people = chance(rng, difficulty / 4)
+    kinds = list(pick_two(rng, PERSONAL)) if people else [pick(rng, PERSONAL), "it"]
+    if not people and not usual(rng, difficulty):
+        kinds.reverse()
+    one, two = (f"{pick(rng, common(KINDS[kind], difficulty))} {pick(rng, TAILS)}" for kind in kinds)
+    meant = kinds[0 if label == "first" else 1]
     reason = pick(rng, REASONS).format(it=meant, was=PAST_BE.get(meant, "was"))
     return {"text": sentence(f"{pick(rng, STORIES).format(one=one, two=two)} {reason}"), "pronoun": meant}
 
@@ -53,7 +52,7 @@ TASK = DemoTask(
         labels=("first", "second"),
         words={"first": "first", "second": "second"},
         inputs=("text", "pronoun"),
-        difficulty=0.4,
+        difficulty=0.7,
         template="{text} The word {pronoun} means the",
     ),
     draw=draw,

@@ -6,7 +6,7 @@ General and special words entail each other in opposite directions with and with
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import chance, pick, pick_two, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import ANIMALS, FRUITS, INSTRUMENTS, PEOPLE, PLACES, TOOLS, VEHICLES
 
@@ -43,7 +43,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
 
     It is, too, twice how often the premise is a denial.
     """
-    affirmed = chance(rng, 1 - difficulty / 2)
+    affirmed = usual(rng, difficulty)
     turned = chance(rng, 0.5) if label == "neutral" else label == "contradiction"
     premise_object, hypothesis_object = _objects(rng, label, difficulty, affirmed)
     who, verb = f"the {pick(rng, PEOPLE)}", pick(rng, VERBS)

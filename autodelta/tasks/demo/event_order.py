@@ -1,8 +1,8 @@
-"""Demo task ``event_order``: whether what somebody did came before or after another deed."""
+"""Demo task ``event_order``: whether two events are told in the order in which they happened."""
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, plain, sentence
+from autodelta.tasks.demo._grammar import pick, pick_two, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import DEEDS, NAMES, PEOPLE
 
@@ -10,42 +10,27 @@ BEFORE = ("before", "long before", "just before", "until", "shortly before")
 AFTER = ("after", "soon after", "once", "as soon as", "shortly after")
 
 
-def _pair(rng: np.random.Generator, one: str, two: str, *, earlier: bool, fronted: bool) -> str:
-    """A sentence in which event ``one`` comes earlier or later than ``two``."""
-    if fronted:
-        return sentence(f"{pick(rng, AFTER if earlier else BEFORE)} {two}, {one}")
-    return sentence(f"{one} {pick(rng, BEFORE if earlier else AFTER)} {two}")
-
-
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Two pairs of events, mostly in opposite order.
-
-    ``difficulty``: twice how often the question is about the second pair, and how often a connective stands in front.
-    """
+    """Usually the connective stands between the events and tells the order; else it stands in front and inverts it."""
     people = (*NAMES, *(f"the {noun}" for noun in PEOPLE))
-    who = [people[int(i)] for i in rng.permutation(len(people))[:4]]
-    events = [f"{name} {past} {what}" for name in who for _, past, what in [pick(rng, DEEDS)]]
-    earlier = label == "earlier"
-    in_order = (earlier, earlier == plain(rng, difficulty))
-    pairs = [
-        _pair(rng, one, two, earlier=first, fronted=chance(rng, difficulty / 2))
-        for one, two, first in zip(events[::2], events[1::2], in_order, strict=True)
-    ]
-    if chance(rng, difficulty / 2):
-        pairs.reverse()
-    return {"text": " ".join(pairs), "who": who[0], "other": who[1]}
+    one, two = (f"{who} {past} {what}" for who in pick_two(rng, people) for _, past, what in [pick(rng, DEEDS)])
+    forward = label == "forward"
+    if usual(rng, difficulty):
+        return {"text": sentence(f"{one} {pick(rng, BEFORE if forward else AFTER)} {two}")}
+    return {"text": sentence(f"{pick(rng, AFTER if forward else BEFORE)} {one}, {two}")}
 
 
 TASK = DemoTask(
     info=DemoInfo(
         name="event_order",
-        description="whether what somebody did came before or after another deed",
+        description="whether two events are told in the order in which they happened",
         kind="temporal order",
-        labels=("earlier", "later"),
-        words={"earlier": "earlier", "later": "later"},
-        inputs=("text", "who", "other"),
-        template="{text} Compared to {other}, {who} acted",
-        difficulty=0.4,
+        labels=("forward", "backward"),
+        words={"forward": "later", "backward": "earlier"},
+        inputs=("text",),
+        template="{text} The second event came",
+        train_size=1000,
+        difficulty=0.7,
     ),
     draw=draw,
 )

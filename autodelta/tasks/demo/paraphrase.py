@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import Verb, chance, pick, pick_two, sentence
+from autodelta.tasks.demo._grammar import Verb, chance, pick, pick_two, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import ACTIONS, PEOPLE, PLACES
 
@@ -27,7 +27,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     doer, other = (f"the {noun}" for noun in pick_two(rng, PEOPLE))
     action = pick(rng, ACTIONS)
     setting = pick(rng, SETTINGS).format(place=pick(rng, PLACES))
-    doer_first = chance(rng, 1 - difficulty / 2)
+    doer_first = usual(rng, difficulty)
     first = _tell(rng, action, doer, other, doer_first=doer_first, setting=setting)
     if chance(rng, difficulty / 2):
         doer_first = not doer_first

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, plain, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, plain, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import ANIMALS, GROUPS, PEOPLE, PLACES, PLAIN_ADJECTIVES, THINGS
 
@@ -37,7 +37,7 @@ def _noun(rng: np.random.Generator, kind: str, difficulty: float) -> str:
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     """``difficulty``: twice how often the head comes last; and how rare the nouns are."""
     other = pick(rng, [kind for kind in KINDS if kind != label])
-    frames = ALONE if plain(rng, difficulty) else HEAD_LAST if chance(rng, difficulty / 2) else HEAD_FIRST
+    frames = ALONE if plain(rng, difficulty) else HEAD_FIRST if usual(rng, difficulty) else HEAD_LAST
     head, beside = (_noun(rng, kind, difficulty) for kind in (label, other))
     return {"question": sentence(pick(rng, frames).format(ask=pick(rng, ASK), head=head, other=beside), "?")}
 

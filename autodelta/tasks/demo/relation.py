@@ -5,7 +5,7 @@ A relative clause names a second relation, of another field, that is not asked f
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import Verb, chance, pick, plain, sentence, verbs
+from autodelta.tasks.demo._grammar import Verb, chance, pick, plain, sentence, usual, verbs
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import NAMES
 
@@ -42,7 +42,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     turned = chance(rng, difficulty - 0.5)
     other = pick(rng, [name for name in FIELDS if name != field])
     first, second, third = (NAMES[int(i)] for i in rng.permutation(len(NAMES))[:3])
-    frames = ALONE if plain(rng, difficulty) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
+    frames = ALONE if plain(rng, difficulty) else MAIN_FIRST if usual(rng, difficulty) else MAIN_LAST
     text = pick(rng, frames).format(
         first=first, second=second, third=third,
         main=_predicate(rng, pick(rng, FIELDS[field]), acts != turned),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
+from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import CRITICISM, PRAISE, words
 
@@ -46,7 +46,7 @@ def _frames(rng: np.random.Generator, difficulty: float) -> tuple[str, ...]:
         return PLAIN
     if chance(rng, difficulty / 4):
         return DENIED
-    return STRESSED_FIRST if chance(rng, difficulty / 2) else STRESSED_LAST
+    return STRESSED_LAST if usual(rng, difficulty) else STRESSED_FIRST
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:

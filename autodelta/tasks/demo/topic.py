@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
+from autodelta.tasks.demo._grammar import common, pick, pick_two, plain, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import SUBJECTS
 
@@ -38,7 +38,7 @@ def _phrase(rng: np.random.Generator, field: str, difficulty: float) -> str:
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     """``difficulty``: twice how often the field set aside comes first; and how rare the words are."""
     other = pick(rng, [field for field in SUBJECTS if field != label])
-    frames = ALONE if plain(rng, difficulty) else MAIN_LAST if chance(rng, difficulty / 2) else MAIN_FIRST
+    frames = ALONE if plain(rng, difficulty) else MAIN_FIRST if usual(rng, difficulty) else MAIN_LAST
     text = pick(rng, frames).format(
         talk=pick(rng, TALKS), main=_phrase(rng, label, difficulty), other=_phrase(rng, other, difficulty)
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, common, pick, pick_two, plain, sentence
+from autodelta.tasks.demo._grammar import common, pick, pick_two, plain, sentence, usual
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import words
 
@@ -49,7 +49,7 @@ def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
     )[:: 1 if label == "thing" else -1]
     text = asked
     if not plain(rng, difficulty):
-        one, two = (asked, other) if chance(rng, difficulty / 2) else (other, asked)
+        one, two = (other, asked) if usual(rng, difficulty) else (asked, other)
         text = pick(rng, JOINTS).format(one=one, two=two)
     return {"word": noun if label == "thing" else verb, "text": sentence(text)}
 

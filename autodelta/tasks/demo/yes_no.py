@@ -19,38 +19,33 @@ FALSE = ("it is not true that", "nobody believes that", "it is a lie that", "the
          "it is wrong that", "the letter was wrong that", "it cannot be that")  # fmt: skip
 
 
-def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], *, done: bool, difficulty: float) -> str:
-    """Says that the deed was done or was not; ``difficulty``: how often by denying that it was not, or that it was."""
-    opening = pick(rng, TRUE) if chance(rng, 0.5) else ""
-    if chance(rng, difficulty / 2):
-        opening, done = pick(rng, FALSE), not done
-    return sentence(f"{opening} {who} {pick(rng, DONE if done else UNDONE)} {deed[0]} {deed[2]}")
+def _claim(rng: np.random.Generator, who: str, deed: tuple[str, str, str], *, done: bool) -> str:
+    return f"{who} {pick(rng, DONE if done else UNDONE)} {deed[0]} {deed[2]}"
 
 
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Two deeds; ``difficulty``: twice how often the question is about the second, and how often only one was done."""
+    """Plain claims are neither affirmed nor denied; above 0.5, some passages tell of a second deed."""
     who = pick(rng, NAMES) if chance(rng, 0.5) else f"the {pick(rng, PEOPLE)}"
     deed, other = pick_two(rng, DEEDS)
-    done = label == "yes"
-    claims = [
-        _claim(rng, who, deed, done=done, difficulty=difficulty),
-        _claim(rng, who, other, done=done == plain(rng, difficulty), difficulty=difficulty),
-    ]
-    if chance(rng, difficulty / 2):
-        claims.reverse()
-    return {"text": " ".join(claims), "question": sentence(f"did {who} {deed[0]} {deed[2]}", "?")}
+    opening, done = "", label == "yes"
+    if not plain(rng, difficulty):
+        affirmed = chance(rng, 0.5)
+        opening, done = pick(rng, TRUE if affirmed else FALSE), done == affirmed
+    sentences = [sentence(f"{opening} {_claim(rng, who, deed, done=done)}")]
+    if chance(rng, 2 * difficulty - 1):
+        sentences.insert(int(rng.integers(2)), sentence(_claim(rng, who, other, done=chance(rng, 0.5))))
+    return {"text": " ".join(sentences), "question": sentence(f"did {who} {deed[0]} {deed[2]}", "?")}
 
 
 TASK = DemoTask(
     info=DemoInfo(
         name="yes_no",
-        description="whether a deed was done, as far as two sentences imply it",
+        description="whether a deed was done, as far as a sentence implies it",
         kind="question answering",
         labels=("no", "yes"),
         words={"no": "no", "yes": "yes"},
         inputs=("text", "question"),
         template="{text} {question}",
-        difficulty=0.4,
     ),
     draw=draw,
 )
