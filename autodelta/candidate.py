@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 from autodelta.deltas.spec import MethodConfig, spec
 from autodelta.shape import STACKS, BackboneShape, Site
 
+TOGETHER = "together"
+THEN = " > "
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +100,19 @@ class Training(_Frozen):
     warmup: float = Field(0.06, ge=0, le=1)  # share of the steps over which the learning rate rises
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: float = Field(0.0, ge=0)
+    # Methods in the order in which they are put on and trained, as "prompt > bitfit"; the others follow at the end.
+    sequence: str = TOGETHER
+
+    @field_validator("sequence")
+    @classmethod
+    def _known_methods(cls, sequence: str) -> str:
+        if sequence != TOGETHER:
+            names = sequence.split(THEN)
+            for name in names:
+                spec(name)
+            if len(set(names)) < len(names):
+                raise ValueError(f"a method stands once in a sequence: {sequence!r}")
+        return sequence
 
 
 class Candidate(_Frozen):
@@ -114,6 +130,13 @@ class Candidate(_Frozen):
     def methods(self) -> tuple[str, ...]:
         """The names of its methods, each once, in the order in which they are applied."""
         return tuple(dict.fromkeys(delta.method for delta in self.deltas))
+
+    @property
+    def phases(self) -> tuple[tuple[Delta, ...], ...]:
+        """The deltas that are trained together, phase by phase; one phase unless the training names a sequence."""
+        order = [] if self.training.sequence == TOGETHER else self.training.sequence.split(THEN)
+        named = [tuple(delta for delta in self.deltas if delta.method == name) for name in order]
+        return tuple(phase for phase in (*named, tuple(d for d in self.deltas if d.method not in order)) if phase)
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from autodelta.backbones import Backbone
-from autodelta.candidate import Candidate, Training
+from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.attached import Attached, attach
 from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import score
@@ -54,7 +54,8 @@ class Trial:
         self.backbone = backbone
         self.candidate = candidate
         self.seed = seed
-        self.attached: Attached = attach(backbone.model, candidate, seed=seed, label_ids=label_ids)
+        self._label_ids = label_ids
+        self.attached = self._attach(candidate.phases[0])
 
     def __enter__(self) -> "Trial":
         return self
@@ -63,7 +64,7 @@ class Trial:
         self.attached.detach()
 
     def weights(self) -> dict[str, Tensor]:
-        """The deltas' parameters, copied to the CPU."""
+        """The deltas' parameters, copied to the CPU; while a sequence is trained, of the deltas that are on so far."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.state_dict().items()}
 
     def reports(
@@ -100,18 +101,44 @@ class Trial:
     def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
         """Trains; yields each step's number, from 1, and its loss, nats a target token.
 
+        The phases of a sequence share the steps evenly. Each puts its deltas on beside the earlier ones, which stay
+        as they are, and has a warm-up and a schedule of its own.
+
         Raises:
             NotFinite, OutOfMemory: as ``reports``.
         """
-        plan = self.candidate.training
-        optimiser = _optimiser(self.attached, plan)
+        plan, phases = self.candidate.training, self.candidate.phases
         stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
-        for step in range(1, plan.steps + 1):
-            yield step, self._step(next(stream), optimiser, rate_at(step - 1, plan), step)
+        step = 0
+        for number, phase in enumerate(phases):
+            if number > 0:
+                self._put_on(phase)
+            optimiser = _optimiser(self.attached, phase, plan)
+            last = plan.steps * (number + 1) // len(phases)
+            own = plan.model_copy(update={"steps": last - step})
+            for at in range(last - step):
+                step += 1
+                yield step, self._step(next(stream), optimiser, rate_at(at, own), step)
 
     def score(self, encoded: Encoded, task: Task) -> float:
         """The task's metric on a split, with the deltas as they are now."""
         return _in_memory(lambda: score(self.backbone.model, encoded, task))
+
+    def _attach(self, deltas: Sequence[Delta]) -> Attached:
+        part = self.candidate.model_copy(update={"deltas": tuple(d for d in self.candidate.deltas if d in deltas)})
+        return attach(self.backbone.model, part, seed=self.seed, label_ids=self._label_ids)
+
+    def _put_on(self, phase: Sequence[Delta]) -> None:
+        """Adds the deltas of a phase to those that are on, which keep their weights."""
+        before, trained = self.attached.candidate.deltas, self.weights()
+        self.attached.detach()
+        self.attached = self._attach((*before, *phase))
+        after = self.attached.candidate.deltas
+        kept = {}
+        for name, tensor in trained.items():
+            index, rest = name.split(".", 1)
+            kept[f"{after.index(before[int(index)])}.{rest}"] = tensor
+        self.attached.load_state_dict({**self.attached.state_dict(), **kept})
 
     def _step(self, batch: Batch, optimiser: Optimizer, rate: float, step: int) -> float:
         """One optimiser step; returns the loss, nats a target token."""
@@ -150,11 +177,14 @@ def rate_at(step: int, plan: Training) -> float:
     return left if plan.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
 
 
-def _optimiser(attached: Attached, plan: Training) -> AdamW:
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate}
-        for delta, parameters in attached.groups()
-    ]
+def _optimiser(attached: Attached, phase: Sequence[Delta], plan: Training) -> AdamW:
+    """Over the deltas of a phase; all others need no gradient."""
+    groups: list[dict[str, Any]] = []
+    for delta, parameters in attached.groups():
+        for parameter in parameters:
+            parameter.requires_grad_(delta in phase)
+        if delta in phase:
+            groups.append({"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate})
     return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
 
 

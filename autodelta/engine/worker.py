@@ -11,8 +11,10 @@ from torch import Tensor
 
 from autodelta import tasks
 from autodelta.candidate import Candidate
+from autodelta.deltas.attached import attach
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import Encoded, encode
+from autodelta.engine.evaluate import score
 from autodelta.engine.report import Report
 from autodelta.engine.train import Trial
 
@@ -85,12 +87,9 @@ class Worker:
     def score(self, candidate: Candidate, weights: Path, split: str) -> float:
         """The task's metric of saved delta weights on a split."""
         self.close_trial()
-        self._trial = Trial(self.backbone, candidate, seed=0)
-        try:
-            self._trial.attached.load_state_dict(load_file(weights))
-            return self.score_running(split)
-        finally:
-            self.close_trial()
+        with single_threaded(self.backbone.device.type), attach(self.backbone.model, candidate) as attached:
+            attached.load_state_dict(load_file(weights))
+            return score(self.backbone.model, encode(self.backbone, self.task, split), self.task)
 
     def score_running(self, split: str) -> float:
         """The task's metric of the running trial, as it is now, on a split.

@@ -13,7 +13,7 @@ from autodelta.candidate import Candidate, Training
 from autodelta.engine import train as engine
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.evaluate import label_log_likelihoods
-from autodelta.engine.train import NotFinite, OutOfMemory, rate_at
+from autodelta.engine.train import NotFinite, OutOfMemory, Trial, rate_at
 from autodelta.engine.worker import Worker
 from tests.small import save_backbone, save_task
 
@@ -81,6 +81,53 @@ def test_a_prompt_that_starts_from_label_words_starts_from_those_of_the_task(wor
     words = worker.backbone.tokenizer(["yes", "no"], add_special_tokens=False)["input_ids"]
     table = worker.backbone.model.get_input_embeddings().weight
     assert torch.allclose(found, torch.stack([table[ids].float().mean(0) for ids in words]), atol=1e-6)
+
+
+def sequential(sequence: str, steps: int = 30) -> Candidate:
+    """LoRA, BitFit and a prompt, whose random start would disturb whatever was trained with it."""
+    prompt = {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 2}, "learning_rate": 0.1}
+    plan = candidate(steps).model_dump()
+    return Candidate.model_validate(
+        {"deltas": [*plan["deltas"], prompt], "training": {**plan["training"], "sequence": sequence}}
+    )
+
+
+def test_a_sequence_trains_one_method_after_another_and_leaves_the_earlier_ones(worker: Worker) -> None:
+    with Trial(worker.backbone, sequential("bitfit > prompt"), seed=1) as trial:
+        seen: dict[int, dict[str, Any]] = {}
+        for step, _ in trial.steps(worker._train):
+            if step in (1, 10, 11, 20, 30):
+                seen[step] = {name.split(".", 1)[1]: tensor for name, tensor in trial.weights().items()}
+    methods = {step: {name.split(".")[0] for name in weights} for step, weights in seen.items()}
+    assert methods == {
+        1: {"bitfit"},
+        10: {"bitfit"},
+        11: {"bitfit", "prompt"},
+        20: {"bitfit", "prompt"},
+        30: {"bitfit", "prompt", "lora"},
+    }
+    for name, tensor in seen[30].items():
+        if name.startswith("bitfit"):
+            assert torch.equal(tensor, seen[10][name])
+            assert not torch.equal(tensor, seen[1][name])
+        elif name.startswith("prompt"):
+            assert torch.equal(tensor, seen[20][name])
+            assert not torch.equal(tensor, seen[11][name])
+
+
+def test_a_sequence_is_searched_saved_and_scored_like_any_trial(worker: Worker, tmp_path: Path) -> None:
+    plan = sequential("prompt > lora > bitfit")
+    *_, last = worker.run(Assignment(number=0, candidate=plan, seed=1))
+    save_file(worker.weights(), tmp_path / "delta.safetensors")
+    worker.close_trial()
+    assert last.step == 30
+    assert worker.score(plan, tmp_path / "delta.safetensors", "validation") == last.score
+
+
+@pytest.mark.parametrize(("sequence", "said"), [("lorra > prompt", "did you mean 'lora'"), ("lora > lora", "once")])
+def test_a_sequence_of_unknown_or_repeated_methods_is_refused(sequence: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        sequential(sequence)
 
 
 def test_saved_weights_score_as_the_trial_did(worker: Worker, tmp_path: Path) -> None:
