@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from autodelta.candidate import TOGETHER
+
 if TYPE_CHECKING:
     from autodelta.candidate import Candidate
     from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
@@ -19,6 +21,7 @@ def card(recipe: "Recipe") -> str:
         f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
         f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner "
         "by the score on validation, which is therefore optimistic; the score on test was taken once.",
+        *([] if plan.sequence == TOGETHER else [f"The methods were trained one after another: {plan.sequence}."]),
         "",
         "## Use",
         "",
