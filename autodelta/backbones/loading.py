@@ -108,7 +108,7 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
     )
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(source, **where_from), name)
     model.requires_grad_(False).eval().to(where)
-    return Backbone(name, model, tokenizer, BackboneShape.of(config), where, kind)
+    return Backbone(name, model, tokenizer, BackboneShape.of(model), where, kind)
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:

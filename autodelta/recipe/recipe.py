@@ -117,7 +117,7 @@ class Recipe(_Part):
         from autodelta.backbones import weights_sha256
         from autodelta.deltas import attach
 
-        shape = BackboneShape.of(model.config)
+        shape = BackboneShape.of(model)
         if shape != self.backbone.shape:
             raise UserError(f"the recipe is for {self.backbone.name!r}: {_difference(self.backbone.shape, shape)}")
         found = weights_sha256(model)
