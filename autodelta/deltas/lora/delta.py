@@ -38,7 +38,8 @@ class DoraSlot(LoraSlot):
 
     def __init__(self, config: LoraConfig, place: Place, generator: torch.Generator) -> None:
         super().__init__(config, place, generator)
-        self.magnitude = nn.Parameter(self._norm(frozen_weight(place).cpu()))
+        # Computed where and as the norm will be, so that their ratio starts at exactly one on any device.
+        self.magnitude = nn.Parameter(_row_norms(frozen_weight(place).float()))
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         return super().forward(x, y, weight) * (self.magnitude / self._norm(weight))
@@ -50,8 +51,11 @@ class DoraSlot(LoraSlot):
 
     def _norm(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
-            rows: Tensor = weight + self.scaling * self.b @ self.a
-            return rows.square().sum(dim=1).sqrt()
+            return _row_norms(weight + self.scaling * self.b @ self.a)
+
+
+def _row_norms(matrix: Tensor) -> Tensor:
+    return matrix.square().sum(dim=1).sqrt()
 
 
 def build(config: LoraConfig, places: Sequence[Place], shape: BackboneShape, draw: Draw) -> DeltaModule:
