@@ -70,7 +70,7 @@ BREAKAGES = (
         "a difference is transposed",
         "changed + first.difference()",
         "changed + (d.T if (d := first.difference()).shape[0] == d.shape[1] else d)",
-        "test_attached.py::test_full_fine_tuning_is_a_change_of_the_weights_themselves",
+        "test_merge.py -k 'full and original'",
     ),
     Breakage(
         "deltas/difference.py",
