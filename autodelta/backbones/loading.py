@@ -1,6 +1,7 @@
 """Loads a frozen T5 by hub id, path or bundled name, in a dtype that the device is fast and safe at."""
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from packaging.version import Version
 from torch import nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -23,6 +23,7 @@ from autodelta.shape import BackboneShape
 FAMILY = ("t5", "mt5", "umt5")  # flan, LM-adapted and ByT5 checkpoints are of type t5
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"cpu": "eager", "cuda": "sdpa"}  # whichever is the faster one there at the lengths of tasks
+TRANSFORMERS = Version(importlib.metadata.version("transformers"))
 UMT5_IS_CAUSAL = Version("5.18.0")  # measured: docs/decisions/0003
 BUNDLED = Path(__file__).parent
 
@@ -94,9 +95,9 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         raise UserError(
             f"backbone {name!r} is a {config.model_type!r}; only the T5 family is supported: {', '.join(FAMILY)}"
         )
-    if config.model_type == "umt5" and Version(transformers.__version__) < UMT5_IS_CAUSAL:
+    if config.model_type == "umt5" and TRANSFORMERS < UMT5_IS_CAUSAL:
         raise UserError(
-            f"UMT5's decoder sees later tokens in transformers {transformers.__version__}; "
+            f"UMT5's decoder sees later tokens in transformers {TRANSFORMERS}; "
             f"it needs {UMT5_IS_CAUSAL} or later"
         )
     weights: dict[str, Any] = where_from if allow_pickle else {**where_from, "use_safetensors": True}

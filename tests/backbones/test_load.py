@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file
 from transformers import BertConfig
 
@@ -66,6 +67,6 @@ def test_umt5_is_refused_where_transformers_gets_it_wrong(tmp_path: Path, monkey
     umt5().save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
     assert load(str(tmp_path), dtype="fp32").shape.gated
-    monkeypatch.setattr("transformers.__version__", "5.17.0")
+    monkeypatch.setattr("autodelta.backbones.loading.TRANSFORMERS", Version("5.17.0"))
     with pytest.raises(UserError, match=r"needs 5\.18\.0"):
         load(str(tmp_path))
