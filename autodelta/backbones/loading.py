@@ -97,8 +97,7 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         )
     if config.model_type == "umt5" and TRANSFORMERS < UMT5_IS_CAUSAL:
         raise UserError(
-            f"UMT5's decoder sees later tokens in transformers {TRANSFORMERS}; "
-            f"it needs {UMT5_IS_CAUSAL} or later"
+            f"UMT5's decoder sees later tokens in transformers {TRANSFORMERS}; it needs {UMT5_IS_CAUSAL} or later"
         )
     weights: dict[str, Any] = where_from if allow_pickle else {**where_from, "use_safetensors": True}
     model = _read(
