@@ -3,21 +3,25 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from autodelta import backbones
 from autodelta.backbones import bundled, load
+from autodelta.backbones.pretrain.corruption import corrupt
 from autodelta.errors import UserError
 
 FOLDER = Path(backbones.__file__).parent / "nano"
-# Written for this test: the missing words are common ones that their sentence asks for.
-GAPS = [
-    ("He was born in <extra_id_0> of London.", "<extra_id_0> the city"),
-    ("She was the <extra_id_0> of the king.", "<extra_id_0> daughter"),
-    ("It is one of <extra_id_0> most important cities in the world.", "<extra_id_0> the"),
-    ("They went to <extra_id_0> house and sat down by the fire.", "<extra_id_0> the"),
-]
+# Written for this test.
+TEXT = (
+    "The town lies on the east bank of the river, about ten miles from the sea. It was first settled by "
+    "farmers who came from the north in the early years of the century, and for a long time it was known for "
+    "its wool. A church was built there by the sons of the first mayor, and the school was opened after the "
+    "war. In the summer the people of the town go down to the water, where there is a small market, and in the "
+    "winter most of the houses near the river are empty. The railway came late, and when it was closed the old "
+    "station became the office of the local newspaper."
+)
 
 
 def test_nano_is_bundled_small_and_frozen() -> None:
@@ -32,16 +36,21 @@ def test_nano_fills_gaps_better_than_random_weights_of_its_shape() -> None:
     backbone = load("nano", dtype="fp32")
     torch.manual_seed(0)
     fresh = type(backbone.model)(backbone.model.config).eval()
-
-    def loss(model: torch.nn.Module) -> float:
-        losses = []
-        for text, target in GAPS:
-            ids = backbone.tokenizer(text, return_tensors="pt")["input_ids"]
-            labels = backbone.tokenizer(target, return_tensors="pt")["input_ids"]
-            losses.append(model(input_ids=ids, labels=labels).loss.item())
-        return sum(losses) / len(losses)
-
-    assert loss(backbone.model) < 0.5 * loss(fresh)
+    tokens = np.array(backbone.tokenizer(TEXT)["input_ids"][:-1])
+    pairs = [
+        corrupt(
+            tokens[:141],
+            np.random.default_rng(seed),
+            corruption_rate=0.15,
+            mean_span_length=3,
+            first_sentinel=8191,
+            eos=1,
+        )
+        for seed in range(8)
+    ]
+    inputs, labels = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+    ours, theirs = (model(input_ids=inputs, labels=labels).loss.item() for model in (backbone.model, fresh))
+    assert ours < 0.6 * theirs
 
 
 def test_sentinels_are_in_the_layout_of_t5() -> None:
