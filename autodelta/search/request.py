@@ -18,6 +18,7 @@ from autodelta.search.settings import Settings
 from autodelta.space import Space, find
 from autodelta.tasks import SPLITS, Columns
 from autodelta.tasks import load as load_task
+from autodelta.tasks.catalogue import DATA
 
 EXECUTORS = ("local", "ray")
 ON_CUDA, ON_CPU = "google/t5-base-lm-adapt", "nano"
@@ -120,9 +121,9 @@ def submit(request: Request, listener: Listener) -> Run:
     device, has_gpu = _device(request.device)
     parse(request.budget, has_gpu=has_gpu)
     spec = WorkerSpec(
-        backbone=request.backbone or (ON_CUDA if has_gpu else ON_CPU),
+        backbone=_placed(request.backbone) or (ON_CUDA if has_gpu else ON_CPU),
         task=request.task,
-        data=request.data,
+        data=_data_folder(request.data),
         columns=request.columns,
         device=device,
         dtype=request.dtype,
@@ -151,6 +152,18 @@ def submit(request: Request, listener: Listener) -> Run:
     )
     del backbone  # each worker loads its own
     return run_search(settings, space, folder=folder, events=listener)
+
+
+def _data_folder(asked: Path | None) -> Path | None:
+    """The folder of tasks, asked for or named by the environment, by its full path."""
+    named = os.environ.get(DATA)
+    data = asked or (Path(named) if named else None)
+    return data and data.absolute()
+
+
+def _placed(backbone: str | None) -> str | None:
+    """A backbone in a folder by its full path, as workers may stand in another folder."""
+    return str(Path(backbone).absolute()) if backbone and Path(backbone).is_dir() else backbone
 
 
 def _check_numbers(request: Request) -> None:

@@ -194,7 +194,7 @@ class Session:
         seconds = self.budget.seconds_left(self.spent())
         order = Order(
             assignment=assignment.model_copy(update={"seconds": None if seconds == math.inf else seconds}),
-            folder=trial_folder(self.folder, number),
+            folder=trial_folder(self.folder.absolute(), number),  # a worker may stand in another folder
             keep_above=bar(self.study.trials(), trial.parameters),
         )
         self._running[number] = order

@@ -35,6 +35,17 @@ def test_ray_runs_the_same_study_and_survives_trials_that_kill_actors(tmp_path: 
     assert not (run.path / "tune").exists()
 
 
+def test_ray_works_from_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = search(
+        fakes.settings(budget="2trials", workers=2, sampler="random", executor="ray"),
+        fakes.space(tmp_path),
+        folder=Path("runs") / "relative",
+    )
+    assert run.test is not None
+    assert run.weights(run.test.trial).is_file()
+
+
 @pytest.mark.slow
 def test_ray_and_local_train_the_same_first_trials(tmp_path: Path) -> None:
     runs = [
@@ -57,7 +68,7 @@ def test_a_wall_clock_budget_holds_on_ray(tmp_path: Path) -> None:
         fakes.space(tmp_path),
         folder=tmp_path / "run",
     )
-    assert run.budget["spent"]["wall_seconds"] < 35
+    assert run.budget["spent"]["wall_seconds"] < 60
     assert {trial.state for trial in run.trials} <= {"complete", "pruned"}
     assert run.test is not None
 
