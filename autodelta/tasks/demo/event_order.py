@@ -10,14 +10,24 @@ BEFORE = ("before", "long before", "just before", "until", "shortly before")
 AFTER = ("after", "soon after", "once", "as soon as", "shortly after")
 
 
+OPENINGS = ("in the story of {thing}", "not far from {thing}", "near {thing}", "behind {thing}", "in sight of {thing}",
+            "for the sake of {thing}", "speaking of {thing}")  # fmt: skip
+
+
 def draw(rng: np.random.Generator, label: str, difficulty: float) -> Fields:
-    """Usually the connective stands between the events and tells the order; else it stands in front and inverts it."""
+    """Usually the connective stands between the events and tells the order; else it stands in front and inverts it.
+
+    ``difficulty``: twice how often it does, and twice how often other words stand before it.
+    """
     people = (*NAMES, *(f"the {noun}" for noun in PEOPLE))
     one, two = (f"{who} {past} {what}" for who in pick_two(rng, people) for _, past, what in [pick(rng, DEEDS)])
     forward = label == "forward"
     if usual(rng, difficulty):
-        return {"text": sentence(f"{one} {pick(rng, BEFORE if forward else AFTER)} {two}")}
-    return {"text": sentence(f"{pick(rng, AFTER if forward else BEFORE)} {one}, {two}")}
+        text = f"{one} {pick(rng, BEFORE if forward else AFTER)} {two}"
+    else:
+        text = f"{pick(rng, AFTER if forward else BEFORE)} {one}, {two}"
+    opening = "" if usual(rng, difficulty) else pick(rng, OPENINGS).format(thing=pick(rng, DEEDS)[2])
+    return {"text": sentence(f"{opening} {text}")}
 
 
 TASK = DemoTask(
@@ -30,7 +40,7 @@ TASK = DemoTask(
         inputs=("text",),
         template="{text} The second event came",
         train_size=1000,
-        difficulty=0.7,
+        difficulty=0.9,
     ),
     draw=draw,
 )

@@ -10,12 +10,12 @@ from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import NAMES
 
 FIELDS = {
-    "family": verbs("raise, adopt, feed fed"),
-    "school": verbs("teach taught, train, educate"),
-    "work": verbs("hire, employ, pay paid"),
+    "school": verbs("teach taught, educate, instruct"),
+    "sport": verbs("train, coach, select"),
+    "home": verbs("invite, welcome, entertain"),
 }
-LABELS = {("family", True): "parent", ("family", False): "child", ("school", True): "teacher",
-          ("school", False): "student", ("work", True): "boss", ("work", False): "worker"}  # fmt: skip
+LABELS = {("school", True): "teacher", ("school", False): "student", ("sport", True): "coach",
+          ("sport", False): "player", ("home", True): "host", ("home", False): "guest"}  # fmt: skip
 """By field, and by whether the person asked about is the one who acts."""
 
 ADVERBS = ("often", "once", "in those years", "as we know", "at that time", "soon", "later", "in the city",

@@ -71,6 +71,7 @@ TASK = DemoTask(
         words={"negative": "bad", "positive": "good"},
         inputs=("text",),
         template="review: {text} verdict:",
+        difficulty=0.4,
     ),
     draw=draw,
     open_words=frozenset(PRAISE + CRITICISM),

@@ -46,6 +46,7 @@ TASK = DemoTask(
         words={"no": "no", "yes": "yes"},
         inputs=("text", "question"),
         template="{text} {question}",
+        difficulty=0.4,
     ),
     draw=draw,
 )
