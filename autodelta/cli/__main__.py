@@ -1,0 +1,5 @@
+"""``python -m autodelta.cli``."""
+
+from autodelta.cli import app
+
+app()

@@ -1,0 +1,77 @@
+"""What several commands take, and how they talk: shared options, one-line errors, the console."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autodelta.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autodelta.tasks import Columns
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", readable=False, help="a folder of task folders; or set AUTODELTA_DATA", show_default=False),
+]
+Runs = Annotated[Path, typer.Option("--runs", readable=False, help="the folder that holds the runs")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or its folder")]
+RecipeFolder = Annotated[Path, typer.Option("--recipe", readable=False, help="a recipe's folder")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show_default=False)]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="also read weights that exist only in pickled form")]
+InputColumns = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="<str>", help="hf: tasks: an input column; once for each", show_default=False),
+]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="hf: tasks: the label column", show_default="label")]
+LabelNames = Annotated[
+    str | None,
+    typer.Option("--label-names", help="hf: tasks: what integers mean, from 0 on: bad,good", show_default=False),
+]
+Template = Annotated[
+    str | None, typer.Option("--template", help="hf: tasks: 'name text: {text}'", show_default="in T5's style")
+]
+Metric = Annotated[str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="accuracy")]
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """A user's mistake is one line on standard error, and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def console() -> "Console":
+    """Standard output, as wide as the terminal, or wide enough for tables where there is none."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def print_json(data: Any) -> None:
+    """JSON on standard output; scores that are no numbers are null."""
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
+    """Which columns of an hf: data set are what, if that was said."""
+    from autodelta.tasks import Columns
+
+    found: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    if not inputs:
+        if found:
+            raise UserError(f"--{next(iter(found))} is for hf: tasks, which need --input, once for each input column")
+        return None
+    if "labels" in found:
+        found["labels"] = tuple(name.strip() for name in found["labels"].split(","))
+    return Columns(inputs=tuple(inputs), **found)

@@ -1,0 +1,131 @@
+"""``search`` and ``show``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autodelta.cli.options import (
+    AllowPickle,
+    AsJson,
+    Data,
+    Device,
+    InputColumns,
+    LabelColumn,
+    LabelNames,
+    Metric,
+    RunName,
+    Runs,
+    Template,
+    columns,
+    console,
+    mistakes,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autodelta.search import Run
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(search)
+    app.command()(show)
+
+
+def search(
+    task: Annotated[str, typer.Option("--task", help="a name from `autodelta tasks`, or hf:dataset/config")],
+    budget: Annotated[str, typer.Option("--budget", help="50gpu-h, 2cpu-h, 30min, 200trials; or several, with commas")],
+    data: Data = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="a hub id, a path or a bundled T5", show_default="t5-base or nano"),
+    ] = None,
+    space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="tpe, random, grid, gp (models only what every trial has) or nsga2")
+    ] = "tpe",
+    executor: Annotated[
+        str | None, typer.Option("--executor", help="local or ray", show_default="ray with 2 workers or more")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="trials at once", show_default="one per GPU or physical core")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="of every draw")] = 0,
+    name: Annotated[str | None, typer.Option("--name", help="of the run", show_default="task, date, number")] = None,
+    runs: Runs = Path("runs"),
+    device: Device = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="bf16 or fp32", show_default="what the device is fast at")
+    ] = None,
+    inputs: InputColumns = None,
+    label: LabelColumn = None,
+    label_names: LabelNames = None,
+    template: Template = None,
+    metric: Metric = None,
+    allow_pickle: AllowPickle = False,
+) -> None:
+    """Search the best composition for a task within a budget."""
+    from autodelta.report.live import display
+    from autodelta.search.request import Request, submit
+    from autodelta.search.session import INTERRUPTED
+
+    screen = console()
+    with mistakes():
+        request = Request(
+            task=task,
+            budget=budget,
+            data=data,
+            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
+            backbone=backbone,
+            space=space,
+            sampler=sampler,
+            executor=executor,
+            workers=workers,
+            seed=seed,
+            name=name,
+            runs=runs,
+            device=device,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+        )
+        with display(screen) as listener:
+            run = submit(request, listener)
+        _handed_over(screen, run)
+    if listener.end_reason == INTERRUPTED:
+        print("interrupted: what was found is kept, test was not touched; the same command starts a new run")
+        raise typer.Exit(130)
+
+
+def _handed_over(screen: "Console", run: "Run") -> None:
+    """What came out of a search, and where it lies."""
+    from autodelta.recipe.export import export as write_recipe
+
+    _summary(screen, run.as_json())
+    if run.best is not None:
+        screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
+    screen.print(f"run:    {run.path}", highlight=False, soft_wrap=True)
+    screen.print(f"again:  autodelta show {run.path}", highlight=False, soft_wrap=True)
+
+
+def show(run: RunName, runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
+    """Show a run: leaderboard, Pareto front, the best so far, spent budget."""
+    from autodelta.search import open_run
+
+    with mistakes():
+        summary = open_run(run, runs).as_json()
+        if as_json:
+            print_json(summary)
+        else:
+            _summary(console(), summary)
+
+
+def _summary(screen: "Console", summary: dict[str, Any]) -> None:
+    from autodelta.report import tables
+
+    screen.print(tables.leaderboard(summary))
+    screen.print(tables.front(summary))
+    for line in tables.conclusion(summary):
+        screen.print(line, highlight=False)
