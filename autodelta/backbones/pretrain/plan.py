@@ -46,9 +46,11 @@ class Stable(_Section):
 
 
 class Anneal(_Section):
-    """The stage whose step size falls to zero; the share of its steps that are text-to-text."""
+    """The stage whose step size falls to zero: the input lengths that its span corruption draws from, with as many
+    tokens a step at each; the share of its steps that are text-to-text."""
 
     steps: int
+    input_lengths: tuple[int, ...]
     format_share: float
     format_batch_size: int
 

@@ -30,10 +30,12 @@ from autodelta.files import write_whole
 SECONDS_BETWEEN_SAVES = 240
 
 
-def span_batch(tokens: NDArray[np.uint16], rng: np.random.Generator, *, rows: int, plan: Plan) -> tuple[Tensor, Tensor]:
+def span_batch(
+    tokens: NDArray[np.uint16], rng: np.random.Generator, *, rows: int, plan: Plan, input_length: int | None = None
+) -> tuple[Tensor, Tensor]:
     """``rows`` corrupted stretches: inputs (rows, input_length) and targets (rows, target_length)."""
     share = {"corruption_rate": plan.spans.corruption_rate, "mean_span_length": plan.spans.mean_span_length}
-    length, _ = stretch_length(plan.spans.input_length, **share)
+    length, _ = stretch_length(input_length or plan.spans.input_length, **share)
     first_sentinel = plan.tokenizer.pieces + SENTINELS - 1
     pairs = [
         corrupt(tokens[start : start + length].astype(np.int64), rng, first_sentinel=first_sentinel, eos=1, **share)
@@ -124,13 +126,17 @@ def _anneal_batches(work: Path, plan: Plan, step: int, rank: int, processes: int
     tokens = _tokens(work, "train")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
     examples = format_batches(tokens, tokenizer, rows=plan.anneal.format_batch_size // processes)
+    rows = plan.stable.batch_size // processes
     while True:
         rng = np.random.default_rng([plan.seed, 2, step, rank])
-        kind = np.random.default_rng([plan.seed, 3, step]).random()
-        if kind < plan.anneal.format_share:
+        kind = np.random.default_rng([plan.seed, 3, step])
+        if kind.random() < plan.anneal.format_share:
             yield examples(rng)
         else:
-            yield span_batch(tokens, rng, rows=plan.stable.batch_size // processes, plan=plan)
+            length = int(kind.choice(plan.anneal.input_lengths))
+            yield span_batch(
+                tokens, rng, rows=rows * plan.spans.input_length // length, plan=plan, input_length=length
+            )
         step += 1
 
 
