@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from autodelta.candidate import Candidate
+from autodelta.limits import Limits
 from autodelta.tasks import Columns
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ class Assignment(BaseModel):
     number: int
     candidate: Candidate
     seed: int
-    seconds: float | None = None  # the trial gives up when these are over
+    seconds: float | None = None  # the trial gives up when these are over; a checkpoint's own are not among them
+    report_at: tuple[PositiveInt, ...] = ()  # steps; (): four, evenly spaced. The last step is always reported
+    limits: Limits = Limits()
 
 
 class WorkerSpec(BaseModel):

@@ -8,8 +8,20 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    step: int
+    step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
     train_loss: float  # mean since the last report, nats a target token
     device_seconds: float  # spent in the trial so far
+    evaluation_seconds: float = 0.0  # the part of them that went into evaluations
+    memory_bytes: int = 0  # peak so far
+    micro_batch: int = 0  # rows that go through the backbone at once
     done: bool
+
+
+class Scored(BaseModel):
+    """A split, scored: the task's metric, and the label predicted for each row, in the order of the rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: float
+    predictions: tuple[str, ...]

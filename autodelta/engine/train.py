@@ -15,31 +15,12 @@ from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.attached import Attached, attach
 from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import score
+from autodelta.engine.failures import NotFinite, OutOfMemory, OutOfTime
 from autodelta.engine.report import Report
 from autodelta.tasks import Task
 
 MAX_GRADIENT_NORM = 1.0
-REPORTS = 4  # evaluations a trial, evenly spaced; the last one is the trial's score
-
-
-class NotFinite(ArithmeticError):
-    """The training loss became NaN or infinite."""
-
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss is {loss} at step {step}")
-        self.step = step
-
-
-class OutOfMemory(MemoryError):
-    """The device had not enough memory for a step."""
-
-
-class OutOfTime(TimeoutError):
-    """The trial was not done within the seconds that it was given."""
-
-    def __init__(self, step: int, seconds: float) -> None:
-        super().__init__(f"{seconds:.0f} s were over at step {step}")
-        self.step = step
+REPORTS = 4  # evaluations of a trial that is not told when; the last one is the trial's score
 
 
 class Trial:
@@ -68,9 +49,15 @@ class Trial:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.state_dict().items()}
 
     def reports(
-        self, train: Encoded, validation: Encoded, task: Task, *, seconds: float | None = None
+        self,
+        train: Encoded,
+        validation: Encoded,
+        task: Task,
+        *,
+        at: Sequence[int] = (),
+        seconds: float | None = None,
     ) -> Iterator[Report]:
-        """Trains step by step; yields a report at each evaluation, the last one marked done.
+        """Trains step by step; yields a report at the steps ``at`` and the last one, which is marked done.
 
         Raises:
             NotFinite: the loss became NaN or infinite.
@@ -78,7 +65,7 @@ class Trial:
             OutOfTime: a step ended later than ``seconds`` after the start.
         """
         plan = self.candidate.training
-        evaluate_at = {math.ceil(plan.steps * part / REPORTS) for part in range(1, REPORTS + 1)}
+        evaluate_at = report_steps(plan.steps, at)
         losses: list[float] = []
         spent = 0.0
         started = resumed = time.monotonic()
@@ -164,6 +151,12 @@ class Trial:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         return loss
+
+
+def report_steps(steps: int, at: Sequence[int] = ()) -> frozenset[int]:
+    """The steps at which a trial of so many reports: those in ``at``, else four evenly spaced ones; always the last."""
+    even = (math.ceil(steps * part / REPORTS) for part in range(1, REPORTS))
+    return frozenset({steps, *(step for step in (at or even) if step <= steps)})
 
 
 def rate_at(step: int, plan: Training) -> float:

@@ -56,7 +56,9 @@ class Worker:
         self.close_trial()
         words = [ids[:-1].tolist() for ids in self._train.targets]
         self._trial = trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed, label_ids=words)
-        reports = trial.reports(self._train, self._validation, self.task, seconds=assignment.seconds)
+        reports = trial.reports(
+            self._train, self._validation, self.task, at=assignment.report_at, seconds=assignment.seconds
+        )
         try:
             while True:
                 with single_threaded(self.backbone.device.type):

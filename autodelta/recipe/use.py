@@ -8,7 +8,7 @@ from autodelta.backbones import Backbone, load
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import encode
 from autodelta.engine.evaluate import predict as predict_labels
-from autodelta.engine.train import NotFinite, OutOfMemory
+from autodelta.engine.failures import NotFinite, OutOfMemory
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine

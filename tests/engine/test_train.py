@@ -13,7 +13,8 @@ from autodelta.candidate import Candidate, Training
 from autodelta.engine import train as engine
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.evaluate import label_log_likelihoods
-from autodelta.engine.train import NotFinite, OutOfMemory, Trial, rate_at
+from autodelta.engine.failures import NotFinite, OutOfMemory
+from autodelta.engine.train import Trial, rate_at, report_steps
 from autodelta.engine.worker import Worker
 from tests.small import save_backbone, save_task
 
@@ -46,6 +47,28 @@ def test_a_trial_learns_a_learnable_task(worker: Worker) -> None:
     assert [report.done for report in reports] == [False, False, False, True]
     assert reports[-1].train_loss < 0.7 * reports[0].train_loss
     assert reports[-1].score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "at", "found"),
+    [
+        (60, (), {15, 30, 45, 60}),
+        (3, (), {1, 2, 3}),
+        (60, (7, 20), {7, 20, 60}),
+        (60, (20, 60, 180), {20, 60}),
+        (10, (30,), {10}),
+    ],
+)
+def test_a_trial_reports_at_the_steps_it_is_told_and_at_its_last(
+    steps: int, at: tuple[int, ...], found: set[int]
+) -> None:
+    assert report_steps(steps, at) == found
+
+
+def test_reports_come_at_the_steps_of_the_assignment(worker: Worker) -> None:
+    reports = list(worker.run(Assignment(number=0, candidate=candidate(12), seed=1, report_at=(2, 5, 40))))
+    worker.close_trial()
+    assert [(report.step, report.done) for report in reports] == [(2, False), (5, False), (12, True)]
 
 
 def test_the_same_seed_gives_the_same_reports_and_another_seed_others(worker: Worker) -> None:

@@ -1,0 +1,12 @@
+"""What a trial may take of its device: limits that a space's file sets and a worker checks before it trains."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """The most that a candidate may need; None: no limit, and nothing is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_bytes: int | None = Field(default=None, gt=0)  # at the largest training batch, backbone and optimiser included
+    latency_share: float | None = Field(default=None, gt=0)  # time of one batch over that of the bare backbone: 1.1 is 110 %
