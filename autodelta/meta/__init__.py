@@ -1,0 +1,1 @@
+"""What past trials teach: records of them and features of their tasks. Import its modules; this file loads nothing."""
