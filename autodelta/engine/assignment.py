@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from autodelta import tasks
 from autodelta.candidate import Candidate
 from autodelta.limits import Limits
-from autodelta.tasks import Columns
+from autodelta.tasks import Columns, Task
 
 if TYPE_CHECKING:
     from autodelta.backbones import Backbone
     from autodelta.engine.worker import Worker
+
+TRAIN_ROWS_SEED = 0  # the same for everybody: a task of a smaller size is a task of its own
 
 
 class Assignment(BaseModel):
@@ -36,6 +39,7 @@ class WorkerSpec(BaseModel):
     task: str
     data: Path | None = None
     columns: Columns | None = None
+    train_rows: int | None = None  # so many of train, drawn by class and always the same ones; None: all
     device: str = "cpu"
     dtype: str | None = None
     allow_pickle: bool = False
@@ -45,6 +49,11 @@ class WorkerSpec(BaseModel):
         from autodelta.engine.worker import Worker
 
         return Worker(self)
+
+    def load_task(self) -> Task:
+        """Loads the task alone."""
+        task = tasks.load(self.task, data=self.data, columns=self.columns)
+        return task if self.train_rows is None else task.limited(self.train_rows, TRAIN_ROWS_SEED)
 
     def load_backbone(self) -> "Backbone":
         """Loads the backbone alone."""

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from autodelta import tasks
 from autodelta.candidate import Candidate
 from autodelta.deltas.attached import attach
 from autodelta.engine.assignment import Assignment, WorkerSpec
@@ -35,7 +34,7 @@ class Worker:
     """Loads backbone and task once; trains the candidates that it is assigned, one at a time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self.task = tasks.load(spec.task, data=spec.data, columns=spec.columns)
+        self.task = spec.load_task()
         self.backbone = spec.load_backbone()
         self._trial: Trial | None = None
 
