@@ -1,20 +1,41 @@
 """Samplers by name: each file of this folder holds one ``SAMPLER``; putting a file here registers it.
 
 A sampler is an Optuna sampler, built anew at every ask from (run seed, trial number), so that a search that was
-stopped and taken up again asks what the uninterrupted one would have asked.
+stopped and taken up again asks what the uninterrupted one would have asked. Where only recorded candidates can be had,
+it ranks these by its own acquisition, instead of naming one that nobody has trained.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 from autodelta.errors import one_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """A recorded candidate as a sampler sees it: its parameters in a space, and what each of them may be."""
+
+    params: Mapping[str, Any]
+    distributions: "Mapping[str, BaseDistribution]"
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """The parameters as Optuna's samplers see them: choices by their place in the list."""
+        return {name: found.to_internal_repr(self.params[name]) for name, found in self.distributions.items()}
+
+
+Rank = Callable[["Study", Sequence[PoolEntry], int], "NDArray[np.float64]"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,8 @@ class Sampler:
     # From a seed; cheap, as it is called at every ask. None: the study walks through the grid of a finite space.
     build: "Callable[[int], BaseSampler] | None"
     two_directions: bool = False  # also minimises the parameters; such a study cannot prune
+    # How much it wants each entry of a pool, given the study's trials and a seed. None: it ranks nothing.
+    rank: Rank | None = None
 
 
 @cache
