@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from autodelta.engine import devices
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
 from autodelta.search.budget import parse
@@ -118,7 +119,8 @@ def submit(request: Request, listener: Listener) -> Run:
     _check_numbers(request)
     folder = new_folder(request.runs, request.name, task=request.task)
     task = load_task(request.task, data=request.data, columns=request.columns)
-    device, has_gpu = _device(request.device)
+    device = devices.chosen(request.device)
+    has_gpu = device == "cuda"
     parse(request.budget, has_gpu=has_gpu)
     spec = WorkerSpec(
         backbone=_placed(request.backbone) or (ON_CUDA if has_gpu else ON_CPU),
@@ -129,7 +131,7 @@ def submit(request: Request, listener: Listener) -> Run:
         dtype=request.dtype,
         allow_pickle=request.allow_pickle,
     )
-    workers = request.workers or _workers(has_gpu)
+    workers = request.workers or devices.workers(device)
     executor = _executor(request.executor, workers)
     for text in (*task.notes, *_defaults(request, spec, executor, workers)):
         listener(Notice(text=text))
@@ -179,29 +181,6 @@ def _check_numbers(request: Request) -> None:
 
 def _has_ray() -> bool:
     return importlib.util.find_spec("ray") is not None
-
-
-def _device(asked: str | None) -> tuple[str, bool]:
-    """The device to work on, and whether it is a GPU."""
-    import torch
-
-    if asked not in (None, "cpu", "cuda"):
-        raise one_of("device", str(asked), ("cpu", "cuda"))
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("the device 'cuda' was asked for, but torch finds no GPU; choose --device cpu")
-    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
-    return device, device == "cuda"
-
-
-def _workers(has_gpu: bool) -> int:
-    if has_gpu:
-        import torch
-
-        return torch.cuda.device_count()
-    import psutil
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
 def _executor(asked: str | None, workers: int) -> Literal["local", "ray"]:

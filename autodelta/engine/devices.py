@@ -1,0 +1,52 @@
+"""The device to work on, and how many workers it is good for. torch is loaded when it is asked."""
+
+import os
+
+from autodelta.errors import UserError, one_of
+
+DEVICES = ("cpu", "cuda")
+
+
+def chosen(asked: str | None) -> str:
+    """The device that was asked for, or the best there is: cpu or cuda.
+
+    Raises:
+        UserError: it is none of the two, or there is no GPU.
+    """
+    import torch
+
+    if asked is not None and asked not in DEVICES:
+        raise one_of("device", asked, DEVICES)
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("the device 'cuda' was asked for, but torch finds no GPU; choose --device cpu")
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def workers(device: str) -> int:
+    """One for each GPU, or for each physical core that this process may use."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def own(device: str, number: int) -> str:
+    """The device of one worker of several: ``cuda`` becomes one GPU after the other."""
+    if device != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{number % torch.cuda.device_count()}"
+
+
+def called(device: str) -> str:
+    """What a record calls a device: ``cpu``, or the name of the GPU."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
