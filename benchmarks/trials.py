@@ -67,7 +67,7 @@ def run(job: Job) -> dict[str, Any]:
     from autodelta import tasks
     from autodelta.backbones import load
     from autodelta.engine.encode import encode
-    from autodelta.engine.evaluate import predict
+    from autodelta.engine.evaluate import evaluate
     from autodelta.engine.train import Trial
 
     torch.set_num_threads(1)
@@ -82,16 +82,16 @@ def run(job: Job) -> dict[str, Any]:
     with Trial(backbone, candidate(job, backbone.shape), seed=job.seed) as trial:
         for _ in trial.steps(train):
             pass
-        found = predict(backbone.model, test, task.labels)
+        found = evaluate(backbone.model, test, task)
     gold = [task.labels[number] for number in test.labels]
-    right = sum(a == b for a, b in zip(gold, found, strict=True))
+    right = sum(a == b for a, b in zip(gold, found.predictions, strict=True))
     return {
         "task": job.task,
         "weights": job.weights,
         "deltas": "+".join(job.deltas),
         "seed": job.seed,
         "accuracy": round(right / len(gold), 4),
-        "score": round(task.score(gold, found), 4),
+        "score": round(found.score, 4),
         "rows": len(gold),
         "seconds": round(time.monotonic() - started),
     }

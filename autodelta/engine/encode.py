@@ -1,7 +1,9 @@
 """Tokenised splits of a task, and the order in which training walks through them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,10 +30,26 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each input, (rows,)."""
+        return np.array([len(ids) for ids in self.inputs])
+
+    @cached_property
+    def sha256(self) -> str:
+        """What identifies rows, labels and label words, in one vocabulary."""
+        digest = hashlib.sha256()
+        for part in (self.lengths, *self.inputs, self.labels, [len(ids) for ids in self.targets], *self.targets):
+            digest.update(np.asarray(part, dtype=np.int64).tobytes())
+        return digest.hexdigest()
+
     def by_length(self) -> NDArray[np.int64]:
         """Row numbers from the longest input to the shortest: the order in which a split is scored."""
-        lengths = np.array([len(ids) for ids in self.inputs])
-        return np.argsort(-lengths, kind="stable")
+        return np.argsort(-self.lengths, kind="stable")
+
+    def only(self, rows: NDArray[np.int64]) -> "Encoded":
+        """A split of these rows alone."""
+        return Encoded(tuple(self.inputs[row] for row in rows), self.labels[rows], self.targets, self.pad)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,21 @@ class Batch:
     input_ids: Tensor
     mask: Tensor
     targets: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Positions that the stacks compute, padding included."""
+        return self.input_ids.numel() + self.targets.numel()
+
+    @property
+    def target_tokens(self) -> int:
+        """Targets that count in the loss."""
+        return int(self.targets.ne(-100).sum())
+
+    def parts(self, rows: int) -> Iterator["Batch"]:
+        """The batch in parts of so many rows, the last one perhaps of fewer."""
+        for parts in zip(self.input_ids.split(rows), self.mask.split(rows), self.targets.split(rows), strict=True):
+            yield Batch(*parts)
 
 
 def encode(backbone: Backbone, task: Task, split: str, *, max_input_tokens: int = MAX_INPUT_TOKENS) -> Encoded:
@@ -84,14 +117,19 @@ def batches(encoded: Encoded, *, batch_size: int, seed: int, first_step: int = 0
 
     The batch of a step depends on (seed, step) alone, so training can go on from any step.
     """
+    for rows in batch_rows(encoded, batch_size=batch_size, seed=seed, first_step=first_step):
+        yield collate(encoded, rows)
+
+
+def batch_rows(encoded: Encoded, *, batch_size: int, seed: int, first_step: int = 0) -> Iterator[NDArray[np.int64]]:
+    """The row numbers of each of these batches."""
     steps_per_epoch = max(1, len(encoded) // batch_size)
     step = first_step
     while True:
         epoch, at = divmod(step, steps_per_epoch)
         order = _epoch_order(encoded, batch_size, np.random.default_rng([seed, epoch]))
-        for rows in order[at:]:
-            yield collate(encoded, rows)
-            step += 1
+        yield from order[at:]
+        step += len(order) - at
 
 
 def _epoch_order(encoded: Encoded, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:

@@ -4,7 +4,7 @@ Source: rank classification, as in Brown et al. 2020 (arXiv 2005.14165) and Sanh
 of the target tokens' log-probabilities, the closing token included.
 """
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,28 +15,53 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
 
 from autodelta.engine.encode import Encoded, pad
+from autodelta.engine.memory import Rows
+from autodelta.engine.report import Scored
 from autodelta.tasks import Task
 
 ROWS = 64
 DECODED_SEQUENCES = 512  # rows x labels in one pass of the decoder
 
 
+def evaluate(model: Any, encoded: Encoded, task: Task, *, rows: Rows | None = None) -> Scored:
+    """The task's metric on an encoded split, higher is better, and the most likely label of every row.
+
+    Raises:
+        OutOfMemory: one row does not fit.
+    """
+    likeliest = label_log_likelihoods(model, encoded, rows=rows).argmax(axis=1)
+    predictions = tuple(task.labels[number] for number in likeliest)
+    gold = [task.labels[number] for number in encoded.labels]
+    return Scored(score=task.score(gold, list(predictions)), predictions=predictions)
+
+
 @torch.no_grad()
-def label_log_likelihoods(model: Any, encoded: Encoded) -> NDArray[np.float32]:
+def label_log_likelihoods(model: Any, encoded: Encoded, *, rows: Rows | None = None) -> NDArray[np.float32]:
     """Log-likelihood of every label's text for every row: (rows, labels).
 
-    The order and grouping of the rows depend on the split alone, so that a score is the same wherever it is taken.
+    The order and grouping of the rows depend on the split alone, so that a score is the same wherever it is taken; only
+    where memory runs out, fewer rows go at once, as ``rows`` then remembers.
     """
     device = next(model.parameters()).device
     targets = pad(encoded.targets, -100).to(device)
-    rows_at_once = max(1, min(ROWS, DECODED_SEQUENCES // len(targets)))
+    rows = rows or Rows(ROWS)
+    rows.at_most(DECODED_SEQUENCES // len(targets))
     found = np.empty((len(encoded), len(targets)), dtype=np.float32)
-    order = encoded.by_length()
-    for start in range(0, len(order), rows_at_once):
-        rows = order[start : start + rows_at_once]
-        ids = pad([encoded.inputs[row] for row in rows], encoded.pad).to(device)
-        found[rows] = _score_rows(model, ids, ids.ne(encoded.pad).long(), targets).cpu().numpy()
+    left = encoded.by_length()
+    while len(left):
+        scores = rows.fit(partial(_score_first, model, encoded, left, targets))
+        found[left[: len(scores)]] = scores
+        left = left[len(scores) :]
     return found
+
+
+def _score_first(
+    model: Any, encoded: Encoded, order: NDArray[np.int64], targets: Tensor, number: int
+) -> NDArray[np.float32]:
+    """(number, labels): of the first rows in an order."""
+    ids = pad([encoded.inputs[row] for row in order[:number]], encoded.pad).to(targets.device)
+    scores: NDArray[np.float32] = _score_rows(model, ids, ids.ne(encoded.pad).long(), targets).cpu().numpy()
+    return scores
 
 
 def _score_rows(model: Any, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
@@ -60,14 +85,3 @@ def _shifted(targets: Tensor, config: Any) -> Tensor:
     """Decoder inputs: the start token, then all but the last target."""
     start = torch.full_like(targets[:, :1], config.decoder_start_token_id)
     return torch.cat([start, targets[:, :-1].masked_fill(targets[:, :-1].eq(-100), config.pad_token_id)], dim=1)
-
-
-def predict(model: Any, encoded: Encoded, labels: Sequence[str]) -> list[str]:
-    """The most likely label of every row."""
-    return [labels[number] for number in label_log_likelihoods(model, encoded).argmax(axis=1)]
-
-
-def score(model: Any, encoded: Encoded, task: Task) -> float:
-    """The task's metric on an encoded split; higher is better."""
-    gold = [task.labels[number] for number in encoded.labels]
-    return task.score(gold, predict(model, encoded, task.labels))

@@ -1,32 +1,48 @@
 """Trains one candidate on one device: a generator of reports, stopped by not asking for the next one."""
 
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from autodelta.backbones import Backbone
-from autodelta.candidate import Candidate, Delta, Training
+from autodelta.candidate import Candidate, Delta
 from autodelta.deltas.attached import Attached, attach
+from autodelta.engine.checkpoint import Progress
 from autodelta.engine.encode import Batch, Encoded, batches
-from autodelta.engine.evaluate import score
-from autodelta.engine.failures import NotFinite, OutOfMemory, OutOfTime
-from autodelta.engine.report import Report
+from autodelta.engine.evaluate import ROWS, evaluate
+from autodelta.engine.failures import NotFinite, OutOfTime
+from autodelta.engine.memory import Rows, in_memory
+from autodelta.engine.meter import Meter
+from autodelta.engine.pace import Pace
+from autodelta.engine.report import Report, Scored
+from autodelta.engine.schedule import order_seed, rate_at, report_steps
 from autodelta.tasks import Task
 
 MAX_GRADIENT_NORM = 1.0
-REPORTS = 4  # evaluations of a trial that is not told when; the last one is the trial's score
+WEIGHTS, OPTIMISER = "weights.", "optimiser."
 
 
 class Trial:
     """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again.
 
-    ``label_ids`` are the token ids of the task's label words, for prompts that start from them.
+    All that a step depends on is the deltas' weights, the optimiser's state, the number of the step and of the phase,
+    and how many rows go at once: no random number is drawn after the start.
+
+    Args:
+        backbone: stays frozen.
+        candidate: what is trained, and how.
+        seed: of initial weights and of the order of rows.
+        label_ids: the token ids of the task's label words, for prompts that start from them.
+
+    Raises:
+        OutOfMemory: the deltas do not fit the device.
     """
 
     def __init__(
@@ -35,18 +51,29 @@ class Trial:
         self.backbone = backbone
         self.candidate = candidate
         self.seed = seed
+        self.step = 0  # steps done
+        self.phase = 0
+        self.reported: list[Report] = []
+        self.rows = Rows(candidate.training.batch_size)
+        self.meter = Meter(backbone.device)
         self._label_ids = label_ids
-        self.attached = self._attach(candidate.phases[0])
+        self._scored_rows = Rows(ROWS)
+        self.attached = in_memory(partial(self._attach, candidate.phases[0]))
+        self._optimiser = self._begin()
 
     def __enter__(self) -> "Trial":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the deltas off."""
         self.attached.detach()
 
     def weights(self) -> dict[str, Tensor]:
         """The deltas' parameters, copied to the CPU; while a sequence is trained, of the deltas that are on so far."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.state_dict().items()}
+        return {name: _kept(tensor) for name, tensor in self.attached.state_dict().items()}
 
     def reports(
         self,
@@ -59,31 +86,48 @@ class Trial:
     ) -> Iterator[Report]:
         """Trains step by step; yields a report at the steps ``at`` and the last one, which is marked done.
 
+        A trial that goes on from a checkpoint yields the reports from before it first, as they were.
+
         Raises:
-            NotFinite: the loss became NaN or infinite.
-            OutOfMemory: a step did not fit the device.
+            NotFinite: the loss or its gradient became NaN or infinite.
+            OutOfMemory: one row did not fit the device.
             OutOfTime: a step ended later than ``seconds`` after the start.
+            Stalled: a step or an evaluation took far longer than those before it.
         """
-        plan = self.candidate.training
-        evaluate_at = report_steps(plan.steps, at)
+        yield from tuple(self.reported)
+        due, pace = report_steps(self.candidate.training.steps, at), Pace()
         losses: list[float] = []
-        spent = 0.0
-        started = resumed = time.monotonic()
+        spent = self.reported[-1].device_seconds if self.reported else 0.0
+        evaluating = self.reported[-1].evaluation_seconds if self.reported else 0.0
+        started = resumed = before = monotonic()
         for step, loss in self.steps(train):
-            if seconds is not None and time.monotonic() - started > seconds:
+            now = monotonic()
+            pace.note("step", step, now - before)
+            if seconds is not None and now - started > seconds:
                 raise OutOfTime(step, seconds)
             losses.append(loss)
-            if step in evaluate_at:
-                value = self.score(validation, task)
-                spent += time.monotonic() - resumed
-                yield Report(
-                    step=step,
-                    score=value,
-                    train_loss=float(np.mean(losses)),
-                    device_seconds=spent,
-                    done=step == plan.steps,
-                )
-                losses, resumed = [], time.monotonic()
+            before = now
+            if step in due:
+                score = self.evaluate(validation, task).score
+                before = monotonic()
+                pace.note("evaluation", step, before - now)
+                spent, evaluating = spent + before - resumed, evaluating + before - now
+                self.reported.append(self._report(score, losses, spent, evaluating))
+                losses = []
+                yield self.reported[-1]
+                resumed = before = monotonic()
+
+    def _report(self, score: float, losses: Sequence[float], spent: float, evaluating: float) -> Report:
+        return Report(
+            step=self.step,
+            score=score,
+            train_loss=float(np.mean(losses)),
+            device_seconds=spent,
+            evaluation_seconds=evaluating,
+            memory_bytes=self.meter.peak,
+            micro_batch=self.rows.at_once,
+            done=self.step == self.candidate.training.steps,
+        )
 
     def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
         """Trains; yields each step's number, from 1, and its loss, nats a target token.
@@ -94,107 +138,138 @@ class Trial:
         Raises:
             NotFinite, OutOfMemory: as ``reports``.
         """
-        plan, phases = self.candidate.training, self.candidate.phases
-        stream = batches(train, batch_size=plan.batch_size, seed=_stream(self.seed, 1))
-        step = 0
-        for number, phase in enumerate(phases):
-            if number > 0:
-                self._put_on(phase)
-            optimiser = _optimiser(self.attached, phase, plan)
-            last = plan.steps * (number + 1) // len(phases)
-            own = plan.model_copy(update={"steps": last - step})
-            for at in range(last - step):
-                step += 1
-                yield step, self._step(next(stream), optimiser, rate_at(at, own), step)
+        plan = self.candidate.training
+        stream = batches(train, batch_size=plan.batch_size, seed=order_seed(self.seed), first_step=self.step)
+        self.rows.at_most(len(train))
+        while self.step < plan.steps:
+            while self.step == self._end_of(self.phase):
+                self.next_phase()
+            first, end = self._end_of(self.phase - 1), self._end_of(self.phase)
+            rate = rate_at(self.step - first, plan.model_copy(update={"steps": end - first}))
+            loss = self._step(next(stream), rate)
+            yield self.step, loss
 
-    def score(self, encoded: Encoded, task: Task) -> float:
-        """The task's metric on a split, with the deltas as they are now."""
-        return _in_memory(lambda: score(self.backbone.model, encoded, task))
+    def evaluate(self, encoded: Encoded, task: Task) -> Scored:
+        """Score and predictions on a split, with the deltas as they are now.
 
-    def _attach(self, deltas: Sequence[Delta]) -> Attached:
-        part = self.candidate.model_copy(update={"deltas": tuple(d for d in self.candidate.deltas if d in deltas)})
-        return attach(self.backbone.model, part, seed=self.seed, label_ids=self._label_ids)
+        Raises:
+            OutOfMemory: one row does not fit.
+        """
+        return evaluate(self.backbone.model, encoded, task, rows=self._scored_rows)
 
-    def _put_on(self, phase: Sequence[Delta]) -> None:
-        """Adds the deltas of a phase to those that are on, which keep their weights."""
+    def next_phase(self) -> None:
+        """Puts the next deltas of a sequence on, beside those that are on, which keep their weights."""
         before, trained = self.attached.candidate.deltas, self.weights()
+        self.phase += 1
         self.attached.detach()
-        self.attached = self._attach((*before, *phase))
+        self.attached = in_memory(partial(self._attach, (*before, *self.candidate.phases[self.phase])))
         after = self.attached.candidate.deltas
         kept = {}
         for name, tensor in trained.items():
             index, rest = name.split(".", 1)
             kept[f"{after.index(before[int(index)])}.{rest}"] = tensor
         self.attached.load_state_dict({**self.attached.state_dict(), **kept})
+        self._optimiser = self._begin()
 
-    def _step(self, batch: Batch, optimiser: Optimizer, rate: float, step: int) -> float:
-        """One optimiser step; returns the loss, nats a target token."""
+    def gradients(self, batch: Batch, rows: int) -> float:
+        """The loss of a batch and its gradients, so many rows at once: the mean over all its target tokens."""
+        self._optimiser.zero_grad(set_to_none=True)
+        total, whole = 0.0, batch.target_tokens
         device = self.backbone.device
-
-        def forward_backward() -> float:
-            loss = self.backbone.model(
-                input_ids=batch.input_ids.to(device),
-                attention_mask=batch.mask.to(device),
-                labels=batch.targets.to(device),
-                use_cache=False,
-            ).loss
+        for part in batch.parts(rows):
+            with self.meter.forward(part.tokens):
+                mean = self.backbone.model(
+                    input_ids=part.input_ids.to(device),
+                    attention_mask=part.mask.to(device),
+                    labels=part.targets.to(device),
+                    use_cache=False,
+                ).loss
+            loss = mean.to(torch.promote_types(mean.dtype, torch.float32)) * (part.target_tokens / whole)
             loss.backward()
-            return float(loss.detach())
+            total += float(loss.detach())
+        return total
 
-        loss = _in_memory(forward_backward)
+    def progress(self) -> Progress:
+        """How far the trial got."""
+        return Progress(
+            step=self.step,
+            phase=self.phase,
+            micro_batch=self.rows.at_once,
+            scored_rows=self._scored_rows.at_once,
+            measured_tokens=self.meter.largest,
+            reports=tuple(self.reported),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and the optimiser's state for each of them, on the CPU: ``restore`` takes them with the progress."""
+        found = {WEIGHTS + name: tensor for name, tensor in self.weights().items()}
+        for name, parameter in self.attached.composition.tensors().items():
+            for moment, tensor in self._optimiser.state.get(parameter, {}).items():
+                found[f"{OPTIMISER}{name}.{moment}"] = _kept(tensor)
+        return found
+
+    def restore(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
+        """Puts a fresh trial where another one of the same candidate, seed, backbone and rows was.
+
+        Raises:
+            UserError: the tensors are those of another candidate.
+        """
+        self.step, self.reported = progress.step, list(progress.reports)
+        self.rows.at_once, self._scored_rows.at_once = progress.micro_batch, progress.scored_rows
+        while self.phase < progress.phase:
+            self.next_phase()
+        self.attached.load_state_dict(_under(WEIGHTS, tensors))
+        for name, parameter in self.attached.composition.tensors().items():
+            moments = _under(f"{OPTIMISER}{name}.", tensors)
+            if moments:
+                state = {moment: tensor.to(parameter.device, copy=True) for moment, tensor in moments.items()}
+                self._optimiser.state[parameter] = state
+        self.meter.restore(self.reported[-1].memory_bytes if self.reported else 0, progress.measured_tokens)
+
+    def _attach(self, deltas: Sequence[Delta]) -> Attached:
+        part = self.candidate.model_copy(update={"deltas": tuple(d for d in self.candidate.deltas if d in deltas)})
+        return attach(self.backbone.model, part, seed=self.seed, label_ids=self._label_ids)
+
+    def _begin(self) -> AdamW:
+        """The optimiser of the current phase, over its deltas; all others need no gradient."""
+        plan, phase = self.candidate.training, self.candidate.phases[self.phase]
+        groups: list[dict[str, Any]] = []
+        for delta, parameters in self.attached.groups():
+            for parameter in parameters:
+                parameter.requires_grad_(delta in phase)
+            if delta in phase:
+                groups.append({"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate})
+        self.meter.begin(
+            (self.backbone.model, self.attached.composition), (p for group in groups for p in group["params"])
+        )
+        return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+
+    def _end_of(self, phase: int) -> int:
+        """The last step of a phase; 0 for the one before the first."""
+        return self.candidate.training.steps * (phase + 1) // len(self.candidate.phases)
+
+    def _step(self, batch: Batch, rate: float) -> float:
+        """One optimiser step; returns the loss, nats a target token."""
+        self.step += 1
+        loss = self.rows.fit(partial(self.gradients, batch))
         if not math.isfinite(loss):
-            raise NotFinite(step, loss)
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        for group in optimiser.param_groups:
+            raise NotFinite(self.step, loss)
+        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
+        if not math.isfinite(norm):
+            raise NotFinite(self.step, norm, "gradient's norm")
+        for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * rate
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        in_memory(self._optimiser.step)
+        self._optimiser.zero_grad(set_to_none=True)
         return loss
 
 
-def report_steps(steps: int, at: Sequence[int] = ()) -> frozenset[int]:
-    """The steps at which a trial of so many reports: those in ``at``, else four evenly spaced ones; always the last."""
-    even = (math.ceil(steps * part / REPORTS) for part in range(1, REPORTS))
-    return frozenset({steps, *(step for step in (at or even) if step <= steps)})
+def _kept(tensor: Tensor) -> Tensor:
+    """A copy on the CPU that later steps do not change."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def rate_at(step: int, plan: Training) -> float:
-    """Share of the peak learning rate at a step, counted from 0."""
-    warmup = round(plan.warmup * plan.steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    left = (plan.steps - step) / max(1, plan.steps - warmup)
-    if plan.schedule == "constant":
-        return 1.0
-    return left if plan.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
-
-
-def _optimiser(attached: Attached, phase: Sequence[Delta], plan: Training) -> AdamW:
-    """Over the deltas of a phase; all others need no gradient."""
-    groups: list[dict[str, Any]] = []
-    for delta, parameters in attached.groups():
-        for parameter in parameters:
-            parameter.requires_grad_(delta in phase)
-        if delta in phase:
-            groups.append({"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate})
-    return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
-
-
-def _stream(seed: int, purpose: int) -> int:
-    """The seed of one random stream of a trial."""
-    return int(np.random.default_rng([seed, purpose]).integers(2**31))
-
-
-def _in_memory(action: Callable[[], float]) -> float:
-    """Runs a step; running out of memory, on a GPU or a CPU, becomes ``OutOfMemory``."""
-    try:
-        return action()
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(str(error).splitlines()[0]) from error
-    except MemoryError as error:
-        raise OutOfMemory(str(error) or "the machine's memory is exhausted") from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "out of memory" in str(error):
-            raise OutOfMemory(str(error).splitlines()[0]) from error
-        raise
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

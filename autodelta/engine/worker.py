@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -11,11 +13,14 @@ from torch import Tensor
 
 from autodelta.candidate import Candidate
 from autodelta.deltas.attached import attach
+from autodelta.engine import checkpoint, constraints
 from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.checkpoint import Checkpoint, Origin
 from autodelta.engine.encode import Encoded, encode
-from autodelta.engine.evaluate import score
-from autodelta.engine.report import Report
+from autodelta.engine.evaluate import evaluate
+from autodelta.engine.report import Report, Scored
 from autodelta.engine.train import Trial
+from autodelta.limits import Limits
 
 
 @contextmanager
@@ -30,13 +35,18 @@ def single_threaded(device: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Running(NamedTuple):
+    trial: Trial
+    assignment: Assignment
+
+
 class Worker:
     """Loads backbone and task once; trains the candidates that it is assigned, one at a time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.task = spec.load_task()
         self.backbone = spec.load_backbone()
-        self._trial: Trial | None = None
+        self._running: _Running | None = None
 
     @cached_property
     def _train(self) -> Encoded:
@@ -46,21 +56,32 @@ class Worker:
     def _validation(self) -> Encoded:
         return encode(self.backbone, self.task, "validation")
 
-    def run(self, assignment: Assignment) -> Iterator[Report]:
+    @cached_property
+    def _label_ids(self) -> list[list[int]]:
+        return [ids[:-1].tolist() for ids in self._train.targets]
+
+    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
         """Trains a candidate; between reports the trial's weights can be had, and not going on is allowed.
 
+        Args:
+            assignment: what is trained, and when it reports.
+            start: a checkpoint to go on from. The reports that it holds come first, as they were; what follows is, bit
+                for bit, what the trial would have done without the break on this machine.
+
         Raises:
-            NotFinite, OutOfMemory, OutOfTime: as ``Trial.reports``; the backbone is clean again.
+            Violated: the candidate breaks a limit; nothing was trained. Not looked at again after a checkpoint.
+            BrokenCheckpoint: ``start`` is no whole checkpoint; without it the trial can be run afresh.
+            UserError: ``start`` is a checkpoint of another trial.
+            NotFinite, OutOfMemory, OutOfTime, Stalled: as ``Trial.reports``; the backbone is clean again.
         """
         self.close_trial()
-        words = [ids[:-1].tolist() for ids in self._train.targets]
-        self._trial = trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed, label_ids=words)
-        reports = trial.reports(
-            self._train, self._validation, self.task, at=assignment.report_at, seconds=assignment.seconds
-        )
+        found = None if start is None else checkpoint.read(start, self._origin(assignment))
         try:
+            reports = None
             while True:
                 with single_threaded(self.backbone.device.type):
+                    if reports is None:
+                        reports = self._opened(assignment, found)
                     report = next(reports, None)
                 if report is None:
                     return
@@ -69,36 +90,81 @@ class Worker:
             self.close_trial()
             raise
 
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint of the running trial, as it was at its last report.
+
+        Raises:
+            RuntimeError: no trial is open.
+            OSError: the file cannot be written; a file that was there is still there.
+        """
+        trial, assignment = self._open_trial()
+        checkpoint.write(path, Checkpoint(self._origin(assignment), trial.progress(), trial.tensors()))
+
     def weights(self) -> dict[str, Tensor]:
         """The running trial's delta parameters, on the CPU.
 
         Raises:
             RuntimeError: no trial is open.
         """
-        if self._trial is None:
-            raise RuntimeError("no trial is open")
-        return self._trial.weights()
+        return self._open_trial().trial.weights()
 
     def close_trial(self) -> None:
-        """Takes the running trial's deltas off the backbone, if there are any."""
-        if self._trial is not None:
-            self._trial.attached.detach()
-            self._trial = None
+        """Takes the running trial's deltas off the backbone, if there are any, and gives its memory back."""
+        if self._running is not None:
+            self._running.trial.close()
+            self._running = None
 
-    def score(self, candidate: Candidate, weights: Path, split: str) -> float:
-        """The task's metric of saved delta weights on a split."""
+    def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
+        """Score and predictions of saved delta weights on a split."""
         self.close_trial()
         with single_threaded(self.backbone.device.type), attach(self.backbone.model, candidate) as attached:
             attached.load_state_dict(load_file(weights))
-            return score(self.backbone.model, encode(self.backbone, self.task, split), self.task)
+            return evaluate(self.backbone.model, encode(self.backbone, self.task, split), self.task)
 
-    def score_running(self, split: str) -> float:
-        """The task's metric of the running trial, as it is now, on a split.
+    def evaluate_running(self, split: str) -> Scored:
+        """Score and predictions of the running trial, as it is now, on a split.
 
         Raises:
             RuntimeError: no trial is open.
         """
-        if self._trial is None:
-            raise RuntimeError("no trial is open")
+        trial = self._open_trial().trial
         with single_threaded(self.backbone.device.type):
-            return self._trial.score(encode(self.backbone, self.task, split), self.task)
+            return trial.evaluate(encode(self.backbone, self.task, split), self.task)
+
+    def score(self, candidate: Candidate, weights: Path, split: str) -> float:
+        """The score alone of ``evaluate``."""
+        return self.evaluate(candidate, weights, split).score
+
+    def _open_trial(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("no trial is open")
+        return self._running
+
+    def _opened(self, assignment: Assignment, found: Checkpoint | None) -> Iterator[Report]:
+        """The reports of a trial that is new, or restored."""
+        if found is None and assignment.limits != Limits():
+            constraints.check(
+                self.backbone,
+                assignment.candidate,
+                assignment.limits,
+                seed=assignment.seed,
+                train=self._train,
+                validation=self._validation,
+                label_ids=self._label_ids,
+            )
+        trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed, label_ids=self._label_ids)
+        self._running = _Running(trial, assignment)
+        if found is not None:
+            trial.restore(found.progress, found.tensors)
+        return trial.reports(
+            self._train, self._validation, self.task, at=assignment.report_at, seconds=assignment.seconds
+        )
+
+    def _origin(self, assignment: Assignment) -> Origin:
+        return Origin(
+            candidate=assignment.candidate.key,
+            seed=assignment.seed,
+            backbone=self.backbone.sha256,
+            dtype=self.backbone.dtype_name,
+            data=sha256(f"{self._train.sha256}{self._validation.sha256}".encode()).hexdigest(),
+        )

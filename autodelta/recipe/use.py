@@ -1,14 +1,15 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from autodelta import tasks
 from autodelta.backbones import Backbone, load
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import encode
-from autodelta.engine.evaluate import predict as predict_labels
-from autodelta.engine.failures import NotFinite, OutOfMemory
+from autodelta.engine.evaluate import evaluate
+from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
@@ -45,12 +46,10 @@ def predict(
     )
     with single_threaded(loaded.device.type), recipe.apply(loaded.model):
         encoded = encode(loaded, seen, split)
-        labels = predict_labels(loaded.model, encoded, seen.labels)
-    gold = [seen.labels[number] for number in encoded.labels]
+        found = evaluate(loaded.model, encoded, seen)
     if to is not None:
-        _write_labels(to, labels, gold)
-    value = seen.score(gold, labels)
-    return ScoreLine(split=split, metric=seen.metric, value=value, rows=len(labels), seeds=(recipe.seed,))
+        _write_labels(to, found.predictions, [seen.labels[number] for number in encoded.labels])
+    return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))
 
 
 def train(
@@ -86,10 +85,10 @@ def train(
     chosen = recipe.seed if seed is None else seed
     try:
         *_, last = worker.run(Assignment(number=0, candidate=recipe.candidate, seed=chosen))
-    except (NotFinite, OutOfMemory) as error:
+    except (NotFinite, OutOfMemory, Stalled) as error:
         raise UserError(f"the training failed: {error}") from error
     weights = worker.weights()
-    test = worker.score_running("test")
+    test = worker.evaluate_running("test").score
     worker.close_trial()
     found = Recipe(
         candidate=recipe.candidate,
@@ -129,7 +128,7 @@ def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _write_labels(path: Path, labels: list[str], gold: list[str]) -> None:
+def _write_labels(path: Path, labels: Sequence[str], gold: Sequence[str]) -> None:
     lines = [json.dumps({"predicted": a, "label": b}, ensure_ascii=False) for a, b in zip(labels, gold, strict=True)]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf8")

@@ -10,34 +10,13 @@ from safetensors.torch import save_file
 
 from autodelta.backbones import weights_sha256
 from autodelta.candidate import Candidate, Training
-from autodelta.engine import train as engine
-from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.assignment import Assignment
 from autodelta.engine.evaluate import label_log_likelihoods
-from autodelta.engine.failures import NotFinite, OutOfMemory
-from autodelta.engine.train import Trial, rate_at, report_steps
+from autodelta.engine.failures import NotFinite
+from autodelta.engine.schedule import rate_at, report_steps
+from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
-from tests.small import save_backbone, save_task
-
-LINEAR = [
-    "encoder.self_attn.q",
-    "encoder.self_attn.v",
-    "decoder.cross_attn.q",
-    "decoder.cross_attn.v",
-    "decoder.ffn.in",
-]
-
-
-def candidate(steps: int = 60, learning_rate: float = 0.03) -> Candidate:
-    lora: dict[str, Any] = {"method": "lora", "roles": LINEAR, "config": {"rank": 4}, "learning_rate": learning_rate}
-    bias = {"method": "bitfit", "roles": LINEAR, "config": {}, "learning_rate": learning_rate}
-    return Candidate.model_validate({"deltas": [lora, bias], "training": {"steps": steps, "batch_size": 8}})
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
-    folder = tmp_path_factory.mktemp("engine")
-    backbone = save_backbone(folder / "backbone", v1_1=True)
-    return Worker(WorkerSpec(backbone=str(backbone), task="small", data=save_task(folder / "data"), dtype="fp32"))
+from tests.engine.samples import candidate, sequential
 
 
 def test_a_trial_learns_a_learnable_task(worker: Worker) -> None:
@@ -106,15 +85,6 @@ def test_a_prompt_that_starts_from_label_words_starts_from_those_of_the_task(wor
     assert torch.allclose(found, torch.stack([table[ids].float().mean(0) for ids in words]), atol=1e-6)
 
 
-def sequential(sequence: str, steps: int = 30) -> Candidate:
-    """LoRA, BitFit and a prompt, whose random start would disturb whatever was trained with it."""
-    prompt = {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 2}, "learning_rate": 0.1}
-    plan = candidate(steps).model_dump()
-    return Candidate.model_validate(
-        {"deltas": [*plan["deltas"], prompt], "training": {**plan["training"], "sequence": sequence}}
-    )
-
-
 def test_a_sequence_trains_one_method_after_another_and_leaves_the_earlier_ones(worker: Worker) -> None:
     with Trial(worker.backbone, sequential("bitfit > prompt"), seed=1) as trial:
         seen: dict[int, dict[str, Any]] = {}
@@ -144,7 +114,7 @@ def test_a_sequence_is_searched_saved_and_scored_like_any_trial(worker: Worker, 
     save_file(worker.weights(), tmp_path / "delta.safetensors")
     worker.close_trial()
     assert last.step == 30
-    assert worker.score(plan, tmp_path / "delta.safetensors", "validation") == last.score
+    assert worker.evaluate(plan, tmp_path / "delta.safetensors", "validation").score == last.score
 
 
 @pytest.mark.parametrize(("sequence", "said"), [("lorra > prompt", "did you mean 'lora'"), ("lora > lora", "once")])
@@ -153,11 +123,16 @@ def test_a_sequence_of_unknown_or_repeated_methods_is_refused(sequence: str, sai
         sequential(sequence)
 
 
-def test_saved_weights_score_as_the_trial_did(worker: Worker, tmp_path: Path) -> None:
+def test_saved_weights_are_scored_as_the_trial_was(worker: Worker, tmp_path: Path) -> None:
     *_, last = worker.run(Assignment(number=0, candidate=candidate(40), seed=1))
     save_file(worker.weights(), tmp_path / "delta.safetensors")
+    running = worker.evaluate_running("validation")
     worker.close_trial()
-    assert worker.score(candidate(40), tmp_path / "delta.safetensors", "validation") == last.score
+    found = worker.evaluate(candidate(40), tmp_path / "delta.safetensors", "validation")
+    assert found == running
+    assert found.score == last.score
+    gold = [example.label for example in worker.task.examples("validation")]
+    assert worker.task.score(gold, list(found.predictions)) == found.score
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) -> None:
@@ -165,25 +140,6 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) 
         list(worker.run(Assignment(number=0, candidate=candidate(60, learning_rate=1e38), seed=1)))
     assert 1 < caught.value.step <= 60
     assert not any(module._forward_hooks for module in worker.backbone.model.modules())
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
-        MemoryError(),
-    ],
-)
-def test_every_kind_of_exhausted_memory_is_named_as_such(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(engine, "score", fail)
-    with pytest.raises(OutOfMemory):
-        list(worker.run(Assignment(number=0, candidate=candidate(4), seed=1)))
 
 
 def test_label_likelihoods_are_those_of_one_row_at_a_time(worker: Worker) -> None:

@@ -1,0 +1,268 @@
+"""Running out of memory halves the rows that go at once and changes nothing else; what is needed is measured."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autodelta.candidate import Candidate
+from autodelta.engine.assignment import Assignment
+from autodelta.engine.encode import batches
+from autodelta.engine.evaluate import label_log_likelihoods
+from autodelta.engine.failures import OutOfMemory
+from autodelta.engine.memory import Rows, in_memory
+from autodelta.engine.train import Trial
+from autodelta.engine.worker import Worker
+from tests.engine.samples import LINEAR, candidate, sequential
+
+EXHAUSTED = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 4 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to "
+                 "allocate 4096 bytes."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+]  # fmt: skip
+NEEDED = [2_684_354_560, 4096, None, None]
+
+
+@pytest.fixture
+def room(worker: Worker) -> Iterator[Callable[..., list[int]]]:
+    """Gives the backbone room for so many rows in the encoder; returns how many rows came, call by call."""
+    hooks = []
+
+    def limit(rows: int, error: Exception = EXHAUSTED[0]) -> list[int]:
+        seen: list[int] = []
+
+        def enter(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+            given = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+            seen.append(len(given))
+            if len(given) > rows:
+                raise error
+
+        hooks.append(worker.backbone.model.get_encoder().register_forward_pre_hook(enter, with_kwargs=True))
+        return seen
+
+    yield limit
+    for hook in hooks:
+        hook.remove()
+
+
+def assignment(plan: Candidate, at: tuple[int, ...] = (2,)) -> Assignment:
+    return Assignment(number=0, candidate=plan, seed=1, report_at=at)
+
+
+def test_rows_are_halved_until_they_fit_and_stay_so() -> None:
+    seen: list[int] = []
+
+    def action(rows: int) -> str:
+        seen.append(rows)
+        if rows > 3:
+            raise EXHAUSTED[0]
+        return "done"
+
+    rows = Rows(13)
+    assert rows.fit(action) == rows.fit(action) == "done"
+    assert seen == [13, 6, 3, 3]
+
+
+@pytest.mark.parametrize(("error", "needed"), list(zip(EXHAUSTED, NEEDED, strict=True)))
+def test_every_kind_of_exhausted_memory_is_named_with_what_it_asked_for(error: Exception, needed: int | None) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(OutOfMemory) as caught:
+        in_memory(fail)
+    assert caught.value.needed_bytes == needed
+    assert ("GiB needed" in str(caught.value)) == (needed is not None)
+    assert caught.value.__context__ is None  # nothing holds the tensors of the attempt
+
+
+def test_another_error_is_left_alone() -> None:
+    def fail() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_memory(fail)
+
+
+# --- training and evaluation in parts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8])
+def test_accumulated_gradients_are_those_of_the_whole_batch(worker: Worker, rows: int) -> None:
+    """In float64, with targets of unlike lengths: a mean of the parts' means would differ."""
+    wide = replace(worker.backbone, model=copy.deepcopy(worker.backbone.model).double(), dtype=torch.float64)
+    train = replace(worker._train, targets=(worker._train.targets[0], worker._train.targets[1].repeat(3)))
+    batch = next(batches(train, batch_size=8, seed=0))
+    assert len(set(batch.targets.ne(-100).sum(1).tolist())) == 2
+    with Trial(wide, sequential("together"), seed=1) as trial:
+        trial.attached.composition.double()
+        for parameter in trial.attached.parameters():
+            parameter.data.add_(0.1)
+
+        def gradients(number: int) -> tuple[float, list[torch.Tensor]]:
+            loss = trial.gradients(batch, number)
+            return loss, [p.grad.clone() for p in trial.attached.parameters() if p.grad is not None]
+
+        loss, whole = gradients(8)
+        found, parts = gradients(rows)
+    assert found == pytest.approx(loss, rel=1e-12)
+    assert len(parts) == len(whole) > 3
+    for part, expected in zip(parts, whole, strict=True):
+        assert torch.allclose(part, expected, rtol=1e-6, atol=1e-9)  # T5's norms compute their variance in float32
+
+
+@pytest.mark.parametrize("error", EXHAUSTED)
+def test_a_trial_that_runs_out_of_memory_goes_on_with_smaller_parts_and_the_same_loss(
+    worker: Worker, room: Callable[..., list[int]], error: Exception
+) -> None:
+    whole = list(worker.run(assignment(candidate(4))))
+    seen = room(3, error)
+    found = list(worker.run(assignment(candidate(4))))
+    worker.close_trial()
+    assert seen[:3] == [8, 4, 2]
+    assert [report.micro_batch for report in whole] == [8, 8]
+    assert [report.micro_batch for report in found] == [2, 2]
+    assert [report.train_loss for report in found] == pytest.approx([r.train_loss for r in whole], rel=1e-4)
+    assert [report.score for report in found] == [report.score for report in whole]
+
+
+def test_one_step_tries_the_larger_parts_and_no_other(worker: Worker, room: Callable[..., list[int]]) -> None:
+    with Trial(worker.backbone, candidate(4), seed=1) as trial:
+        seen = room(4)
+        assert len(list(islice(trial.steps(worker._train), 3))) == 3
+    assert seen == [8, 4, 4, 4, 4, 4, 4]
+
+
+def test_an_attempt_that_failed_late_leaves_no_gradient_behind(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second part of four fails: what the first one added is not counted twice."""
+    calls: list[int] = []
+    backward = torch.Tensor.backward
+
+    def failing(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise EXHAUSTED[0]
+        backward(self, *args, **kwargs)
+
+    def step(rows: int) -> float:
+        with Trial(worker.backbone, candidate(4), seed=1) as trial:
+            trial.rows.at_once = rows
+            *_, (_, loss) = islice(trial.steps(worker._train), 2)
+            return loss
+
+    expected = step(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "backward", failing)
+        assert step(2) == expected
+    assert len(calls) == 2 + 8 + 8
+
+
+def test_no_room_for_one_row_ends_the_trial_with_what_is_needed(worker: Worker, room: Callable[..., list[int]]) -> None:
+    seen = room(0)
+    with pytest.raises(OutOfMemory, match=r"2\.50 GiB needed") as caught:
+        list(worker.run(assignment(candidate(4))))
+    assert seen == [8, 4, 2, 1]
+    assert caught.value.needed_bytes == NEEDED[0]
+    with pytest.raises(RuntimeError, match="no trial"):
+        worker.weights()
+
+
+def test_fewer_rows_than_a_batch_are_halved_from_their_own_number(
+    worker: Worker, room: Callable[..., list[int]]
+) -> None:
+    few = worker._train.only(worker._train.by_length()[:5])
+    with Trial(worker.backbone, candidate(4), seed=1) as trial:
+        seen = room(2)
+        next(trial.steps(few))
+    assert seen == [5, 2, 2, 1]
+
+
+def test_the_optimiser_running_out_of_memory_ends_the_trial(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EXHAUSTED[0]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    with pytest.raises(OutOfMemory):
+        list(worker.run(assignment(candidate(4))))
+
+
+def test_a_trial_goes_on_from_a_checkpoint_with_its_smaller_parts(
+    worker: Worker, room: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    seen = room(3)
+    whole = list(worker.run(assignment(candidate(6))))
+    for _ in worker.run(assignment(candidate(6))):
+        worker.save(tmp_path / "rung")
+        break
+    seen.clear()
+    found = list(worker.run(assignment(candidate(6)), start=tmp_path / "rung"))
+    worker.close_trial()
+    assert max(seen) == 2
+    assert found[-1].train_loss == whole[-1].train_loss
+    assert found[-1].micro_batch == 2
+
+
+def test_an_evaluation_takes_fewer_rows_at_once_and_remembers_it(
+    worker: Worker, room: Callable[..., list[int]]
+) -> None:
+    expected = label_log_likelihoods(worker.backbone.model, worker._validation)
+    seen, rows = room(5), Rows(16)
+    for _ in range(2):
+        found = label_log_likelihoods(worker.backbone.model, worker._validation, rows=rows)
+        assert found == pytest.approx(expected, abs=1e-4)
+    assert seen == [16, 8, *[4] * 4, *[4] * 4]
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def peak(worker: Worker, plan: Candidate) -> int:
+    *_, last = worker.run(assignment(plan))
+    worker.close_trial()
+    return last.memory_bytes
+
+
+def test_memory_is_weights_gradients_moments_and_what_is_kept_for_the_backward_pass(worker: Worker) -> None:
+    with Trial(worker.backbone, candidate(4), seed=1) as trial:
+        held = {t.untyped_storage().data_ptr(): t.nbytes for t in worker.backbone.model.state_dict().values()}
+        delta = sum(p.nbytes for p in trial.attached.parameters())
+        next(trial.steps(worker._train))
+        kept = trial.meter.peak - sum(held.values()) - 4 * delta
+        assert kept > 0
+        first = trial.meter.peak
+        for _ in trial.steps(worker._train):
+            assert trial.meter.peak >= first
+
+
+def test_a_larger_batch_and_deltas_deeper_down_take_more_memory(worker: Worker) -> None:
+    above = {"method": "bitfit", "roles": ["decoder.final_norm"], "config": {}, "learning_rate": 0.01}
+    training = {"steps": 2, "batch_size": 8}
+    top = Candidate.model_validate({"deltas": [above], "training": training})
+    below = Candidate.model_validate({"deltas": [{**above, "roles": LINEAR}], "training": training})
+    assert (
+        peak(worker, top) < peak(worker, below) < peak(worker, candidate(2)) < peak(worker, candidate(2, batch_size=32))
+    )
+
+
+def test_smaller_parts_take_less_memory(worker: Worker, room: Callable[..., list[int]]) -> None:
+    whole = peak(worker, candidate(4))
+    room(2)
+    assert peak(worker, candidate(4)) < whole
+
+
+def test_only_passes_larger_than_all_before_are_looked_at(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    import autodelta.engine.meter as module
+
+    looked: list[int] = []
+    hooks = module.saved_tensors_hooks
+    monkeypatch.setattr(module, "saved_tensors_hooks", lambda *given: looked.append(1) or hooks(*given))
+    even = worker._train.only(worker._train.lengths.argsort()[:8])
+    with Trial(worker.backbone, candidate(9), seed=1) as trial:
+        assert len(list(trial.steps(even))) == 9
+    assert len(looked) == 1
