@@ -8,5 +8,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    memory_bytes: int | None = Field(default=None, gt=0)  # at the largest training batch, backbone and optimiser included
-    latency_share: float | None = Field(default=None, gt=0)  # time of one batch over that of the bare backbone: 1.1 is 110 %
+    # Of a step with the largest batch, the backbone and the optimiser's state included.
+    memory_bytes: int | None = Field(default=None, ge=0)
+    # Time to score one batch over that of the bare backbone: 1.1 is 110 %.
+    latency_share: float | None = Field(default=None, gt=0)

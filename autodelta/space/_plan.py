@@ -6,10 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from autodelta.limits import Limits
 from autodelta.space._domain import Choices, domain
 
-BOUND = re.compile(r"<=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%|k|M)?")
+NUMBER = r"<=\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*"
+BOUND = re.compile(NUMBER + "(%|k|M)?")
 UNITS = {None: 1, "k": 10**3, "M": 10**6}
+MEMORY = re.compile(NUMBER + "([MGT])(i?)B")
+POWERS = {"M": 2, "G": 3, "T": 4}
+LATENCY = re.compile(NUMBER + "%")
 
 
 def _words(raw: Any) -> tuple[str, ...]:
@@ -48,6 +53,23 @@ class Bound(BaseModel):
         return int(self.number * backbone if self.share else self.number)
 
 
+def _bytes(raw: Any) -> int:
+    match = MEMORY.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        raise ValueError(f"must read like '<= 4GB', '<= 800MB' or '<= 4GiB', not {raw!r}")
+    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** POWERS[match[2]])
+
+
+def _share(raw: Any) -> float:
+    match = LATENCY.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        raise ValueError(f"must read like '<= 110%', of the bare backbone's time for a batch, not {raw!r}")
+    share = Fraction(match[1]) / 100
+    if share < 1:
+        raise ValueError(f"must be at least 100%, the bare backbone's own time for a batch, not {raw!r}")
+    return float(share)
+
+
 Gene = Annotated[Any, BeforeValidator(domain)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -70,6 +92,13 @@ class Constraints(_Frozen):
     """What every candidate must keep to."""
 
     trainable_parameters: Annotated[Bound | None, BeforeValidator(Bound.read)] = None
+    memory: Annotated[int | None, BeforeValidator(_bytes)] = None  # bytes, at the largest training batch
+    latency: Annotated[float | None, BeforeValidator(_share)] = None  # of the bare backbone's time for a batch
+
+    @property
+    def limits(self) -> Limits:
+        """What only a worker can check, on its device."""
+        return Limits(memory_bytes=self.memory, latency_share=self.latency)
 
 
 class Plan(_Frozen):

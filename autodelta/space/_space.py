@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 TRIES = 10_000
+BYTES_A_WEIGHT = 2  # in bf16
 
 
 class Infeasible(ValueError):
@@ -55,6 +56,8 @@ class Space:
         self.settings = Settings(plan.training)
         bound = plan.constraints.trainable_parameters
         self.limit = None if bound is None else bound.parameters(shape.count_parameters())
+        self.limits = plan.constraints.limits  # what a worker checks before it trains
+        self._check_memory()
         self._least = {key: self._cheapest(method) for key, method in self._methods.items()}
         # The share of keys that switch a method on: a half, or less where many methods compete for few places.
         self._threshold = 1 - min(0.5, (1 + self.at_most) / (2 * len(self._methods)))
@@ -251,6 +254,15 @@ class Space:
                 f"{method.name} needs at least {parameters:,}; allow more, or leave {method.name} out",
             )
         return least
+
+    def _check_memory(self) -> None:
+        """A limit below the backbone's weights in their narrowest dtype leaves nothing to search."""
+        allowed, least = self.limits.memory_bytes, BYTES_A_WEIGHT * self.shape.count_parameters()
+        if allowed is not None and allowed < least:
+            raise self._document.error(
+                ("constraints", "memory"),
+                f"allows {allowed / 1e9:.3g} GB, but the backbone's weights alone take {least / 1e9:.3g} GB in bf16",
+            )
 
     def _values(self, candidate: Candidate) -> dict[str, Value] | None:
         """The value of every gene of a candidate; None where it lies outside of the space."""

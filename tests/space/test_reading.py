@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from autodelta.errors import UserError
+from autodelta.limits import Limits
 from autodelta.space import Space
 
 GOOD = """\
@@ -76,6 +77,14 @@ def test_the_file_that_the_mistakes_are_made_in_is_good(space: Callable[..., Spa
         ('"<= 50%"', "5", 19, "must read like '<= 1%', '<= 50k' or '<= 2.5M', not 5"),
         ('"<= 50%"', '"<= 20"', 19, "allows 20 of the backbone's 74,944 parameters, but lora needs at least 176;"),
         ('"<= 50%"', '"<= 0%"', 19, "trainable_parameters: allows 0 of the backbone's"),
+        ('"<= 50%"', '"<= 50%"\n  memory: 4GB', 20, "memory: must read like '<= 4GB', '<= 800MB' or '<= 4GiB', n"),
+        ('"<= 50%"', '"<= 50%"\n  memory: "<= 0MB"', 20, "memory: allows 0 GB, but the backbone's weights alone take"),
+        ('"<= 50%"', '"<= 50%"\n  memory: "<= 4"', 20, "memory: must read like '<= 4GB', '<= 800MB' or '<= 4GiB', not"),
+        ('"<= 50%"', '"<= 50%"\n  memory:', 20, "memory: must read like '<= 4GB', '<= 800MB' or '<= 4GiB', not None"),
+        ('"<= 50%"', '"<= 50%"\n  latency: 110%', 20, "latency: must read like '<= 110%', of the bare backbone's time"),
+        ('"<= 50%"', '"<= 50%"\n  latency: "<= 1.1"', 20, "latency: must read like '<= 110%', of the bare backbone's"),
+        ('"<= 50%"', '"<= 50%"\n  latency: "<= 90%"', 20, "latency: must be at least 100%, the bare backbone's own "),
+        ("trainable_parameters:", "latncy:", 19, "unknown key 'latncy'; did you mean 'latency'? choose from: latency"),
         ("learning_rate: 0.1", "learning_rate: 0.1\n    sizes: {length: 1}", 15, "the key 'sizes' stands twice, first"),
     ],
 )  # fmt: skip
@@ -101,6 +110,22 @@ def test_a_file_of_another_form_is_refused_in_one_line(space: Callable[..., Spac
 def test_the_first_of_several_mistakes_is_shown(space: Callable[..., Space]) -> None:
     with pytest.raises(UserError, match=r"^own\.yaml:2: "):
         space(GOOD.replace("trainable_parameters", "x").replace("learning_rate: 0.1", "y: 1").replace("at_most", "z"))
+
+
+@pytest.mark.parametrize(
+    ("said", "limits"),
+    [
+        ("", Limits()),
+        ('  memory: "<= 4GB"\n', Limits(memory_bytes=4 * 10**9)),
+        ('  memory: "<= 1.5 GiB"\n', Limits(memory_bytes=3 * 2**29)),
+        ('  memory: "<=800MB"\n  latency: "<= 110%"\n', Limits(memory_bytes=8 * 10**8, latency_share=1.1)),
+        ('  latency: "<= 100%"\n', Limits(latency_share=1.0)),
+    ],
+)
+def test_limits_of_memory_and_latency_are_handed_on_as_numbers(
+    space: Callable[..., Space], said: str, limits: Limits
+) -> None:
+    assert space(GOOD + said).limits == limits
 
 
 def test_sizes_for_a_method_without_any_are_refused(space: Callable[..., Space]) -> None:
