@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autodelta.recipe import Recipe as Recipe
     from autodelta.search import Run as Run
     from autodelta.search import open_run as open_run
+    from autodelta.search import resume as resume
     from autodelta.search import search as search
     from autodelta.space import Space as Space
 
@@ -36,6 +37,7 @@ _HOME = {
     "Training": "candidate",
     "UserError": "errors",
     "open_run": "search",
+    "resume": "search",
     "search": "search",
 }
 _SUBMODULES = ("backbones", "deltas", "engine", "tasks")

@@ -1,4 +1,4 @@
-"""One trial on a worker, the same under every executor: from an order to a stream of reports and an outcome."""
+"""One order on a worker, the same under every executor: from what is to be done to reports and an outcome."""
 
 import math
 import traceback
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.report import Report
+from autodelta.engine.failures import BrokenCheckpoint, OutOfTime, Violated
+from autodelta.engine.report import Report, Scored
 from autodelta.files import write_whole
 from autodelta.search.records import Outcome
 
@@ -19,30 +20,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "delta.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class Worker(Protocol):
     """What the search needs of ``engine.worker.Worker``."""
 
-    def run(self, assignment: Assignment) -> Iterator[Report]: ...
+    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]: ...
+
+    def save(self, path: Path) -> None: ...
 
     def weights(self) -> "dict[str, Tensor]": ...
 
     def close_trial(self) -> None: ...
 
-    def score(self, candidate: Candidate, weights: Path, split: str) -> float: ...
+    def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored: ...
 
 
 class Order(BaseModel):
-    """An assignment, and what to do with the weights that come out of it."""
+    """What a worker is to do: train an assignment, or score weights that it left before on a split.
+
+    Everything lies in ``folder``: a checkpoint at each report but the last, and the weights at the end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     assignment: Assignment
     folder: Path
+    start: Path | None = None  # the checkpoint to go on from, if it can be read
     # Weights are kept only if the score is above this: the front's height at that many parameters when the trial
     # started. The front only rises, so a stale value may keep too much but never too little.
     keep_above: float | None = None
+    split: str | None = None  # score the weights in ``folder`` on this split; train nothing
+    silence: float | None = None  # seconds without a report after which the worker is taken to hang
 
     @property
     def number(self) -> int:
@@ -50,7 +60,7 @@ class Order(BaseModel):
 
 
 class KeptWorker:
-    """A worker that is opened once, kept for one trial after another, and opened anew if a trial leaves it unclean."""
+    """A worker that is opened once, kept for one order after another, and opened anew if one leaves it unclean."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -63,14 +73,14 @@ class KeptWorker:
         return self._worker
 
     def attempt(self, order: Order) -> Generator[Report, bool, Outcome]:
-        """Runs one trial: yields its reports, is sent whether to go on, and returns how it ended.
+        """Does one order: yields its reports, is sent whether to go on, and returns how it ended.
 
-        Weights are on disk before the last report is out. Whatever goes wrong inside the trial is an outcome.
+        A checkpoint, or the weights, are on disk before the report is out. Whatever goes wrong inside is an outcome.
         """
         worker = self.open()
         outcome = Outcome(state="pruned")
         try:
-            outcome = yield from _trial(worker, order)
+            outcome = yield from _tried(worker, order)
         finally:
             try:
                 worker.close_trial()
@@ -91,25 +101,48 @@ def drive(reports: Generator[Report, bool, Outcome], go_on: Callable[[Report], b
             return cast(Outcome, end.value)
 
 
-def _trial(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
+def _tried(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
     try:
-        for report in worker.run(order.assignment):
-            if not math.isfinite(report.score):
-                return Outcome(state="failed", reason=f"the score is {report.score} at step {report.step}")
-            if report.done and (order.keep_above is None or report.score > order.keep_above):
-                _save(worker, order)
-            go_on = yield report
-            if report.done:
-                return Outcome(state="complete")
-            if not go_on:
-                return Outcome(state="pruned")
-        return Outcome(state="failed", reason="the trial ended without a last report")
-    except TimeoutError:
+        if order.split is not None:
+            scored = worker.evaluate(order.assignment.candidate, order.folder / WEIGHTS, order.split)
+            return Outcome(state="complete", score=scored.score, predictions=scored.predictions)
+        return (yield from _trained(worker, order))
+    except OutOfTime:
         return Outcome(state="pruned")
+    except Violated as error:
+        return Outcome(state="infeasible", reason=str(error))
     except MemoryError as error:
         return Outcome(state="infeasible", reason=_one_line("out of memory", error), traceback=traceback.format_exc())
     except Exception as error:
         return _failed(error)
+
+
+def _trained(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
+    for report in _reports(worker, order):
+        if not math.isfinite(report.score):
+            return Outcome(state="failed", reason=f"the score is {report.score} at step {report.step}")
+        if not report.done:
+            order.folder.mkdir(parents=True, exist_ok=True)
+            worker.save(order.folder / CHECKPOINT)
+        elif order.keep_above is None or report.score > order.keep_above:
+            _save(worker, order)
+        go_on = yield report
+        if report.done:
+            return Outcome(state="complete")
+        if not go_on:
+            return Outcome(state="pruned")
+    return Outcome(state="failed", reason="the trial ended without a last report")
+
+
+def _reports(worker: Worker, order: Order) -> Iterator[Report]:
+    """The trial's reports; from the start where its checkpoint cannot be read."""
+    if order.start is not None and order.start.exists():
+        try:
+            yield from worker.run(order.assignment, start=order.start)
+            return
+        except BrokenCheckpoint:  # torn by a crash
+            pass
+    yield from worker.run(order.assignment)
 
 
 def _failed(error: Exception) -> Outcome:

@@ -16,9 +16,10 @@ UNITS = (
 )
 _PART = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([a-z-]+)")
 
-# What is kept of a wall-clock budget for scoring the winner on test, and for the step that runs when time is up.
+# What is kept of a wall-clock budget for the last scores on test, and for the step that runs when time is up.
 FINISH_SHARE = 0.05
 FINISH_MOST_SECONDS = 30.0
+CONFIRM_SHARE = 0.2  # of the budget in time, kept for training the best again and scoring them on test
 
 
 class Spent(BaseModel):
@@ -54,6 +55,12 @@ class Budget(BaseModel):
         if self.wall_seconds is None:
             return None
         return self.wall_seconds - min(FINISH_MOST_SECONDS, FINISH_SHARE * self.wall_seconds)
+
+    def for_search(self, confirm_share: float) -> "Budget":
+        """What trials may spend, with that share of the time kept for confirmation; trials are not counted there."""
+        limits = {"gpu_seconds": self.gpu_seconds, "cpu_seconds": self.cpu_seconds, "wall_seconds": self.wall_seconds}
+        kept = {name: limit * (1 - confirm_share) for name, limit in limits.items() if limit is not None}
+        return self.model_copy(update=kept)
 
     def exhausted(self, spent: Spent) -> bool:
         """Whether the search must end now."""

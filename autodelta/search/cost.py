@@ -34,6 +34,11 @@ class Costs:
             return plan.steps * _high(alike)
         return plan.steps * plan.batch_size * _high([rate / batch_size for rate, batch_size in self._rates])
 
+    def until(self, plan: Training, step: int, *, since: int = 0) -> float | None:
+        """What the steps of a plan from ``since`` to ``step`` will take; None while nothing is measured."""
+        whole = self.seconds(plan)
+        return None if whole is None else whole * (step - since) / plan.steps
+
     def cheapest(self) -> float | None:
         """What the cheapest plan so far will take."""
         return min((seconds for plan in self._plans if (seconds := self.seconds(plan)) is not None), default=None)

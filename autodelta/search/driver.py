@@ -1,24 +1,37 @@
-"""A whole search: from settings and a space to a run with its best trial scored on test."""
+"""A whole search: trials until only the confirmation share of the budget is left, then the answer."""
 
+import errno
 import time
-from collections.abc import Callable
-from contextlib import closing
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
 
 from autodelta.errors import UserError
 from autodelta.files import write_json
+from autodelta.search import answer
+from autodelta.search.answer.entrants import Entrant, baselines, finalists
+from autodelta.search.answer.results import Confirmed
+from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.budget import parse
-from autodelta.search.events import Event, Listener, SearchEnded, SearchStarted, Tested
+from autodelta.search.confirmation import FOLDER, Confirmation, Results, Testing, run_folder
+from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
 from autodelta.search.executors import Executor, executor
 from autodelta.search.ledger import Ledger
-from autodelta.search.run import LEDGER_FILE, LOG_FILE, TEST_FILE, Run, TestScore, create, discard
+from autodelta.search.lock import driving
+from autodelta.search.pruning import pruner, rungs
+from autodelta.search.run import LEDGER_FILE, LOG_FILE, RESULT_FILE, Exported, Result, Run, create, discard
 from autodelta.search.samplers import sampler
-from autodelta.search.session import BUDGET, INTERRUPTED, Session
+from autodelta.search.session import Session
 from autodelta.search.settings import Settings
 from autodelta.search.storage import quiet
-from autodelta.search.study import Study
+from autodelta.search.study import BUDGET, Study, trial_folder
+from autodelta.search.work import Accounts
 from autodelta.space import Space
+from autodelta.tasks.floor import floors
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def search(
@@ -29,72 +42,195 @@ def search(
     events: Listener = lambda event: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Run:
-    """Searches until the budget is spent, then scores the best trial once on test.
+    """Searches in a new folder (``run.new_folder`` finds a place), and answers.
 
-    The run lies in ``folder``, which must not be there yet (``run.new_folder`` finds a place). Ctrl-C ends the search
-    in good order: running trials are pruned, workers ended, and the run can be read; test stays untouched.
+    Ctrl-C ends the search in good order: running trials are pruned, workers ended, and the run can be read and taken up
+    again; test stays untouched.
 
     Raises:
         UserError: wrong settings, a name that is taken, or a budget too small for one trial; the folder is gone again.
+            Or the disk is full: what is there stays, and the search can be taken up again.
     """
-    budget = parse(settings.budget, has_gpu=settings.has_gpu)
-    chosen = partial(Study, sampler=sampler(settings.sampler), seed=settings.seed, repeats=settings.repeats)
-    started = clock()
+    sampler(settings.sampler)
     run = create(folder, settings)
-    emit = _logged(run.path / LOG_FILE, events)
     try:
-        with quiet(), closing(chosen(folder, space)) as study:
-            ledger = Ledger(folder / LEDGER_FILE, clock=clock, since=started)
-            session = Session(folder, study, budget, ledger, workers=settings.workers, emit=emit, clock=clock)
-            emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
-            with executor(settings) as workers:
-                _run(session, workers, settings.metric)
-            _refuse_if_too_small(session, settings.budget)
-            emit(SearchEnded(reason=session.end_reason, trials=session.spent().trials))
+        take_up(run, space, events=events, clock=clock)
     except UserError:
-        discard(run)
+        if not any(trial.step for trial in run.trials):
+            discard(run)
         raise
     return run
 
 
-def _run(session: Session, workers: Executor, metric: str) -> None:
-    """Trials, then the test; whatever happens, no trial is left running and all spending is written down."""
+def take_up(
+    run: Run,
+    space: Space,
+    *,
+    events: Listener = lambda event: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Goes on with a run where it stands, whatever ended it before.
+
+    Raises:
+        UserError: as ``search``; another search works on it.
+    """
+    settings, folder = run.settings, run.path
+    started = clock()
+    emit = _logged(folder / LOG_FILE, events)
+    with (
+        driving(folder),
+        _told(folder),
+        quiet(),
+        closing(_study(settings, space, folder)) as study,
+        executor(settings) as workers,
+    ):
+        budget = parse(settings.budget, has_gpu=settings.has_gpu)
+        ledger = Ledger(folder / LEDGER_FILE, clock=clock, since=started)
+        accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share, clock=clock)
+        session = Session(folder, study, accounts, workers=settings.workers)
+        emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
+        _run(session, workers, settings, space)
+        _refuse_if_too_small(session, settings.budget)
+        emit(SearchEnded(reason=session.end_reason, trials=session.spent().trials))
+
+
+def _study(settings: Settings, space: Space, folder: Path) -> Study:
+    return Study(
+        folder,
+        space,
+        sampler=sampler(settings.sampler),
+        seed=settings.seed,
+        repeats=settings.repeats,
+        pruner=pruner(settings.pruner, rungs(space.settings.most_steps)),
+        can_continue=lambda number: (trial_folder(folder, number) / CHECKPOINT).exists(),
+    )
+
+
+def _run(session: Session, workers: Executor, settings: Settings, space: Space) -> None:
+    """Trials, then the answer; whatever happens, no trial is left running and all spending is written down."""
     try:
         workers.run(session)
         session.stop_running()
-        _score_on_test(session, workers, metric)
+        _answer(session, workers, settings, space)
     except KeyboardInterrupt:
         session.interrupt()
     finally:
-        session.stop_running()
-        session.study.reconcile(INTERRUPTED)
-        session.ledger.close()
+        try:
+            session.stop_running()
+        finally:
+            session.accounts.ledger.close()
 
 
-def _score_on_test(session: Session, workers: Executor, metric: str) -> None:
-    run_best = session.best()
-    if run_best is None or run_best.candidate is None or run_best.seed is None:
+def _answer(session: Session, workers: Executor, settings: Settings, space: Space) -> None:
+    """Confirms the best trials at fresh seeds, scores them once on test, and writes the answer down."""
+    assert session.folder is not None
+    trials, folder, accounts = session.study.trials(), session.folder, session.accounts
+    before = Run(folder, settings).result
+    if before is not None and before.trials == len(trials):
+        accounts.emit(Notice(text="the search has ended before; give it a larger budget to go on"))
         return
-    score = workers.score(session, run_best.candidate, session.weights(run_best.number), "test")
-    found = TestScore(metric=metric, score=score, seeds=(run_best.seed,), trial=run_best.number)
-    write_json(session.folder / TEST_FILE, found.model_dump(mode="json"))
-    session.emit(Tested(number=run_best.number, metric=metric, score=score))
+    entrants = finalists(trials, rows=settings.rows["validation"], metric=settings.metric)
+    entrants += baselines(space) if entrants else ()
+    results = Results(folder)
+    shared = (folder, accounts, results, entrants, trials)
+    workers.run(Confirmation(*shared, seed=settings.seed))
+    workers.run(Testing(*shared, seed=settings.seed, runs=answer.to_test(entrants, results.of(entrants))))
+    task = settings.worker.load_task()
+    done = results.of(entrants)
+    found = answer.conclude(
+        entrants,
+        done,
+        task=settings.task,
+        metric=settings.metric,
+        rows=settings.rows,
+        score=task.score,
+        gold=[example.label for example in task.examples("test")],
+        floors=floors(task) if any(run.test is not None for run in done) else {},
+    )
+    exported = _exported(found, entrants, done, session)
+    result = Result(trials=len(trials), answer=found, exported=exported)
+    write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
+    _clear(folder, entrants, exported)
+    accounts.emit(Answered(lines=tuple(answer.lines(found))))
+
+
+def _exported(
+    found: answer.Answer, entrants: Sequence[Entrant], done: Sequence[Confirmed], session: Session
+) -> Exported | None:
+    """Of the candidate to be exported, the run that validation prefers; the search's own if none was confirmed."""
+    entrant = next((one for one in entrants if one.name == found.export), None)
+    if entrant is None:
+        return None
+    assert session.folder is not None
+    runs = [run for run in done if run.entrant == entrant.name and run.validation is not None]
+    best = max(runs, key=lambda run: (run.validation or 0.0, -run.seed_index), default=None)
+    if best is not None:
+        folder = run_folder(session.folder, entrant, best.seed_index)
+        seed: int | None = best.seed
+        validation, test = best.validation, best.test
+    else:
+        assert entrant.trial is not None
+        trial = session.study.trial(entrant.trial)
+        folder = trial_folder(session.folder, trial.number).absolute()
+        seed, validation, test = trial.seed, trial.score, None
+    if seed is None or validation is None or not (folder / WEIGHTS).exists():
+        return None
+    return Exported(
+        name=entrant.name,
+        candidate=entrant.candidate,
+        parameters=entrant.parameters,
+        trial=entrant.trial,
+        seed=seed,
+        weights=str((folder / WEIGHTS).relative_to(session.folder.absolute())),
+        validation=validation,
+        test=test,
+    )
+
+
+def _clear(folder: Path, entrants: Sequence[Entrant], exported: Exported | None) -> None:
+    """Removes the weights of confirmation runs, but for the one that is exported."""
+    for file in (folder / FOLDER).glob(f"*/{WEIGHTS}"):
+        if exported is None or str(file.relative_to(folder)) != exported.weights:
+            file.unlink()
+            with suppress(OSError):
+                file.parent.rmdir()
 
 
 def _refuse_if_too_small(session: Session, budget: str) -> None:
     """A budget that ended before the first trial did is a mistake to mend, not a result."""
-    if session.end_reason == BUDGET and all(trial.state == "pruned" for trial in session.study.trials()):
+    if session.end_reason == BUDGET and all(trial.step == 0 for trial in session.study.trials()):
         needed = session.costs().cheapest()
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""
         raise UserError(f"the budget {budget!r} is too small for one trial{hint}; give it more")
 
 
 def _logged(path: Path, events: Listener) -> Listener:
-    """Writes events into the run's log before handing them on."""
+    """Writes events into the run's log before handing them on; not how the budget stands, which the ledger knows."""
 
     def emit(event: Event) -> None:
-        with path.open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {event}\n")
+        if not isinstance(event, BudgetSpent):
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {event}\n")
         events(event)
 
     return emit
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Trouble with the disk is one line, and the run stays as it is."""
+    try:
+        yield
+    except StorageInternalError as error:
+        raise _cannot_write(folder, str(error.__cause__ or error).splitlines()[0]) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def _cannot_write(folder: Path, cause: str) -> UserError:
+    return UserError(
+        f"cannot write to the run {folder}: {cause}; nothing that was finished is lost: mend it, then "
+        f"autodelta search --resume {folder}"
+    )

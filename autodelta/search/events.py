@@ -43,9 +43,11 @@ class TrialStarted(Event):
     parameters: int
     steps: int  # that the trial will train
     seed: int
+    continues: int | None = None  # the stopped trial that it goes on with
 
     def __str__(self) -> str:
-        return f"trial {self.number} started: {'+'.join(self.methods)}, {self.parameters:,} parameters"
+        how = "started" if self.continues is None else f"goes on with trial {self.continues}"
+        return f"trial {self.number} {how}: {'+'.join(self.methods)}, {self.parameters:,} parameters"
 
 
 class TrialReported(Event):
@@ -92,15 +94,25 @@ class BudgetSpent(Event):
         return f"budget: {self.share:.0%} spent"
 
 
-class Tested(Event):
-    """The best trial was scored on test."""
+class EntrantConfirmed(Event):
+    """A candidate was trained again at a fresh seed; ``score``: on validation, None if it did not come to its end."""
 
-    number: int
-    metric: str
-    score: float
+    entrant: str
+    seeds: int  # so far
+    score: float | None
 
     def __str__(self) -> str:
-        return f"test {self.metric} of trial {self.number}: {self.score:.4f}"
+        score = "did not come to its end" if self.score is None else f"{self.score:.4f}"
+        return f"confirmation of {self.entrant}, seed {self.seeds}: {score}"
+
+
+class Answered(Event):
+    """What came out, in plain sentences."""
+
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines)
 
 
 class SearchEnded(Event):

@@ -20,9 +20,10 @@ class Spending(StrEnum):
     """What a worker does while it is held."""
 
     START_UP = "start-up"  # its process starts, the backbone is loaded
-    TRIAL = "trial"  # training and validation
+    TRAINING = "training"
+    EVALUATION = "evaluation"  # of trials, on validation
     IDLE = "idle"
-    TEST = "test"  # the winner is scored on the test split
+    CONFIRMATION = "confirmation"  # the best of them trained again, and scored on the test split
 
 
 WALL = "wall"
@@ -38,15 +39,17 @@ class _Lease:
 class Ledger:
     """Books what workers hold, and wall-clock ``since`` the search started.
 
-    Times come from ``clock``, so that a simulation may bring its own.
+    Times come from ``clock``, so that a simulation may bring its own; with no ``path`` nothing is written down.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic, since: float | None = None) -> None:
-        self._lines = Lines(path)
+    def __init__(
+        self, path: Path | None, *, clock: Callable[[], float] = time.monotonic, since: float | None = None
+    ) -> None:
+        self._lines = Lines(path) if path is not None else None
         self._clock = clock
         self._leases: dict[int, _Lease] = {}
         self._unwritten: Counter[tuple[str, int | None, int | None]] = Counter()
-        self._totals = read(path)
+        self._totals = read(path) if path is not None else dict.fromkeys((*map(str, Spending), WALL), 0.0)
         self._wall_since = self._flushed = clock() if since is None else since
 
     def enter(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
@@ -58,6 +61,14 @@ class Ledger:
             since = min(max(since, lease.since), now)
             self._book(worker, lease, until=since)
         self._leases[worker] = _Lease(kind, trial, since)
+
+    def move(self, trial: int, seconds: float, *, to: Spending) -> None:
+        """So many of the seconds booked for a trial were spent on something else, as is known only afterwards."""
+        for worker, lease in self._leases.items():
+            if lease.trial == trial and lease.kind is not to and seconds > 0:
+                self._book(worker, lease, until=self._clock())
+                self._add((lease.kind, worker, lease.trial), -seconds)
+                self._add((to, worker, lease.trial), seconds)
 
     def leave(self, worker: int) -> None:
         """The worker is given back."""
@@ -106,9 +117,9 @@ class Ledger:
         rows = [
             {"at": at, "kind": str(kind), "worker": worker, "trial": trial, "seconds": round(seconds, 6)}
             for (kind, worker, trial), seconds in self._unwritten.items()
-            if seconds > 0
+            if seconds
         ]
-        if rows:
+        if rows and self._lines is not None:
             self._lines.append(*({key: value for key, value in row.items() if value is not None} for row in rows))
         self._unwritten.clear()
         self._flushed = now

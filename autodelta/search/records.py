@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
+from autodelta.engine.report import Report
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -20,6 +21,8 @@ class Outcome(BaseModel):
     state: Literal["complete", "pruned", "failed", "infeasible"]
     reason: str = ""
     traceback: str = ""
+    predictions: tuple[str, ...] = ()  # where saved weights were scored: a label a row
+    score: float | None = None  # of those predictions
 
 
 class TrialRecord(BaseModel):
@@ -29,28 +32,31 @@ class TrialRecord(BaseModel):
 
     number: int
     state: State
-    candidate: Candidate | None  # None: the search was killed while it asked
+    candidate: Candidate | None  # None: it was infeasible before it was one
     methods: tuple[str, ...]
     parameters: int
     cap: int | None  # the most parameters that this trial was allowed
     score: float | None
     step: int
-    device_seconds: float
+    device_seconds: float  # with those of the trial that it continues
     seed: int | None
     reason: str
+    continues: int | None = None  # the stopped trial that this one went on with
+    began_at: int = 0  # the step at which it did
+    lost: int = 0  # workers that died under it
+    curve: tuple[Report, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The trial as `show --json` prints it."""
-        return self.model_dump(mode="json", exclude={"candidate", "cap"})
+        curve = [{"step": point.step, "score": point.score} for point in self.curve]
+        return {**self.model_dump(mode="json", exclude={"candidate", "cap", "curve", "began_at"}), "curve": curve}
 
 
 def record(trial: "FrozenTrial") -> TrialRecord:
     """Reads a trial of the study."""
     known = trial.user_attrs
-    step, score = known.get("step", 0), known.get("score")
-    if trial.intermediate_values:
-        step = max(trial.intermediate_values)
-        score = trial.intermediate_values[step]
+    curve = tuple(Report.model_validate(point) for point in known.get("curve", ()))
+    last = curve[-1] if curve else None
     return TrialRecord(
         number=trial.number,
         state=_state(trial),
@@ -58,11 +64,15 @@ def record(trial: "FrozenTrial") -> TrialRecord:
         methods=tuple(known.get("methods", ())),
         parameters=known.get("parameters", 0),
         cap=known.get("cap"),
-        score=score,
-        step=step,
-        device_seconds=known.get("device_seconds", 0.0),
+        score=last.score if last else None,
+        step=last.step if last else 0,
+        device_seconds=last.device_seconds if last else 0.0,
         seed=known.get("seed"),
         reason=known.get("reason", ""),
+        continues=known.get("continues"),
+        began_at=known.get("began_at", 0),
+        lost=known.get("lost", 0),
+        curve=curve,
     )
 
 

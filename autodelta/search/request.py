@@ -10,10 +10,13 @@ from typing import Literal
 from autodelta.engine import devices
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
-from autodelta.search.budget import parse
+from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
+from autodelta.search.driver import take_up
 from autodelta.search.events import Event, Listener, Notice
-from autodelta.search.run import Run, new_folder
+from autodelta.search.lock import driving
+from autodelta.search.pruning import PRUNERS
+from autodelta.search.run import Run, new_folder, open_run, write_settings
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
 from autodelta.space import Space, find
@@ -36,6 +39,8 @@ class Request:
     backbone: str | None = None
     space: str = "default"
     sampler: str = "tpe"
+    pruner: str | None = None
+    confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
     workers: int | None = None
     seed: int = 0
@@ -55,6 +60,8 @@ def search(
     backbone: str | None = None,
     space: str | os.PathLike[str] = "default",
     sampler: str = "tpe",
+    pruner: str | None = None,
+    confirm_share: float = CONFIRM_SHARE,
     executor: str | None = None,
     workers: int | None = None,
     seed: int = 0,
@@ -65,7 +72,7 @@ def search(
     allow_pickle: bool = False,
     listener: Callable[[Event], None] = lambda event: None,
 ) -> Run:
-    """Searches the best composition of delta-tuning methods for a task, and scores it once on test.
+    """Searches the best composition of delta-tuning methods for a task, confirms it, and scores it once on test.
 
     Args:
         task: a name as ``autodelta tasks`` lists them, ``hf:dataset/config`` or ``demo/NAME``.
@@ -75,6 +82,8 @@ def search(
         backbone: a bundled name, hub id or path; ``google/t5-base-lm-adapt`` with CUDA, else ``nano``.
         space: the name of a space that ships with autodelta, or a YAML file.
         sampler: tpe, random, grid, gp or nsga2.
+        pruner: asha, hyperband or none; asha where the sampler allows it.
+        confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
         workers: one per GPU, or one per physical core.
         seed: of the run; every draw of every trial comes from it and the trial's number.
@@ -95,6 +104,8 @@ def search(
         backbone=backbone,
         space=os.fspath(space),
         sampler=sampler,
+        pruner=pruner,
+        confirm_share=confirm_share,
         executor=executor,
         workers=workers,
         seed=seed,
@@ -114,7 +125,7 @@ def submit(request: Request, listener: Listener) -> Run:
         UserError: as ``search``.
     """
     parse(request.budget)
-    sampler_named(request.sampler)
+    pruner = _pruner(request)
     find(request.space)
     _check_numbers(request)
     folder = new_folder(request.runs, request.name, task=request.task)
@@ -148,12 +159,81 @@ def submit(request: Request, listener: Listener) -> Run:
         space=space.text,
         budget=request.budget,
         sampler=request.sampler,
+        pruner=pruner,
+        confirm_share=request.confirm_share,
         seed=request.seed,
         executor=executor,
         workers=workers,
     )
     del backbone  # each worker loads its own
     return run_search(settings, space, folder=folder, events=listener)
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    budget: str | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    listener: Callable[[Event], None] = lambda event: None,
+) -> Run:
+    """Takes a search up again where it stands, whatever ended it: with its own budget, or a larger one.
+
+    Args:
+        run: its name in ``runs``, or its folder.
+        budget: what it may spend in all, with what it has spent already.
+        executor, workers: others than before, if the machine has changed.
+        runs: the folder of runs.
+        listener: is told everything that happens.
+
+    Raises:
+        UserError: no such run, another search works on it, its task or backbone has changed, or the budget is smaller.
+    """
+    found = open_run(os.fspath(run), os.fspath(runs))
+    settings = found.settings
+    if budget is not None:
+        _refuse_less(settings.budget, budget)
+        settings = settings.model_copy(update={"budget": budget})
+    if workers is not None or executor is not None:
+        workers = workers or settings.workers
+        _check_executor(executor, workers)
+        settings = settings.model_copy(update={"executor": executor or settings.executor, "workers": workers})
+    _refuse_changed(settings)
+    space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
+    with driving(found.path):  # so that no search that is under way sees other settings
+        write_settings(found.path, settings)
+    resumed = Run(found.path, settings)
+    take_up(resumed, space, events=listener)
+    return resumed
+
+
+def _refuse_less(before: str, now: str) -> None:
+    old, new = parse(before), parse(now)
+    for name, limit in old.model_dump(exclude={"text"}, exclude_none=True).items():
+        asked = getattr(new, name)
+        if asked is not None and asked < limit:
+            raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
+
+
+def _refuse_changed(settings: Settings) -> None:
+    """A search must not go on with other rows or another backbone than it began with."""
+    if settings.worker.load_task().fingerprint() != settings.fingerprint:
+        raise UserError(f"the rows of task {settings.task!r} are not those that the search began with")
+    if settings.worker.load_backbone().sha256 != settings.backbone_sha256:
+        raise UserError(f"the backbone {settings.worker.backbone!r} is not the one that the search began with")
+
+
+def _pruner(request: Request) -> str:
+    """The pruner that was asked for, or one that suits the sampler."""
+    chosen = sampler_named(request.sampler)
+    plain = chosen.two_directions or chosen.build is None
+    name = request.pruner or ("none" if plain else "asha")
+    if name not in PRUNERS:
+        raise one_of("pruner", name, tuple(PRUNERS))
+    if chosen.two_directions and name != "none":
+        raise UserError(f"the sampler {request.sampler!r} has two directions and cannot prune; choose --pruner none")
+    return name
 
 
 def _data_folder(asked: Path | None) -> Path | None:
@@ -169,13 +249,19 @@ def _placed(backbone: str | None) -> str | None:
 
 
 def _check_numbers(request: Request) -> None:
-    if request.workers is not None and request.workers < 1:
-        raise UserError(f"the number of workers must be at least 1: {request.workers}")
     if request.seed < 0:
         raise UserError(f"a seed must not be negative: {request.seed}")
-    if request.executor is not None and request.executor not in EXECUTORS:
-        raise one_of("executor", request.executor, EXECUTORS)
-    if request.executor == "ray" and not _has_ray():
+    if not 0 <= request.confirm_share < 1:
+        raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
+    _check_executor(request.executor, request.workers)
+
+
+def _check_executor(executor: str | None, workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise UserError(f"the number of workers must be at least 1: {workers}")
+    if executor is not None and executor not in EXECUTORS:
+        raise one_of("executor", executor, EXECUTORS)
+    if executor == "ray" and not _has_ray():
         raise UserError("the executor 'ray' needs Ray: pip install 'autodelta[ray]', or choose --executor local")
 
 

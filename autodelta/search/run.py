@@ -1,7 +1,8 @@
 """A run: the folder of one search, how it is made, found again and read.
 
 ``run.json`` (settings), ``study.db`` (trials), ``ledger.jsonl`` (spending), ``trials/<number>/`` (weights of the trials
-on the front, tracebacks), ``test.json`` (the best trial's score on test), ``log``.
+on the front, checkpoints, tracebacks), ``confirmation/`` and ``confirmation.jsonl`` (the best, trained again),
+``result.json`` (the answer), ``log``.
 """
 
 import datetime
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from autodelta.candidate import Candidate
 from autodelta.errors import UserError, one_of
 from autodelta.files import write_json, write_text
+from autodelta.search.answer.answer import Answer
+from autodelta.search.answer.lines import lines
 from autodelta.search.attempt import WEIGHTS
 from autodelta.search.budget import Spent, parse
 from autodelta.search.front import best, front
@@ -26,21 +30,34 @@ from autodelta.search.settings import Settings, versions
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA = 1
-RUN_FILE, LEDGER_FILE, TEST_FILE, LOG_FILE = "run.json", "ledger.jsonl", "test.json", "log"
+SCHEMA = 2
+RUN_FILE, LEDGER_FILE, RESULT_FILE, LOG_FILE = "run.json", "ledger.jsonl", "result.json", "log"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class TestScore(BaseModel):
-    """The best trial's score on the test split."""
+class Exported(BaseModel):
+    """What a search hands over: a trained candidate, at one seed."""
 
-    __test__ = False  # not for pytest
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str
-    score: float
-    seeds: tuple[int, ...]
-    trial: int
+    name: str
+    candidate: Candidate
+    parameters: int
+    trial: int | None
+    seed: int
+    weights: str  # inside the run's folder
+    validation: float
+    test: float | None
+
+
+class Result(BaseModel):
+    """How a search ended: its answer, and what is exported unless something else is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int  # that the study had
+    answer: Answer
+    exported: Exported | None
 
 
 class Run:
@@ -76,10 +93,10 @@ class Run:
         return best(self.trials)
 
     @property
-    def test(self) -> TestScore | None:
-        """The best trial's score on test; None until the search has ended by itself."""
-        path = self.path / TEST_FILE
-        return TestScore.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    def result(self) -> Result | None:
+        """The answer, and what is exported; None until the search has ended by itself."""
+        path = self.path / RESULT_FILE
+        return Result.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -101,12 +118,14 @@ class Run:
     def as_json(self) -> dict[str, Any]:
         """What `autodelta show --json` prints."""
         trials = self.trials
-        winner, test = best(trials), self.test
+        winner, result = best(trials), self.result
         return {
             "trials": [trial.as_json() for trial in trials],
             "front": [trial.as_json() for trial in front(trials)],
             "best": winner and {**winner.as_json(), "candidate": winner.model_dump(mode="json")["candidate"]},
-            "test": test and {"metric": test.metric, "score": test.score, "seeds": list(test.seeds)},
+            "answer": result and result.answer.model_dump(mode="json"),
+            "lines": lines(result.answer) if result else [],
+            "test": _test(result),
             "budget": self._budget(trials),
         }
 
@@ -130,9 +149,22 @@ class Run:
         spent = Spent(
             device_seconds=sum(by_kind.values()),
             wall_seconds=totals[WALL],
-            trials=sum(trial.seed is not None for trial in trials),
+            trials=sum(trial.seed is not None and trial.continues is None for trial in trials),
         )
         return {**parse(self.settings.budget).as_json(spent), "by_kind": by_kind}
+
+
+def _test(result: Result | None) -> dict[str, Any] | None:
+    """The test scores of what is exported: the mean over seeds, and that of the weights that are handed over."""
+    if result is None or result.exported is None or result.exported.test is None:
+        return None
+    standing = result.answer.standing(result.exported.name)
+    return {
+        "metric": result.answer.metric,
+        "score": standing.test,
+        "seeds": list(standing.seeds),
+        "exported": result.exported.test,
+    }
 
 
 def new_folder(runs: Path, name: str | None, *, task: str) -> Path:
@@ -179,17 +211,25 @@ def create(folder: Path, settings: Settings) -> Run:
         raise UserError(f"the run {folder.name!r} is there already, in {folder.parent}; choose another name") from None
     except OSError as error:
         raise UserError(f"cannot make the run's folder {folder}: {error.strerror}") from None
+    write_text(folder / LOG_FILE, "")
+    write_settings(folder, settings)
+    return Run(folder, settings)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Writes what a search is to do, in place of what stood there."""
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if (folder / RUN_FILE).exists():
+        created = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["created"]
     write_json(
         folder / RUN_FILE,
         {
             "schema": SCHEMA,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "created": created,
             "versions": versions(),
             "settings": settings.model_dump(mode="json"),
         },
     )
-    write_text(folder / LOG_FILE, "")
-    return Run(folder, settings)
 
 
 def discard(run: Run) -> None:

@@ -10,6 +10,7 @@ class Purpose(IntEnum):
 
     SAMPLER = 1
     TRAINING = 2
+    CONFIRMATION = 3
 
 
 def derived(run_seed: int, purpose: Purpose, number: int) -> int:

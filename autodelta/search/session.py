@@ -1,245 +1,266 @@
-"""One search under way: what executors ask and tell. It joins study, budget, ledger and events."""
+"""The trials of a search under way: what starts next, what goes on, what is kept of what has ended."""
 
 import math
-import time
-from collections.abc import Callable
+from collections import deque
 from pathlib import Path
 
+from autodelta.candidate import Training
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
-from autodelta.search.attempt import WEIGHTS, Order
-from autodelta.search.budget import Budget, Spent
+from autodelta.search.attempt import CHECKPOINT, WEIGHTS, Order
+from autodelta.search.budget import Spent
 from autodelta.search.cost import Costs
-from autodelta.search.events import (
-    BestChanged,
-    BudgetSpent,
-    Event,
-    Listener,
-    Notice,
-    TrialEnded,
-    TrialReported,
-    TrialStarted,
-)
+from autodelta.search.events import BestChanged, TrialEnded, TrialReported, TrialStarted
 from autodelta.search.front import bar, best, front
-from autodelta.search.ledger import Ledger, Spending
+from autodelta.search.ledger import Spending
+from autodelta.search.pruning import ETA
 from autodelta.search.records import Outcome, TrialRecord
-from autodelta.search.study import Study, trial_folder
+from autodelta.search.study import BUDGET, CUT_SHORT, INTERRUPTED, Study, trial_folder
+from autodelta.search.work import LOSSES, Accounts, Work, patience
 
 UNFIT_IN_A_ROW = 3  # trials asked for and not started, because the budget is too small for them
-OVERDUE_SECONDS = 15.0  # after the wall-clock limit, before a worker that does not report is ended
-BUDGET = "budget"
-INTERRUPTED = "interrupted"
+CHECKPOINTS_KEPT = 16  # of stopped trials that may yet go on
 FINISHED = "finished"
 
 
-class Session:
-    """What an executor needs: orders to start, whether to go on after a report, and where to tell outcomes."""
+class Session(Work):
+    """Joins study, budget, ledger and events; executors ask it and tell it."""
 
-    def __init__(
-        self,
-        folder: Path,
-        study: Study,
-        budget: Budget,
-        ledger: Ledger,
-        *,
-        workers: int,
-        emit: Listener,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, study: Study, accounts: Accounts, *, workers: int) -> None:
+        super().__init__(folder, accounts)
         self.study = study
-        self.budget = budget
-        self.ledger = ledger
         self.workers = workers
         self.end_reason = BUDGET
-        self.emit = emit
-        self._clock = clock
+        self._owed = deque(study.running)  # asked for by a search that was killed
         self._running: dict[int, Order] = {}
         self._stopped_for: dict[int, str] = {}
-        self._interrupted = False
-        self._budget_shown = -math.inf
-        study.on_rejected = lambda trial: emit(TrialEnded(trial=trial))
+        study.on_rejected = lambda trial: accounts.emit(TrialEnded(trial=trial))
 
     # --- what executors ask ------------------------------------------------------------------------------------
 
     def next(self) -> Order | None:
         """The next trial to start; None when this worker is not needed any more."""
         self.tick()
+        if self.interrupted:
+            return None
+        if self._owed:
+            return self._start(self.study.assignment(self._owed.popleft()))
         for _ in range(UNFIT_IN_A_ROW):
-            if self._interrupted or self.budget.exhausted(self.spent()) or not self._fits(self.costs().cheapest()):
+            if self._exhausted() or not self._fits(self.costs().cheapest()):
                 return None
-            assignment = self.study.ask()
+            no_new = self.accounts.search_budget.trials_left(self.spent()) <= 0
+            assignment = self.study.ask(only_continue=no_new, fits=self._rest_fits)
             if assignment is None:
-                self.end_reason = FINISHED
+                self.end_reason = BUDGET if no_new else FINISHED
                 return None
-            if self._fits(self.costs().seconds(assignment.candidate.training)):
+            if self._rest_fits(self.study.trial(assignment.number)):
                 return self._start(assignment)
             self._refuse(assignment)
         return None
 
     def report(self, number: int, report: Report) -> bool:
         """Notes a trial's report; whether it is to go on."""
-        if not self.study.report(number, report):
-            return False
-        steps = self._running[number].assignment.candidate.training.steps
-        self.emit(
-            TrialReported(
-                number=number, step=report.step, steps=steps, score=report.score, train_loss=report.train_loss
-            )
-        )
+        before = self.study.trial(number)
+        passes = self.study.report(number, report)
+        if report.step > before.step:
+            already = before.curve[-1].evaluation_seconds if before.curve else 0.0
+            self.accounts.ledger.move(number, report.evaluation_seconds - already, to=Spending.EVALUATION)
+            self._tell(number, report)
         self.tick()
-        if self._interrupted:
+        if math.isfinite(report.score) and not passes:
+            self._stopped_for[number] = f"not among the best 1/{ETA} at step {report.step}"
+        elif self.interrupted:
             self._stopped_for[number] = INTERRUPTED
-        elif self.budget.seconds_left(self.spent()) <= 0:
+        elif not report.done and not self._next_rung_fits(number, report):
             self._stopped_for[number] = BUDGET
-        return number not in self._stopped_for
+        return passes and number not in self._stopped_for
 
-    def ended(self, number: int, outcome: Outcome) -> TrialRecord:
-        """Tells how a trial ended, and keeps weights only of the trials on the front."""
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Tells how a trial ended, and keeps what may yet be wanted of its files."""
         before = self.best()
         if outcome.state == "pruned" and not outcome.reason:
             outcome = outcome.model_copy(update={"reason": self._stopped_for.get(number, BUDGET)})
         trial = self.study.tell(number, outcome)
         self._running.pop(number, None)
         self._stopped_for.pop(number, None)
-        self.emit(TrialEnded(trial=trial))
+        self.accounts.emit(TrialEnded(trial=trial))
         now = self.best()
         if now is not None and (before is None or now.number != before.number):
-            self.emit(BestChanged(trial=now))
-        self.keep_only_front()
+            self.accounts.emit(BestChanged(trial=now))
+        self.clear_files()
         self.tick()
-        return trial
 
-    def holds(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
-        """A worker does this from now on, or since ``ago`` seconds."""
-        self.ledger.enter(worker, kind, trial=trial, ago=ago)
+    def lost(self, number: int, words: str) -> None:
+        """A trial whose worker died goes on once from its last rung; the second time it has failed."""
+        if self.study.lose(number) > LOSSES:
+            self.ended(number, Outcome(state="failed", reason=words))
+        else:
+            self._running.pop(number, None)
+            self._owed.append(number)
+            self.notice(f"trial {number}: {words}; it goes on from its last rung")
 
-    def releases(self, worker: int) -> None:
-        """A worker is given back."""
-        self.ledger.leave(worker)
+    def silence(self, number: int) -> float:
+        """Ten times what the longest way between two reports should take, by the trial's own speed if that is known."""
+        trial = self.study.trial(number)
+        steps = self.study.assignment(number).report_at
+        gap = max(end - start for start, end in zip((0, *steps), steps, strict=False))
+        if trial.step:
+            return patience(trial.device_seconds / trial.step * gap)
+        return patience(self.costs().until(self._plan_of(trial), gap))
 
-    def notice(self, text: str) -> None:
-        self.emit(Notice(text=text))
-
-    @property
-    def overdue(self) -> bool:
-        """Whether workers that have not reported since the wall-clock ran out must be ended."""
-        limit = self.budget.wall_seconds
-        return limit is not None and self.ledger.wall_seconds > limit + OVERDUE_SECONDS
+    def tick(self) -> None:
+        """Books time; says about once a second how the budget stands."""
+        self.accounts.tick(self._standing)
 
     # --- what the driver needs ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
         """No trial starts from now on, and those that run stop at their next report."""
-        self._interrupted = True
+        self.interrupted = True
         self.end_reason = INTERRUPTED
 
     def stop_running(self) -> None:
         """Tells the trials that still run that the search has ended."""
-        for number in list(self._running):
-            self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if self._interrupted else BUDGET))
+        for number in self.study.running:
+            self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if self.interrupted else BUDGET))
+        self._owed.clear()
 
     def best(self) -> TrialRecord | None:
         """The finished trial of the highest score."""
         return best(self.study.trials())
-
-    def weights(self, number: int) -> Path:
-        """Where a trial's trained deltas lie, if they were kept."""
-        return trial_folder(self.folder, number) / WEIGHTS
 
     def costs(self) -> Costs:
         """What trials take, as far as is known."""
         return Costs(self.study.trials())
 
     def spent(self) -> Spent:
-        """What the search has used up; running trials count as trials, those never trained do not."""
-        return Spent(
-            device_seconds=self.ledger.device_seconds,
-            wall_seconds=self.ledger.wall_seconds,
-            trials=sum(trial.seed is not None for trial in self.study.trials()),
-        )
+        """What the search has used up; a trial that goes on with another, or was never trained, is none of its own."""
+        started = sum(trial.seed is not None and trial.continues is None for trial in self.study.trials())
+        return self.accounts.spent(started)
 
-    def tick(self) -> None:
-        """Books time; says about once a second how the budget stands."""
-        self.ledger.tick()
-        now = self._clock()
-        if now - self._budget_shown >= 1.0:
-            self._budget_shown = now
-            self.emit(self.standing())
-
-    def standing(self) -> Event:
-        """How the budget stands now."""
-        spent = self.spent()
-        return BudgetSpent(
-            budget={**self.budget.as_json(spent), "by_kind": self.ledger.by_kind()},
-            share=self.budget.share_spent(spent),
-            seconds_left=self._seconds_left(spent),
-        )
-
-    def keep_only_front(self) -> None:
-        """Removes the weights of trials that are not on the front, and what a killed worker left half written."""
-        kept = {trial.number for trial in front(self.study.trials())} | self._running.keys()
+    def clear_files(self) -> None:
+        """Removes weights of trials off the front, checkpoints that nothing will go on from, and half-written files."""
+        if self.folder is None:
+            return
+        trials = self.study.trials()
+        running = set(self.study.running)
+        weights = {trial.number for trial in front(trials)} | running
+        checkpoints = self._may_go_on(trials) | running | {trials[n].continues for n in running}
         for folder in (self.folder / "trials").glob("*"):
-            if folder.name.isdigit() and int(folder.name) not in kept:
-                for file in (folder / WEIGHTS, *folder.glob(".*.tmp")):
+            if not folder.name.isdigit():
+                continue
+            number = int(folder.name)
+            kept = {WEIGHTS: number in weights, CHECKPOINT: number in checkpoints}
+            for file in folder.iterdir():
+                if not kept.get(file.name, number in running or not file.name.endswith(".tmp")):
                     file.unlink(missing_ok=True)
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _start(self, assignment: Assignment) -> Order:
         candidate, number = assignment.candidate, assignment.number
         trial = self.study.trial(number)
-        seconds = self.budget.seconds_left(self.spent())
+        seconds = self.accounts.search_budget.seconds_left(self.spent())
         order = Order(
-            assignment=assignment.model_copy(update={"seconds": None if seconds == math.inf else seconds}),
-            folder=trial_folder(self.folder.absolute(), number),  # a worker may stand in another folder
+            assignment=assignment.model_copy(update={"seconds": None if seconds == math.inf else max(0.0, seconds)}),
+            folder=self._trial_folder(number),
+            start=self._start_from(trial),
             keep_above=bar(self.study.trials(), trial.parameters),
+            silence=self.silence(number),
         )
         self._running[number] = order
-        self.emit(
+        self.accounts.emit(
             TrialStarted(
                 number=number,
                 methods=candidate.methods,
                 parameters=trial.parameters,
                 steps=candidate.training.steps,
                 seed=assignment.seed,
+                continues=trial.continues,
             )
         )
         return order
 
+    def _trial_folder(self, number: int) -> Path:
+        """A full path, as a worker may stand in another folder."""
+        return trial_folder((self.folder or Path()).absolute(), number)
+
+    def _start_from(self, trial: TrialRecord) -> Path | None:
+        """The checkpoint to go on from: the trial's own, or that of the one it continues."""
+        numbers = [trial.number] if trial.continues is None else [trial.number, trial.continues]
+        files = [self._trial_folder(number) / CHECKPOINT for number in numbers]
+        return next((file for file in files if file.exists()), None)
+
+    def _tell(self, number: int, report: Report) -> None:
+        self.accounts.emit(
+            TrialReported(
+                number=number,
+                step=report.step,
+                steps=self._plan_of(self.study.trial(number)).steps,
+                score=report.score,
+                train_loss=report.train_loss,
+            )
+        )
+
     def _refuse(self, assignment: Assignment) -> None:
         needed = self.costs().seconds(assignment.candidate.training) or 0.0
         reason = f"{BUDGET}: it would take about {needed:.0f} s"
-        self.emit(TrialEnded(trial=self.study.tell(assignment.number, Outcome(state="pruned", reason=reason))))
+        trial = self.study.tell(assignment.number, Outcome(state="pruned", reason=reason))
+        self.accounts.emit(TrialEnded(trial=trial))
+
+    @staticmethod
+    def _plan_of(trial: TrialRecord) -> Training:
+        assert trial.candidate is not None
+        return trial.candidate.training
+
+    def _exhausted(self) -> bool:
+        return self.accounts.search_budget.seconds_left(self.spent()) <= 0
+
+    def _rest_fits(self, trial: TrialRecord) -> bool:
+        """Whether what a trial has yet to do fits what is left."""
+        plan = self._plan_of(trial)
+        return self._fits(self.costs().until(plan, plan.steps, since=trial.step))
+
+    def _next_rung_fits(self, number: int, report: Report) -> bool:
+        """Whether a running trial may go on to its next report."""
+        plan = self._plan_of(self.study.trial(number))
+        following = next(step for step in self.study.assignment(number).report_at if step > report.step)
+        rate = report.device_seconds / report.step
+        spent, budget = self.spent(), self.accounts.search_budget
+        needed = rate * min(following - report.step, plan.steps)
+        return needed <= budget.wall_left(spent) and needed <= budget.device_left(spent)
 
     def _fits(self, seconds: float | None) -> bool:
         """Whether a trial that takes so long will finish in what is left after the trials that run already."""
-        spent = self.spent()
+        spent, budget = self.spent(), self.accounts.search_budget
         if seconds is None:
             return True
-        left_on_devices = self.budget.device_left(spent)
-        return seconds <= self.budget.wall_left(spent) and (
-            left_on_devices == math.inf or seconds + self._committed() <= left_on_devices
-        )
+        left = budget.device_left(spent)
+        return seconds <= budget.wall_left(spent) and (left == math.inf or seconds + self._committed() <= left)
 
     def _committed(self) -> float:
         """Device-seconds that running trials still need."""
         trials, costs = self.study.trials(), self.costs()
-        return sum(
-            max(0.0, (costs.seconds(order.assignment.candidate.training) or 0.0) - trials[number].device_seconds)
-            for number, order in self._running.items()
-        )
+        plans = {number: self._plan_of(trials[number]) for number in self._running}
+        return sum(costs.until(plan, plan.steps, since=trials[n].step) or 0.0 for n, plan in plans.items())
 
-    def _seconds_left(self, spent: Spent) -> float | None:
-        """Seconds of wall-clock until the search will end, where that can be said."""
-        trials = [trial.device_seconds for trial in self.study.trials() if trial.state == "complete"]
+    def _may_go_on(self, trials: list[TrialRecord]) -> set[int]:
+        """Stopped trials whose checkpoints are kept: those cut short, and the best of the others."""
+        gone_on = {trial.continues for trial in trials}
+        stopped = [t for t in trials if t.state == "pruned" and t.step and t.number not in gone_on]
+        stopped.sort(key=lambda t: (t.reason in CUT_SHORT, t.score or 0.0, t.step), reverse=True)
+        return {trial.number for trial in stopped[:CHECKPOINTS_KEPT]}
+
+    def _standing(self) -> tuple[Spent, float | None]:
+        spent = self.spent()
+        trials = [trial.device_seconds for trial in self.study.trials() if trial.state in ("complete", "pruned")]
         a_trial = sum(trials) / len(trials) if trials else math.inf
-        times = (
-            self.budget.wall_left(spent),
-            self.budget.device_left(spent) / self.workers,
-            self.budget.trials_left(spent) * a_trial / self.workers if self.budget.trials else math.inf,
+        budget = self.accounts.search_budget
+        left = min(
+            budget.wall_left(spent),
+            budget.device_left(spent) / self.workers,
+            budget.trials_left(spent) * a_trial / self.workers if budget.trials else math.inf,
         )
-        left = min(times)
-        return None if left == math.inf else max(0.0, left)
+        return spent, None if left == math.inf else max(0.0, left)

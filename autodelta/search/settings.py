@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from autodelta import __version__
 from autodelta.engine.assignment import WorkerSpec
+from autodelta.search.budget import CONFIRM_SHARE
 from autodelta.shape import BackboneShape
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "optuna", "ray")
@@ -27,7 +28,9 @@ class Settings(BaseModel):
     shape: BackboneShape
     space: str  # the space's YAML text
     budget: str
+    confirm_share: Annotated[float, Field(ge=0, lt=1)] = CONFIRM_SHARE
     sampler: str = "tpe"
+    pruner: str = "asha"
     repeats: Annotated[int, Field(gt=0)] = 3  # seeds a candidate of a grid is trained at
     seed: Annotated[int, Field(ge=0)] = 0
     executor: Literal["local", "ray"] = "local"

@@ -1,4 +1,8 @@
-"""The study's SQLite file: how it is opened for writing and for reading, and when it reaches the disk."""
+"""The study's SQLite file: what is written of each trial, how it is opened, and when it reaches the disk.
+
+The search works on a copy in memory, so that asking costs no query; this file gets every trial when it starts, at each
+report and at its end, each in one transaction or in an order that a reader survives.
+"""
 
 import sqlite3
 import warnings
@@ -6,46 +10,102 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from autodelta.errors import UserError
 
 FILE = "study.db"
+NAME = "autodelta"
 BUSY_SECONDS = 60.0  # how long a reader or writer waits for the other to let go of the file
+
+
+class Disk:
+    """The trials of a run in its SQLite file. Only the driver writes."""
+
+    def __init__(self, folder: Path, directions: list[StudyDirection]) -> None:
+        self._folder = folder
+        with _readable_or_told(folder):
+            self._storage = writable(folder)
+            study = optuna.create_study(
+                study_name=NAME, storage=self._storage, directions=directions, load_if_exists=True
+            )
+            self._study_id = study._study_id
+            self.found = study.get_trials(deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in self.found}
+
+    def start(self, trial: FrozenTrial) -> None:
+        """Writes a new trial, whole, in one transaction."""
+        self._ids[trial.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+
+    def value(self, number: int, step: int, value: float) -> None:
+        """Writes the value of a report."""
+        self._storage.set_trial_intermediate_value(self._ids[number], step, value)
+
+    def attribute(self, number: int, key: str, value: Any) -> None:
+        """Writes an attribute of a trial."""
+        self._storage.set_trial_user_attr(self._ids[number], key, value)
+
+    def end(self, trial: FrozenTrial) -> None:
+        """Writes how a trial ended, the state last, and flushes it to disk."""
+        identity = self._ids[trial.number]
+        for key, value in trial.system_attrs.items():
+            self._storage.set_trial_system_attr(identity, key, value)
+        self._storage.set_trial_state_values(identity, trial.state, trial.values)
+        sync(self._storage)
+
+    def close(self) -> None:
+        """Leaves one whole file behind, which can be read from a read-only place too."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+        with (
+            suppress(sqlite3.OperationalError),  # locked: somebody reads; then the log stays beside the file
+            closing(sqlite3.connect(self._folder / FILE, timeout=1.0)) as connection,
+        ):
+            connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def writable(folder: Path) -> RDBStorage:
     """The storage of a run's study, made if it is missing.
 
-    Optuna commits some thirty times a trial. With a write-ahead log a commit survives the death of the process at once,
-    and that of the machine from the next ``sync`` on; a flush to disk at each commit would cost 0.3 s a trial.
+    With a write-ahead log a commit survives the death of the process at once, and that of the machine from the next
+    ``sync`` on; a flush to disk at each commit would cost more than the rest.
     """
     return RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": partial(_connect, folder / FILE)})
 
 
-def readable(folder: Path) -> RDBStorage:
-    """The storage of a run's study, which may be in use, for reading only."""
-    return RDBStorage(
-        f"sqlite:///{FILE}",
-        engine_kwargs={"creator": partial(_connect_to_read, folder / FILE)},
-        skip_table_creation=True,
-    )
+def read(folder: Path) -> list[FrozenTrial]:
+    """Every trial of a run's study, which may be in use.
+
+    Raises:
+        UserError: the file is damaged, or of another version of Optuna.
+    """
+    with quiet(), _readable_or_told(folder):
+        opened = RDBStorage(
+            f"sqlite:///{FILE}",
+            engine_kwargs={"creator": partial(_connect_to_read, folder / FILE)},
+            skip_table_creation=True,
+        )
+        try:
+            return optuna.load_study(study_name=NAME, storage=opened).get_trials(deepcopy=False)
+        except KeyError:
+            return []  # a search killed before its study was made
+        finally:
+            opened.remove_session()
+            opened.engine.dispose()
 
 
 def sync(storage: RDBStorage) -> None:
     """Flushes all that was committed to disk."""
     with storage.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-
-
-def close(storage: RDBStorage, folder: Path) -> None:
-    """Leaves one whole file behind, which can be read from a read-only place too."""
-    storage.remove_session()
-    storage.engine.dispose()
-    with closing(sqlite3.connect(folder / FILE, timeout=1.0)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode = DELETE")  # locked: somebody reads; then the log stays beside the file
 
 
 @contextmanager
@@ -59,6 +119,18 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(level)
+
+
+@contextmanager
+def _readable_or_told(folder: Path) -> Iterator[None]:
+    """A file that cannot be read is the user's to mend, and is left as it is."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, StorageInternalError) as error:
+        cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        raise UserError(f"the study {folder / FILE} cannot be read: {cause}; nothing was changed") from error
+    except RuntimeError as error:  # Optuna's word for a schema of another version
+        raise UserError(f"the study {folder / FILE}: {str(error).splitlines()[0]}; nothing was changed") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,17 +1,20 @@
-"""The study, which is the truth about a search: what was asked, reported and told. It lives in one SQLite file.
+"""The study, which is the truth about a search: what was asked, reported and told.
 
-One direction, the validation score; the front over parameters is computed from all trials. (With `nsga2` two
-directions, and then Optuna keeps no intermediate values, so they stay attributes.) Only the driver writes.
+The search works on an Optuna study in memory; the same trials lie in one SQLite file, so that a search can be killed at
+any moment and taken up again. One direction, the validation score; the front over parameters is computed from all
+trials. (With `nsga2` two directions, and then Optuna keeps no intermediate values.)
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment
@@ -19,80 +22,131 @@ from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import write_text
 from autodelta.search.given import GivenParameters
+from autodelta.search.pruning import Halving, reports, rungs
 from autodelta.search.records import Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler
 from autodelta.search.seeds import Purpose, derived
-from autodelta.search.storage import close, quiet, readable, sync, writable
+from autodelta.search.storage import Disk
+from autodelta.search.storage import read as read_trials
 from autodelta.space import Infeasible, Space
 
-NAME = "autodelta"
 TRACEBACK = "traceback.txt"
 REJECTIONS_IN_A_ROW = 1000
+BUDGET, INTERRUPTED = "budget", "interrupted"
+CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
+
+Plan = Callable[[optuna.Study, int], Candidate | None]  # the next candidate, from the study so far and a seed
 
 
 class Study:
-    """Asks for candidates and is told what became of them; what was told is on disk when the call returns."""
+    """Asks for candidates and is told what became of them; what was told is on disk when the call returns.
+
+    ``folder`` None keeps everything in memory. ``plan`` names the candidates instead of the sampler.
+    ``can_continue`` says whether a stopped trial left a checkpoint from which it can go on.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         space: Space,
         *,
         sampler: Sampler,
         seed: int,
         repeats: int = 1,
+        pruner: BasePruner | None = None,
+        plan: Plan | None = None,
+        can_continue: Callable[[int], bool] = lambda number: False,
     ) -> None:
         self._folder = folder
         self._space = space
         self._sampler = sampler
         self._seed = seed
+        self._pruner = pruner
+        self.levels = rungs(space.settings.most_steps)
+        self._can_continue = can_continue
         self.on_rejected: Callable[[TrialRecord], None] = lambda trial: None
-        self._repeats = repeats
-        self._grid = tuple(dict.fromkeys(space.grid())) if sampler.build is None else ()
-        both: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
-        self._storage = writable(folder)
-        self._study = optuna.create_study(
-            study_name=NAME,
-            storage=self._storage,
-            directions=both[: 1 + sampler.two_directions],
-            load_if_exists=True,
-        )
+        self._plan = plan or (_grid(space, repeats, self.trials) if sampler.build is None else None)
+        directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 1 + sampler.two_directions]
+        self._disk = Disk(folder, directions) if folder is not None else None
+        self._study = optuna.create_study(directions=directions)
         self._finished: dict[int, TrialRecord] = {}
         self._known: list[TrialRecord] | None = None  # all trials, as long as none of them changes
         self._running: dict[int, optuna.Trial] = {}
+        if self._disk is not None:
+            self._study.add_trials(self._disk.found)
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._running[trial.number] = optuna.Trial(self._study, trial._trial_id)
 
-    def ask(self) -> Assignment | None:
-        """The next trial; None when the sampler has nothing left to try.
+    # --- ask ---------------------------------------------------------------------------------------------------
 
-        Candidates that break a constraint end here, as infeasible trials that were never trained.
+    def ask(
+        self, *, only_continue: bool = False, fits: Callable[[TrialRecord], bool] = lambda trial: True
+    ) -> Assignment | None:
+        """The next trial; None when there is nothing left to try. ``only_continue``: no new candidate.
+
+        A stopped trial that would not be stopped any more, or that only the end of a search stopped, goes first, as a
+        new trial that names it, if the rest of it ``fits`` the budget. Candidates that break a constraint end here, as
+        infeasible trials that were never trained.
 
         Raises:
             UserError: nothing but infeasible candidates came out of the space.
         """
-        for _ in range(REJECTIONS_IN_A_ROW):
-            planned = self._next_cell() if self._sampler.build is None else None
-            if self._sampler.build is None and planned is None:
+        stopped = self._worth_going_on(fits)
+        if stopped is not None:
+            return self._go_on_with(stopped)
+        for _ in range(0 if only_continue else REJECTIONS_IN_A_ROW):
+            number = len(self.trials())
+            seed = derived(self._seed, Purpose.SAMPLER, number)
+            planned = self._plan(self._study, seed) if self._plan is not None else None
+            if self._plan is not None and planned is None:
                 return None
-            trial = self._new_trial(planned)
+            trial = self._new_trial(planned, seed)
             try:
                 return self._assign(trial, self._space.suggest(trial))
             except Infeasible as error:
                 self._reject(trial, error)
+        if only_continue:
+            return None
         raise UserError(f"{REJECTIONS_IN_A_ROW} candidates in a row broke a constraint of the space; loosen it")
 
+    def assignment(self, number: int) -> Assignment:
+        """What a trial that was asked for is to do, as it was told then."""
+        trial = self.trial(number)
+        assert trial.candidate is not None
+        assert trial.seed is not None
+        steps = reports(trial.candidate.training.steps, self.levels)
+        return Assignment(number=number, candidate=trial.candidate, seed=trial.seed, report_at=steps)
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The trials that were asked for and not told, those of a killed search too."""
+        return tuple(sorted(self._running))
+
+    # --- report and tell ---------------------------------------------------------------------------------------
+
     def report(self, number: int, report: Report) -> bool:
-        """Notes a report; whether the trial may go on (not with a score that is NaN or infinite)."""
+        """Notes a report; whether the pruner lets the trial go on (no one with a score that is NaN or infinite does).
+
+        A report that is known already, as a trial gives it that goes on from a checkpoint, changes nothing.
+        """
         if not math.isfinite(report.score):
             return False
-        trial = self._running[number]
-        if self._sampler.two_directions:
-            trial.set_user_attr("step", report.step)
-            trial.set_user_attr("score", report.score)
-        else:
-            trial.report(report.score, report.step)
-        trial.set_user_attr("device_seconds", round(report.device_seconds, 6))
-        self._known = None
-        return True
+        trial, known = self._running[number], self.trial(number)
+        if report.step > known.step:
+            curve = [point.model_dump(mode="json") for point in (*known.curve, report)]
+            if not self._sampler.two_directions:
+                trial.report(report.score, report.step)
+                self._on_disk(lambda disk: disk.value(number, report.step, report.score))
+            self._set(trial, curve=curve)
+        if report.done or self._pruner is None or report.step <= known.began_at:
+            return True
+        return not self._pruner.prune(self._study, self._frozen(number))
+
+    def lose(self, number: int) -> int:
+        """Notes that a trial's worker died; how many have."""
+        lost = self.trial(number).lost + 1
+        self._set(self._running[number], lost=lost)
+        return lost
 
     def tell(self, number: int, outcome: Outcome) -> TrialRecord:
         """Ends a trial. Telling one that has ended changes nothing."""
@@ -100,8 +154,8 @@ class Study:
         if trial is None:
             return self.trial(number)
         if outcome.reason:
-            trial.set_user_attr("reason", outcome.reason)
-        if outcome.traceback:
+            self._set(trial, reason=outcome.reason)
+        if outcome.traceback and self._folder is not None:
             folder = trial_folder(self._folder, number)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / TRACEBACK, outcome.traceback)
@@ -109,20 +163,18 @@ class Study:
             trial.set_constraint("feasible", 1.0)
         self._finish(number, outcome)
         self._known = None
-        sync(self._storage)
+        self._on_disk(lambda disk: disk.end(self._frozen(number)))
         return self.trial(number)
 
     def reconcile(self, reason: str) -> list[TrialRecord]:
-        """Ends every trial that is still RUNNING, ours or left by a killed search, as pruned for that reason."""
-        ended = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            self._running[trial.number] = optuna.Trial(self._study, trial._trial_id)
-            ended.append(self.tell(trial.number, Outcome(state="pruned", reason=reason)))
-        return ended
+        """Ends every trial that is still RUNNING as pruned for that reason."""
+        return [self.tell(number, Outcome(state="pruned", reason=reason)) for number in self.running]
 
     def close(self) -> None:
         """Leaves the file for good."""
-        close(self._storage, self._folder)
+        self._on_disk(lambda disk: disk.close())
+
+    # --- look --------------------------------------------------------------------------------------------------
 
     def trials(self) -> list[TrialRecord]:
         """Every trial, in the order of their numbers."""
@@ -133,7 +185,9 @@ class Study:
     def trial(self, number: int) -> TrialRecord:
         return self.trials()[number]
 
-    def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
         """A finished trial never changes again, so it is read once."""
         if trial.number in self._finished:
             return self._finished[trial.number]
@@ -142,50 +196,74 @@ class Study:
             self._finished[trial.number] = found
         return found
 
-    def _new_trial(self, planned: Candidate | None) -> optuna.Trial:
-        number = len(self.trials())
-        if self._sampler.build is not None:
-            self._study.sampler = self._sampler.build(derived(self._seed, Purpose.SAMPLER, number))
-        elif planned is not None:
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _worth_going_on(self, fits: Callable[[TrialRecord], bool]) -> TrialRecord | None:
+        """The first stopped trial that can go on and should: cut short, or among the best of its rung by now."""
+        gone_on = {trial.continues for trial in self.trials()}
+        halving = self._pruner if isinstance(self._pruner, Halving) else None
+        everyone = self._study.get_trials(deepcopy=False)
+        for trial in self.trials():
+            if trial.state != "pruned" or trial.step == 0 or trial.number in gone_on:
+                continue
+            rung = halving.rung_at(trial.step) if halving else None
+            better = rung is not None and halving is not None and halving.passes(everyone[trial.number], rung, everyone)
+            if (better or trial.reason in CUT_SHORT) and self._can_continue(trial.number) and fits(trial):
+                return trial
+        return None
+
+    def _go_on_with(self, stopped: TrialRecord) -> Assignment:
+        before = self._frozen(stopped.number)
+        self._study.sampler = GivenParameters(before.params)
+        trial = self._study.ask()
+        for key in ("cap", "candidate", "methods", "parameters", "seed"):
+            trial.set_user_attr(key, before.user_attrs[key])
+        trial.set_user_attr("continues", stopped.number)
+        trial.set_user_attr("began_at", stopped.step)
+        self._space.suggest(trial)
+        self._started(trial)
+        for point in stopped.curve:
+            self.report(trial.number, point)
+        return self.assignment(trial.number)
+
+    def _new_trial(self, planned: Candidate | None, seed: int) -> optuna.Trial:
+        if planned is not None:
             self._study.sampler = GivenParameters(self._space.to_params(planned))
+        elif self._sampler.build is not None:
+            self._study.sampler = self._sampler.build(seed)
         trial = self._study.ask()
         self._known = None
-        if trial.number != number:
-            raise RuntimeError(f"another process writes to this study: expected trial {number}, got {trial.number}")
         if planned is not None:
-            trial.set_user_attr("cap", None)  # a cell of the grid keeps its sizes
-        self._running[number] = trial
+            trial.set_user_attr("cap", None)  # a planned candidate keeps its sizes
         return trial
 
     def _assign(self, trial: optuna.Trial, candidate: Candidate) -> Assignment:
-        seed = self._training_seed(candidate, trial.number)
-        _set(
-            trial,
-            candidate=candidate.model_dump_json(),
-            methods=list(candidate.methods),
-            parameters=candidate.count_parameters(self._space.shape),
-            seed=seed,
-        )
+        attributes = {
+            "candidate": candidate.model_dump_json(),
+            "methods": list(candidate.methods),
+            "parameters": candidate.count_parameters(self._space.shape),
+            "seed": self._training_seed(candidate, trial.number),
+        }
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        self._started(trial)
+        return self.assignment(trial.number)
+
+    def _started(self, trial: optuna.Trial) -> None:
+        self._running[trial.number] = trial
         self._known = None
-        return Assignment(number=trial.number, candidate=candidate, seed=seed)
+        self._on_disk(lambda disk: disk.start(self._frozen(trial.number)))
 
     def _training_seed(self, candidate: Candidate, number: int) -> int:
         """All candidates train at one seed, so that they differ by nothing else; the n-th repeat of one at the n-th
         seed, so that no (candidate, seed) is trained twice."""
-        repeats = sum(t.candidate == candidate for t in self.trials() if t.number != number)
-        return derived(self._seed, Purpose.TRAINING, repeats)
-
-    def _next_cell(self) -> Candidate | None:
-        """The grid's first candidate among those asked least often; None when all have their repeats."""
-        asked = Counter(trial.candidate for trial in self.trials())
-        for repeat in range(self._repeats):
-            for candidate in self._grid:
-                if asked[candidate] <= repeat:
-                    return candidate
-        return None
+        same = (t for t in self.trials() if t.candidate == candidate and t.continues is None and t.number != number)
+        return derived(self._seed, Purpose.TRAINING, sum(1 for _ in same))
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:
         trial.set_user_attr("parameters", error.parameters)
+        self._started(trial)
         self.on_rejected(self.tell(trial.number, Outcome(state="infeasible", reason=str(error))))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
@@ -194,15 +272,34 @@ class Study:
             if known.score is None:
                 raise ValueError(f"trial {number} cannot be complete: it has reported no score")
             values = [known.score, float(known.parameters)] if self._sampler.two_directions else [known.score]
-            self._study.tell(number, values, skip_if_finished=True)
+            self._study.tell(number, values)
             return
-        state = TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED
-        self._study.tell(number, state=state, skip_if_finished=True)
+        self._study.tell(number, state=TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
+
+    def _set(self, trial: optuna.Trial, **attributes: Any) -> None:
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+            self._on_disk(lambda disk, key=key, value=value: disk.attribute(trial.number, key, value))  # type: ignore[misc]
+        self._known = None
+
+    def _on_disk(self, write: Callable[[Disk], None]) -> None:
+        if self._disk is not None:
+            write(self._disk)
 
 
-def _set(trial: optuna.Trial, **attributes: Any) -> None:
-    for name, value in attributes.items():
-        trial.set_user_attr(name, value)
+def _grid(space: Space, repeats: int, trials: Callable[[], Sequence[TrialRecord]]) -> Plan:
+    """The grid's first candidate among those asked least often; None when all have their repeats."""
+    cells = tuple(dict.fromkeys(space.grid()))
+
+    def next_cell(study: optuna.Study, seed: int) -> Candidate | None:
+        asked = Counter(trial.candidate for trial in trials() if trial.continues is None)
+        for repeat in range(repeats):
+            for candidate in cells:
+                if asked[candidate] <= repeat:
+                    return candidate
+        return None
+
+    return next_cell
 
 
 def trial_folder(run_folder: Path, number: int) -> Path:
@@ -212,11 +309,4 @@ def trial_folder(run_folder: Path, number: int) -> Path:
 
 def load_trials(run_folder: Path) -> list[TrialRecord]:
     """Every trial of a run's study, which is only read."""
-    with quiet():
-        opened = readable(run_folder)
-        try:
-            study = optuna.load_study(study_name=NAME, storage=opened)
-            return [record(trial) for trial in study.get_trials(deepcopy=False)]
-        finally:
-            opened.remove_session()
-            opened.engine.dispose()
+    return [record(trial) for trial in read_trials(run_folder)]

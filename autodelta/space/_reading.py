@@ -33,7 +33,11 @@ def read(path: Path) -> tuple[Plan, Document]:
     Raises:
         UserError: the first mistake in the file, with its line.
     """
-    document = Document.open(path)
+    return checked(Document.open(path))
+
+
+def checked(document: Document) -> tuple[Plan, Document]:
+    """The plan in a document, as ``read``."""
     try:
         plan = Plan.model_validate(document.data)
     except ValidationError as error:

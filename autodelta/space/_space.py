@@ -17,7 +17,7 @@ from autodelta.space._grid import cells, listed
 from autodelta.space._method import Method
 from autodelta.space._mutation import mutated
 from autodelta.space._plan import Plan
-from autodelta.space._reading import read
+from autodelta.space._reading import checked, read
 from autodelta.space._shipped import find
 from autodelta.space._training import Settings
 from autodelta.space._trials import FixedTrial, RandomTrial
@@ -72,6 +72,16 @@ class Space:
         path = find(name_or_path)
         plan, document = read(path)
         return cls(plan, document, name=path.stem, shape=BackboneShape.of(hf_config))
+
+    @classmethod
+    def of_text(cls, text: str, hf_config: Any, *, name: str) -> Self:
+        """The space that a text in YAML describes, as ``load`` would read it from a file of that name.
+
+        Raises:
+            UserError: as ``load``.
+        """
+        plan, document = checked(Document(name, text))
+        return cls(plan, document, name=name, shape=BackboneShape.of(hf_config))
 
     @property
     def methods(self) -> tuple[str, ...]:

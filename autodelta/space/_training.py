@@ -15,6 +15,13 @@ class Settings:
     def __init__(self, fields: Mapping[str, Domain]) -> None:
         self.genes = {PREFIX + field: domain for field, domain in fields.items()}
 
+    @property
+    def most_steps(self) -> int:
+        """The largest number of training steps."""
+        steps = self.genes[PREFIX + "steps"]
+        bounds = steps.bounds()
+        return int(bounds[1] if bounds else max(value for value in steps.listed() or () if isinstance(value, int)))
+
     def ask(self, trial: Trial) -> Training:
         """The settings that a trial's parameters describe."""
         return _training({gene: domain.ask(trial, gene) for gene, domain in self.genes.items()})

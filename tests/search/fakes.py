@@ -3,6 +3,7 @@
 What a fake does is told by its spec's ``task``: ``smooth``, or ``trouble`` where a method decides what happens.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.report import Report
+from autodelta.engine.failures import BrokenCheckpoint
+from autodelta.engine.report import Report, Scored
 from autodelta.errors import UserError
+from autodelta.files import write_text
 from autodelta.search.settings import Settings
 from autodelta.shape import BackboneShape
 from autodelta.space import Space
+from autodelta.tasks.task import Row, Task, assemble
+from autodelta.tasks.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +58,11 @@ training:
   batch_size: 8
 """
 
+LABELS = ("bad", "good")
+WORDS = {"bad": "bad", "good": "good"}
+TEST_ROWS = 40
+STEP_SECONDS = 1e-5  # of a fake that takes no time
+
 FINITE = """
 description: Two methods on or off, for tests.
 methods:
@@ -74,39 +84,61 @@ class FakeSpec(WorkerSpec):
             raise RuntimeError("the weights are broken")
         return FakeWorker(self.task)
 
+    def load_task(self) -> Task:
+        """Rows of two labels, whatever the worker makes of them."""
+        rows = tuple(Row((f"row {number}",), LABELS[number % 2]) for number in range(TEST_ROWS))
+        view = View(name="fake", labels=LABELS, inputs=("text",), metric="accuracy", template="{text}", words=WORDS)
+        return assemble(view, {"train": rows, "validation": rows, "test": rows})
+
 
 class FakeWorker:
-    """Reports four times, with a score that rises with the candidate's size; trouble comes with certain methods."""
+    """Reports when it is told to, with a score that rises with size and steps; trouble comes with certain methods."""
 
     def __init__(self, task: str) -> None:
         self.task, _, seconds = task.partition(":")
         self.seconds = float(seconds or 0)
         self.open_trials = 0
         self.assignment: Assignment | None = None
+        self.reports: list[Report] = []
 
-    def run(self, assignment: Assignment) -> Iterator[Report]:
+    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
         if self.open_trials:
             raise RuntimeError("the last trial was not closed")
         self.open_trials += 1
         self.assignment = assignment
+        self.reports = read_checkpoint(start, assignment) if start else []
+        yield from list(self.reports)
         steps = assignment.candidate.training.steps
-        for part in range(1, 5):
-            time.sleep(self.seconds / 4)
-            if self.task == "trouble" and part == 2:
+        begun = self.reports[-1].step if self.reports else 0
+        for step in assignment.report_at or (steps,):
+            if step <= begun:
+                continue
+            time.sleep(self.seconds * (step - begun) / steps)
+            if self.task == "trouble" and step > steps // 3:
                 trouble(assignment.candidate)
-            yield Report(
-                step=steps * part // 4,
-                score=score(assignment) * (part + 4) / 8,
-                train_loss=1.0 / part,
-                device_seconds=self.seconds * part / 4,
-                done=part == 4,
+            begun = step
+            self.reports.append(
+                Report(
+                    step=step,
+                    score=score(assignment) * (steps + step) / (2 * steps),
+                    train_loss=1.0 / step,
+                    device_seconds=(self.seconds or STEP_SECONDS * steps) * step / steps,
+                    evaluation_seconds=0.1 * self.seconds * step / steps,
+                    done=step == steps,
+                )
             )
+            yield self.reports[-1]
+
+    def save(self, path: Path) -> None:
+        assert self.assignment is not None
+        text = {"key": key(self.assignment), "reports": [report.model_dump() for report in self.reports]}
+        write_text(path, json.dumps(text))
 
     def weights(self) -> "dict[str, Tensor]":
         import torch
 
         assert self.assignment is not None
-        return {"number": torch.tensor([float(self.assignment.number)])}
+        return {"score": torch.tensor([score(self.assignment)], dtype=torch.float64)}
 
     def close_trial(self) -> None:
         self.open_trials = 0
@@ -114,12 +146,30 @@ class FakeWorker:
             self.assignment = None
             raise RuntimeError("the deltas do not come off")
 
-    def score(self, candidate: Candidate, weights: Path, split: str) -> float:
-        assert weights.is_file()
+    def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
+        from safetensors.torch import load_file
+
         assert split == "test"
         if self.task == "interrupted":
             raise KeyboardInterrupt
-        return 0.75
+        reached = float(load_file(weights)["score"][0])
+        right = [number < reached * TEST_ROWS for number in range(TEST_ROWS)]
+        labels = tuple(LABELS[(number + (not right[number])) % 2] for number in range(TEST_ROWS))
+        return Scored(score=sum(right) / TEST_ROWS, predictions=labels)
+
+
+def key(assignment: Assignment) -> str:
+    return f"{assignment.candidate.key} {assignment.seed}"
+
+
+def read_checkpoint(path: Path, assignment: Assignment) -> list[Report]:
+    """The reports in a fake's checkpoint."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        raise BrokenCheckpoint(f"{path} is torn") from None
+    assert found["key"] == key(assignment)
+    return [Report.model_validate(report) for report in found["reports"]]
 
 
 def score(assignment: Assignment) -> float:
@@ -155,8 +205,8 @@ def settings(**changes: object) -> Settings:
     given = {
         "task": "fake",
         "view": {"metric": "accuracy"},
-        "fingerprint": "0",
-        "rows": {"train": 10, "validation": 5, "test": 5},
+        "fingerprint": spec.load_task().fingerprint(),
+        "rows": {"train": TEST_ROWS, "validation": TEST_ROWS, "test": TEST_ROWS},
         "worker": spec,
         "backbone_sha256": "0",
         "shape": SHAPE,

@@ -32,6 +32,7 @@ class PromptSpec(MethodSpec):
     formula = "[P; E]"
     mergeable = "no"
     identity_at_start = False
+    starts_slowly = True  # Ding et al. 2023: the slowest of all to converge
     source = "Lester et al. 2021, arXiv:2104.08691, section 2"
 
     def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:

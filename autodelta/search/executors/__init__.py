@@ -1,27 +1,21 @@
-"""Where trials run. An executor asks the session for orders and tells it reports and outcomes; it decides nothing."""
+"""Where trials run. An executor asks for orders and tells of reports and outcomes; it decides nothing."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-from autodelta.candidate import Candidate
-
 if TYPE_CHECKING:
-    from autodelta.search.session import Session
     from autodelta.search.settings import Settings
+    from autodelta.search.work import Work
 
 
 class Executor(Protocol):
-    """Runs the trials of a session on its workers. A context: leaving it gives every worker back."""
+    """Does work on its workers, once or several times. A context: leaving it gives every worker back."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
 
-    def run(self, session: "Session") -> None:
-        """Runs trials until the session has no more."""
-
-    def score(self, session: "Session", candidate: Candidate, weights: Path, split: str) -> float:
-        """Scores saved weights on a split."""
+    def run(self, work: "Work") -> None:
+        """Does what there is to do, until there is no more."""
 
 
 def executor(settings: "Settings") -> Executor:

@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search.attempt import KeptWorker, Order, drive
-from autodelta.search.executors.messages import Broken, Ready, Scored
+from autodelta.search.attempt import KeptWorker, drive
+from autodelta.search.executors.messages import Broken, Ready
 
 
 def main(descriptor: int) -> None:
@@ -32,11 +32,8 @@ def _serve(connection: "Connection") -> None:
         worker.open()
         connection.send(Ready())
         while True:
-            request = connection.recv()
-            if isinstance(request, Order):
-                connection.send(drive(worker.attempt(request), lambda report: _go_on(connection, report)))
-            else:
-                connection.send(Scored(score=worker.open().score(request.candidate, request.weights, request.split)))
+            order = connection.recv()
+            connection.send(drive(worker.attempt(order), lambda report: _go_on(connection, report)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:

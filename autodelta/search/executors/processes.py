@@ -5,26 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search.attempt import Order
-from autodelta.search.executors.messages import Broken, Ready, Score, Scored
+from autodelta.search.executors.messages import Broken, Ready
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome
 from autodelta.search.run import LOG_FILE
-from autodelta.search.session import Session
+from autodelta.search.work import Work
 
 TICK_SECONDS = 0.2
 DEATHS_AT_START = 3  # in a row; then there is something wrong that no replacement mends
 GOODBYE_SECONDS = 5.0
-
-_M = TypeVar("_M")
 
 
 class _Child:
@@ -34,6 +32,8 @@ class _Child:
         self.slot = slot
         self.order: Order | None = None
         self.ready = False
+        self.heard = time.monotonic()  # when it last said something
+        self.hung = False
         ours, theirs = socket.socketpair()
         with log.open("ab") as output, theirs:
             self.process = subprocess.Popen(
@@ -60,6 +60,8 @@ class _Child:
     def last_words(self) -> str:
         """How the process died."""
         code = self.process.wait()
+        if self.hung:
+            return f"its worker was silent for {time.monotonic() - self.heard:.0f} s, so it was ended"
         if code >= 0:
             return f"its worker process died (exit code {code})"
         memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
@@ -89,31 +91,24 @@ class Processes:
             child.end()
         self._children.clear()
 
-    def run(self, session: Session) -> None:
-        """Runs trials until the session has no more; the last process is kept for what comes after."""
-        for slot in range(self._workers):
-            self._start(session, slot)
+    def run(self, work: Work) -> None:
+        """Does what there is to do, until there is no more; the last process is kept for what comes after."""
+        for child in list(self._children.values()):
+            self._give_work(work, child)
+        for slot in set(range(self._workers)) - self._children.keys():
+            self._start(work, slot)
         while any(child.order is not None or not child.ready for child in self._children.values()):
-            self._listen(session)
-            if session.overdue:
-                self._end_overdue(session)
+            self._listen(work)
+            self._end_silent(work)
+            if work.overdue:
+                self._end_overdue(work)
+        for child in self._children.values():
+            work.releases(child.slot)
 
-    def score(self, session: Session, candidate: Candidate, weights: Path, split: str) -> float:
-        """Scores saved weights on a split."""
-        if not self._children:
-            self._start(session, 0)
-        child = next(iter(self._children.values()))
-        if not child.ready:
-            self._expect(child, Ready)
-        session.holds(child.slot, Spending.TEST)
-        child.connection.send(Score(candidate=candidate, weights=weights, split=split))
-        score = self._expect(child, Scored).score
-        self._release(session, child)
-        return score
-
-    def _start(self, session: Session, slot: int) -> None:
-        session.holds(slot, Spending.START_UP)
-        self._children[slot] = _Child(slot, self._placed(slot), session.folder / LOG_FILE)
+    def _start(self, work: Work, slot: int) -> None:
+        assert work.folder is not None
+        work.holds(slot, Spending.START_UP)
+        self._children[slot] = _Child(slot, self._placed(slot), work.folder / LOG_FILE)
 
     def _placed(self, slot: int) -> WorkerSpec:
         """The worker's own device: ``cuda`` becomes one GPU after the other."""
@@ -123,44 +118,45 @@ class Processes:
 
         return self._spec.model_copy(update={"device": f"cuda:{slot % torch.cuda.device_count()}"})
 
-    def _listen(self, session: Session) -> None:
+    def _listen(self, work: Work) -> None:
         by_connection = {child.connection: child for child in self._children.values()}
         for connection in wait(list(by_connection), TICK_SECONDS):
             child = by_connection[connection]  # type: ignore[index]
             try:
                 message = child.connection.recv()
             except (EOFError, OSError):
-                self._replace(session, child)
+                self._replace(work, child)
             else:
-                self._answer(session, child, message)
-        session.tick()
+                child.heard = time.monotonic()
+                self._answer(work, child, message)
+        work.tick()
 
-    def _answer(self, session: Session, child: _Child, message: Any) -> None:
+    def _answer(self, work: Work, child: _Child, message: Any) -> None:
         if isinstance(message, Report) and child.order is not None:
-            self._send(child, session.report(child.order.number, message))
+            self._send(child, work.report(child.order.number, message))
         elif isinstance(message, Outcome) and child.order is not None:
             number, child.order = child.order.number, None
-            session.holds(child.slot, Spending.IDLE)
-            session.ended(number, message)
-            self._give_work(session, child)
+            work.holds(child.slot, Spending.IDLE)
+            work.ended(number, message)
+            self._give_work(work, child)
         elif isinstance(message, Ready):
             child.ready, self._deaths = True, 0
-            session.holds(child.slot, Spending.IDLE)
-            self._give_work(session, child)
+            work.holds(child.slot, Spending.IDLE)
+            self._give_work(work, child)
         else:
             raise _trouble(message)
 
-    def _give_work(self, session: Session, child: _Child) -> None:
-        order = session.next()
+    def _give_work(self, work: Work, child: _Child) -> None:
+        order = work.next()
         if order is not None:
-            child.order = order
-            session.holds(child.slot, Spending.TRIAL, trial=order.number)
+            child.order, child.heard = order, time.monotonic()
+            work.holds(child.slot, Spending.TRAINING, trial=order.number)
             self._send(child, order)
         elif len(self._children) > 1:
-            self._release(session, child)
+            self._release(work, child)
 
-    def _release(self, session: Session, child: _Child) -> None:
-        session.releases(child.slot)
+    def _release(self, work: Work, child: _Child) -> None:
+        work.releases(child.slot)
         del self._children[child.slot]
         child.end()
 
@@ -170,37 +166,32 @@ class Processes:
         except OSError:
             return  # it died; the next look at its connection finds that out
 
-    def _replace(self, session: Session, child: _Child) -> None:
-        """The process is gone: its trial has failed, and another process takes its place."""
+    def _replace(self, work: Work, child: _Child) -> None:
+        """The process is gone: its trial goes on elsewhere or has failed, and another process takes its place."""
         words = child.last_words()
         child.connection.close()
         if not child.ready:
             self._deaths += 1
             if self._deaths >= DEATHS_AT_START:
-                raise RuntimeError(
-                    f"worker processes die before they are ready ({words}); see {session.folder / LOG_FILE}"
-                )
+                raise RuntimeError(f"worker processes die before they are ready ({words}); see the run's {LOG_FILE}")
         if child.order is not None:
-            session.ended(child.order.number, Outcome(state="failed", reason=words))
-        self._start(session, child.slot)
+            work.lost(child.order.number, words)
+        self._start(work, child.slot)
 
-    def _end_overdue(self, session: Session) -> None:
+    def _end_silent(self, work: Work) -> None:
+        """Ends workers that have been silent for far longer than their trial's own speed explains."""
+        for child in self._children.values():
+            if child.order is not None and time.monotonic() - child.heard > work.silence(child.order.number):
+                child.hung = True
+                child.process.kill()
+
+    def _end_overdue(self, work: Work) -> None:
         for child in list(self._children.values()):
             child.end()
-            session.releases(child.slot)
+            work.releases(child.slot)
             if child.order is not None:
-                session.ended(child.order.number, Outcome(state="pruned"))
+                work.ended(child.order.number, Outcome(state="pruned"))
         self._children.clear()
-
-    def _expect(self, child: _Child, kind: type[_M]) -> _M:
-        try:
-            message = child.connection.recv()
-        except (EOFError, OSError):
-            raise RuntimeError(child.last_words()) from None
-        if not isinstance(message, kind):
-            raise _trouble(message)
-        child.ready = True
-        return message
 
 
 def _trouble(message: Any) -> Exception:

@@ -1,0 +1,127 @@
+"""Which trials stop early: rungs, and asynchronous successive halving over them, in one bracket or several.
+
+Source: Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning* (arXiv 1810.05934), in its stopping form
+(a trial stops that is not among the best 1/eta of all that have come to its rung), and Li et al. 2018, *Hyperband*
+(arXiv 1603.06560), for the brackets. Departures: methods that start slowly are first compared a rung later, and no
+trial stops at the first rung while it is the only one with one of its methods to have come so far. All rests on what
+the study holds, so a pruner has no state, and works in anybody's Optuna study that keeps the attribute ``methods``.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from optuna import Study
+from optuna.pruners import BasePruner, NopPruner
+from optuna.trial import FrozenTrial
+
+from autodelta.deltas.spec import spec
+from autodelta.errors import one_of
+
+ETA = 3
+WARM_UP = 0.1  # share of the largest number of steps before which nothing is compared
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def rungs(most_steps: int, *, eta: int = ETA, warm_up: float = WARM_UP) -> tuple[int, ...]:
+    """The steps at which trials are compared, rising to ``most_steps`` by a factor of ``eta``; none before warm-up."""
+    found = [most_steps]
+    while (lower := math.ceil(found[0] / eta)) >= max(1, warm_up * most_steps) and lower < found[0]:
+        found.insert(0, lower)
+    return tuple(found)
+
+
+def reports(steps: int, levels: Sequence[int]) -> tuple[int, ...]:
+    """The steps at which a trial of ``steps`` steps is evaluated: the rungs below its end, and its end."""
+    return (*(level for level in levels if level < steps), steps)
+
+
+class Halving(BasePruner):
+    """Asynchronous successive halving by the values at rungs; with several brackets, bracket b begins at rung b."""
+
+    def __init__(self, levels: Sequence[int], *, eta: int = ETA, brackets: int = 1) -> None:
+        self.levels = tuple(levels)
+        self.eta = eta
+        self.brackets = min(brackets, len(self.levels))
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether the trial stops at its last reported step; never between rungs."""
+        if not trial.intermediate_values:
+            return False
+        rung = self.rung_at(max(trial.intermediate_values))
+        if rung is None or rung == len(self.levels) - 1:
+            return False
+        return not self.passes(trial, rung, study.get_trials(deepcopy=False))
+
+    def rung_at(self, step: int) -> int | None:
+        """The number of the rung at a step; None between rungs."""
+        return self.levels.index(step) if step in self.levels else None
+
+    def bracket(self, number: int) -> int:
+        """The bracket of a trial: brackets that stop more take more trials, as in Hyperband, evenly mixed."""
+        if self.brackets == 1:
+            return 0
+        most = len(self.levels) - 1
+        weights = [math.ceil((most + 1) * self.eta ** (most - b) / (most - b + 1)) for b in range(self.brackets)]
+        position = ((0.5 + number * GOLDEN) % 1) * sum(weights)
+        bracket = 0
+        while bracket < self.brackets - 1 and position >= weights[bracket]:
+            position -= weights[bracket]
+            bracket += 1
+        return bracket
+
+    def passes(self, trial: FrozenTrial, rung: int, trials: Iterable[FrozenTrial]) -> bool:
+        """Whether a trial with a value at a rung may go on beyond it, by all that have a value there."""
+        bracket, step = self.bracket(trial.number), self.levels[rung]
+        if rung < bracket or (rung == bracket and self._starts_slowly(trial)):
+            return True
+        rivals = [t for t in trials if self.bracket(t.number) == bracket and t.number != trial.number]
+        if rung == bracket and self._first_of_a_method(trial, rivals, self.levels[rung + 1]):
+            return True
+        own = trial.intermediate_values[step]
+        values = [t.intermediate_values[step] for t in rivals if step in t.intermediate_values and _own(t, step)]
+        better = sum(value > own for value in values)
+        return better < max(1, (len(values) + 1) // self.eta)
+
+    @staticmethod
+    def _starts_slowly(trial: FrozenTrial) -> bool:
+        methods = trial.user_attrs.get("methods", ())
+        return bool(methods) and all(spec(method).starts_slowly for method in methods)
+
+    @staticmethod
+    def _first_of_a_method(trial: FrozenTrial, rivals: Sequence[FrozenTrial], next_step: int) -> bool:
+        """Whether no rival with one of the trial's methods has come beyond the first rung, or is on its way."""
+        beyond: set[str] = set()
+        for rival in rivals:
+            if rival.intermediate_values and (max(rival.intermediate_values) >= next_step or not _stopped(rival)):
+                beyond.update(rival.user_attrs.get("methods", ()))
+        return not beyond.issuperset(trial.user_attrs.get("methods", ()))
+
+
+def _stopped(trial: FrozenTrial) -> bool:
+    return trial.state.name in ("PRUNED", "FAIL")
+
+
+def _own(trial: FrozenTrial, step: int) -> bool:
+    """Whether a value is the trial's own, and not that of the stopped trial that it goes on with."""
+    return bool(step > trial.user_attrs.get("began_at", 0))
+
+
+PRUNERS: dict[str, tuple[str, Callable[[Sequence[int]], BasePruner]]] = {
+    "asha": ("asynchronous successive halving", lambda levels: Halving(levels)),
+    "hyperband": (
+        "halving in brackets, some of which begin later",
+        lambda levels: Halving(levels, brackets=len(levels)),
+    ),
+    "none": ("every trial trains to its end", lambda levels: NopPruner()),
+}
+
+
+def pruner(name: str, levels: Sequence[int]) -> BasePruner:
+    """The pruner of that name over these rungs.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PRUNERS:
+        raise one_of("pruner", name, tuple(PRUNERS))
+    return PRUNERS[name][1](levels)
