@@ -1,0 +1,157 @@
+"""Which confirmation run comes next: a race that spends its runs where they can still change the answer.
+
+What is needed most comes first, so that the race may end at any moment: three seeds for each finalist, round by round,
+without those that are significantly behind; five for the leader; LoRA as the plain baseline; five for all that tie;
+the best single method and full fine-tuning; at last eight seeds for the leader. A baseline is tried at each of its
+learning rates at the first seed, and goes on with the one that validation prefers. Racing: Maron and Moore 1994,
+Hoeffding races; here with paired t tests, as irace (Lopez-Ibanez et al. 2016).
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from autodelta.candidate import Candidate
+from autodelta.search.answer.entrants import Entrant, Rival
+from autodelta.search.answer.results import Confirmed, Frozen, failure, of, scores
+from autodelta.search.answer.select import contenders, leader, worse
+
+RIVALS: tuple[Rival, ...] = ("lora", "full")
+Seconds = Callable[[Candidate], float | None]
+
+
+class Plan(Frozen):
+    """How many seeds for whom, and how sure the race must be to leave somebody behind."""
+
+    first: int = 3
+    then: int = 5
+    at_most: int = 8
+    level: float = 0.95  # at each look; there are a few
+    finalists_share: float = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
+
+
+def runs_allowed(trials: int, share: float) -> int:
+    """How many confirmation runs a budget in trials alone comes to."""
+    return max(3, math.ceil(round(trials * share / (1 - share), 9)))
+
+
+def next_run(
+    entrants: Sequence[Entrant],
+    results: Sequence[Confirmed],
+    *,
+    seconds_left: float = math.inf,
+    runs_left: float = math.inf,
+    seconds_of: Seconds = lambda candidate: None,
+    running: Collection[tuple[str, int]] = (),
+    plan: Plan | None = None,
+) -> tuple[Entrant, int] | None:
+    """The next run, an entrant and the number of a seed; None when nothing that would still help is foreseen to fit, or
+    has to wait for runs under way.
+
+    seconds_of: device-seconds that a candidate will take, None where nobody knows (it is then taken to fit).
+    running: runs under way, which ``seconds_left`` and ``runs_left`` have already been charged for.
+    """
+    if runs_left < 1:
+        return None
+    race = _Race(entrants, results, seconds_left, runs_left, seconds_of, running, plan or Plan())
+    for entrant, seeds in race.wanted():
+        seed = race.seed_for(entrant, seeds)
+        if seed is not None and race.seconds(entrant) <= seconds_left:
+            return entrant, seed
+    return None
+
+
+class _Race:
+    """The state of a race, derived anew from the results at each question."""
+
+    def __init__(
+        self,
+        entrants: Sequence[Entrant],
+        results: Sequence[Confirmed],
+        seconds_left: float,
+        runs_left: float,
+        seconds_of: Seconds,
+        running: Collection[tuple[str, int]],
+        plan: Plan,
+    ) -> None:
+        self.plan, self.results, self.seconds_of = plan, results, seconds_of
+        self.taken = {(run.entrant, run.seed_index) for run in results} | set(running)
+        self.broken = {entrant.name for entrant in entrants if failure(results, entrant.name) is not None}
+        self.rivals = {rival: [entrant for entrant in entrants if entrant.rival == rival] for rival in RIVALS}
+        finalists = [entrant for entrant in entrants if entrant.kind == "finalist"]
+        spent = sum(run.device_seconds for run in results)
+        sound = [entrant for entrant in finalists if entrant.name not in self.broken]
+        self.field = sound[: self._affordable(sound, seconds_left + spent, runs_left + len(self.taken))]
+        names = contenders(self.field, results)
+        self.leader = leader(names, results) if names else None
+        behind = worse(self.leader, names, results, level=plan.level) if self.leader else set()
+        self.ahead = [entrant for entrant in self.field if entrant.name not in behind]
+
+    def wanted(self) -> Iterator[tuple[Entrant, int]]:
+        """Entrants with the number of seeds that each should have, the most needed first."""
+        plan = self.plan
+        for seeds in range(1, plan.first + 1):
+            yield from ((entrant, seeds) for entrant in self.ahead)
+        first = [entrant for entrant in self.ahead if entrant.name == self.leader]
+        yield from ((entrant, plan.then) for entrant in first)
+        yield from self._rival("lora", plan.first)
+        if all(
+            len(scores(self.results, entrant.name)) >= plan.first for entrant in self.ahead
+        ):  # else who ties is open
+            yield from self._rounds(self.ahead, plan.then)
+        singles = self._single()
+        yield from self._rounds(singles, plan.first)
+        yield from self._rival("full", plan.first)
+        yield from self._rival("lora", plan.then)
+        yield from self._rounds(singles, plan.then)
+        yield from self._rival("full", plan.then)
+        yield from ((entrant, plan.at_most) for entrant in first)
+
+    def seed_for(self, entrant: Entrant, seeds: int) -> int | None:
+        """The first seed that it lacks of so many; None if it has them, or broke down at one."""
+        if entrant.name in self.broken:
+            return None
+        return next((seed for seed in range(seeds) if (entrant.name, seed) not in self.taken), None)
+
+    def seconds(self, entrant: Entrant) -> float:
+        """What a run of it will take: the dearest of its runs so far, else what is foreseen; 0 where nobody knows."""
+        measured = [run.device_seconds for run in of(self.results, entrant.name)]
+        return max(measured, default=0.0) or self.seconds_of(entrant.candidate) or 0.0
+
+    def _rounds(self, entrants: Sequence[Entrant], seeds: int) -> Iterator[tuple[Entrant, int]]:
+        for number in range(1, seeds + 1):
+            yield from ((entrant, number) for entrant in entrants)
+
+    def _rival(self, rival: Rival, seeds: int) -> Iterator[tuple[Entrant, int]]:
+        """A baseline at each learning rate once, then the best of them; while one of them runs, nothing is chosen."""
+        tried = self.rivals[rival]
+        yield from ((entrant, 1) for entrant in tried)
+        waiting = [e for e in tried if (e.name, 0) in self.taken and not of(self.results, e.name)]
+        best = chosen(tried, self.results)
+        if best is not None and not waiting:
+            yield best, seeds
+
+    def _single(self) -> list[Entrant]:
+        """The best single method among the finalists, also where it was left behind; nobody if it leads."""
+        names = contenders([entrant for entrant in self.field if entrant.single], self.results)
+        best = leader(names, self.results) if names else None
+        return [entrant for entrant in self.field if entrant.name == best != self.leader]
+
+    def _affordable(self, finalists: Sequence[Entrant], seconds: float, runs: float) -> int:
+        """How many finalists can have their first seeds from the finalists' share: the first of them always."""
+        cost = 0.0
+        for number, entrant in enumerate(finalists):
+            cost += self.plan.first * self.seconds(entrant)
+            share = self.plan.finalists_share
+            if number and (cost > share * seconds or (number + 1) * self.plan.first > share * runs):
+                return number
+        return len(finalists)
+
+
+def chosen(tried: Sequence[Entrant], results: Sequence[Confirmed]) -> Entrant | None:
+    """Of one baseline at several learning rates, the one that validation prefers at the first seed."""
+    found = {
+        entrant.name: scores(results, entrant.name)[0]
+        for entrant in tried
+        if failure(results, entrant.name) is None and 0 in scores(results, entrant.name)
+    }
+    return max((entrant for entrant in tried if entrant.name in found), key=lambda e: found[e.name], default=None)

@@ -1,0 +1,85 @@
+"""What a trial's score is worth, when it is one noisy look at a few hundred rows and the best of many was picked.
+
+Empirical Bayes, with two levels. A score y is a true one plus noise of variance v; true scores lie around a centre that
+belongs to the trial's composition of methods, with variance T^2:
+
+    E[true | y] = m + T^2 / (T^2 + v) (y - m),    Var[true | y] = T^2 v / (T^2 + v).
+
+Trials that failed to learn (a learning rate too high) say nothing about how far the good ones lie apart, so centre and
+T^2 come from the upper side: m is the mean of the better half, T^2 the mean square of what lies above m, less v. A
+composition's own centre is trusted with n / (n + TRUST). A candidate that was trained at several seeds has their mean,
+and a smaller v. Source: Efron and Morris 1975; the optimism of the best of many: Cawley and Talbot 2010.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autodelta.search.records import TrialRecord
+
+TRUST = 4
+CORRELATIONS = ("matthews", "pearson", "spearman")
+
+
+class Shrunken(NamedTuple):
+    """A candidate's trial (the first where there are several), with what its score is worth."""
+
+    trial: TrialRecord
+    seen: float
+    expected: float
+    sd: float  # of the true score around what is expected
+
+
+def row_variance(score: float, rows: int, metric: str) -> float:
+    """How much a score varies with the rows that happen to be in a split, about: binomial, or a correlation's."""
+    if metric in CORRELATIONS:
+        return max(1 - score**2, 0.05) / rows
+    share = min(max(score, 0.05), 0.95)
+    return share * (1 - share) / rows
+
+
+def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str, seed_sd: float = 0.0) -> list[Shrunken]:
+    """Every candidate that was trained to its end, the highest expected score first.
+
+    rows: of validation. seed_sd: how much scores vary with the training seed, where that is known.
+    """
+    runs: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == "complete" and trial.candidate is not None and trial.score is not None:
+            runs[trial.candidate.key].append(trial)
+    if not runs:
+        return []
+    firsts = [found[0] for found in runs.values()]
+    seen = np.array([np.mean([trial.score for trial in found]) for found in runs.values()])
+    rows_noise = row_variance(float(_better_half(seen)), rows, metric)
+    noise = np.array([rows_noise + seed_sd**2 / len(found) for found in runs.values()])
+    centres = _centres([trial.methods for trial in firsts], seen)
+    above = seen >= centres
+    spread = max(0.0, float(np.mean((seen - centres)[above] ** 2)) - float(noise[above].mean()))
+    weights = spread / (spread + noise) if spread else np.zeros(len(seen))
+    expected = centres + weights * (seen - centres)
+    found = [
+        Shrunken(trial=trial, seen=float(y), expected=float(mean), sd=math.sqrt(float(weight * v)))
+        for trial, y, mean, weight, v in zip(firsts, seen, expected, weights, noise, strict=True)
+    ]
+    return sorted(found, key=lambda one: (-one.expected, -one.seen, one.trial.parameters, one.trial.number))
+
+
+def _centres(groups: Sequence[tuple[str, ...]], values: "np.ndarray") -> "np.ndarray":
+    """Where the true scores of each value's group lie around."""
+    overall = _better_half(values)
+    members: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for group, value in zip(groups, values, strict=True):
+        members[group].append(value)
+    centre = {
+        group: overall + len(found) / (len(found) + TRUST) * (_better_half(np.array(found)) - overall)
+        for group, found in members.items()
+    }
+    return np.array([centre[group] for group in groups])
+
+
+def _better_half(values: "np.ndarray") -> float:
+    return float(np.mean(values[values >= np.median(values)]))

@@ -1,0 +1,80 @@
+"""How much a score varies from seed to seed, when each of several candidates has a few seeds only.
+
+Five seeds say little about a standard deviation, so it is moderated: a candidate's own variance s^2 with d degrees of
+freedom is pulled towards the variance s0^2 pooled over the others, which counts as d0 degrees of freedom,
+
+    s~^2 = (d0 s0^2 + d s^2) / (d0 + d),    with d0 + d degrees of freedom,
+
+as in Smyth 2004 (limma), equation 5. Departure: d0 is not estimated, which a handful of candidates cannot bear, but is
+what the others have, and at most PRIOR: candidates' own standard deviations may then differ by about a quarter.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from autodelta.search.answer.results import Frozen
+
+PRIOR = 8
+
+
+class Spread(Frozen):
+    """A standard deviation between seeds, and how well it is known."""
+
+    sd: float
+    dof: int
+
+
+class Interval(Frozen):
+    """From low to high."""
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+def pooled(samples: Iterable[Sequence[float]]) -> Spread:
+    """The standard deviation within samples, each around its own mean; 0 degrees of freedom where there is none."""
+    whole = [np.asarray(sample, dtype=float) for sample in samples if len(sample) > 1]
+    dof = sum(len(sample) - 1 for sample in whole)
+    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in whole)
+    return Spread(sd=math.sqrt(squares / dof) if dof else 0.0, dof=dof)
+
+
+def moderated(own: Spread, others: Spread, *, prior: int = PRIOR) -> Spread:
+    """A candidate's own spread, pulled towards that of the others."""
+    weight = min(prior, others.dof)
+    dof = own.dof + weight
+    if not dof:
+        return Spread(sd=0.0, dof=0)
+    return Spread(sd=math.sqrt((own.dof * own.sd**2 + weight * others.sd**2) / dof), dof=dof)
+
+
+def quantile(share: float, dof: float) -> float:
+    """Of Student's t: the value below which that share lies."""
+    from scipy import stats
+
+    return float(stats.t.ppf(share, dof))
+
+
+def below(value: float, dof: float) -> float:
+    """Of Student's t: the share that lies below a value."""
+    from scipy import stats
+
+    return float(stats.t.cdf(value, dof))
+
+
+def prediction(values: Sequence[float], spread: Spread, *, level: float) -> Interval | None:
+    """Where the score of one more seed will lie; None while nothing is known of the spread.
+
+    mean -+ t(dof) s sqrt(1 + 1/n): the new seed varies, and so does the mean of those that were seen.
+    """
+    if not values or not spread.dof:
+        return None
+    centre = float(np.mean(values))
+    reach = quantile((1 + level) / 2, spread.dof) * spread.sd * math.sqrt(1 + 1 / len(values))
+    return Interval(low=centre - reach, high=centre + reach)

@@ -1,0 +1,209 @@
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from autodelta.search.answer import Answer, Confirmed, conclude, lines
+from autodelta.search.answer.compare import Judge
+from autodelta.tasks.floor import COUNTING, MAJORITY
+from autodelta.tasks.metrics import score
+from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
+
+ENTRANTS = [
+    finalist(0, BITFIT, searched=0.83, expected=0.81, expected_sd=0.01),
+    *(finalist(n, LORA, BITFIT, searched=0.83, expected=0.81, expected_sd=0.01) for n in (1, 2, 3)),
+    *(baseline("lora", number) for number in range(3)),
+    *(baseline("full", number) for number in range(3)),
+]
+BASELINES = {f"lora {n}": 0.78 - 0.01 * n for n in range(3)} | {f"full {n}": 0.81 - 0.01 * n for n in range(3)}
+NULL = {f"finalist {number}": 0.8 for number in range(4)} | BASELINES
+ROWS = {"train": 2000, "validation": 300, "test": 400}
+
+
+def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    return float(np.mean(np.array(gold) == np.array(predicted)))
+
+
+def answer(results: Sequence[Confirmed], **more: object) -> Answer:
+    given = {"task": "dogs", "metric": "accuracy", "rows": ROWS, "score": accuracy, **more}
+    return conclude(ENTRANTS, results, **given)  # type: ignore[arg-type]
+
+
+def labelled(shares: dict[str, Sequence[float]], gold: Sequence[str], *, seed: int = 0) -> list[Confirmed]:
+    """Runs whose predictions on test are right in such shares of the rows, each run at rows of its own."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for name, own in shares.items():
+        for number, share in enumerate(own):
+            right = rng.permutation(len(gold)) < share * len(gold)
+            predictions = tuple(
+                label if hit else ("no" if label == "yes" else "yes") for label, hit in zip(gold, right, strict=True)
+            )
+            found.append(
+                Confirmed(
+                    entrant=name,
+                    candidate=next(entrant.candidate for entrant in ENTRANTS if entrant.name == name),
+                    seed_index=number,
+                    seed=number,
+                    validation=share,
+                    test=accuracy(gold, predictions),
+                    predictions=predictions,
+                )
+            )
+    return found
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.95])
+def test_a_combination_that_is_no_better_is_rarely_said_to_win(correlation: float) -> None:
+    won = [
+        "no combination beats one method"
+        not in answer(World(NULL, seed=seed, correlation=correlation).race(ENTRANTS, runs=28)).verdicts
+        for seed in range(60)
+    ]
+    assert np.mean(won) <= 0.09  # one-sided 5 %, and the chance of sixty worlds
+
+
+def test_a_combination_that_is_better_is_said_to_win() -> None:
+    worth = NULL | {"finalist 2": 0.84}
+    found = [answer(World(worth, seed=seed).race(ENTRANTS, runs=28)) for seed in range(10)]
+    assert sum("no combination beats one method" not in one.verdicts for one in found) >= 9
+    assert all(one.winner == "finalist 2" for one in found)
+    assert not any("full fine-tuning is better" in one.verdicts for one in found)
+
+
+def test_a_single_method_that_wins_says_that_no_combination_does() -> None:
+    found = answer(World(NULL | {"finalist 0": 0.85}, seed=1).race(ENTRANTS, runs=28))
+    assert "no combination beats one method" in found.verdicts
+    assert [one.against for one in found.differences] == ["LoRA r=8 on q,v", "full fine-tuning"]
+    assert found.uncompared == {}
+
+
+def test_a_baseline_that_is_better_is_said_to_be() -> None:
+    found = answer(World(NULL | {"full 0": 0.9}, seed=1).race(ENTRANTS, runs=28))
+    assert "full fine-tuning is better" in found.verdicts
+    assert "LoRA r=8 on q,v is better" not in found.verdicts
+
+
+def test_the_interval_of_a_difference_holds_the_truth() -> None:
+    inside = []
+    for seed in range(60):
+        found = answer(World(NULL, seed=seed, correlation=0.0).race(ENTRANTS, runs=28))
+        lora = next(one for one in found.differences if one.against.startswith("LoRA"))
+        assert lora.over_seeds is not None
+        rate = 0.8 - min((BASELINES[f"lora {n}"] for n in range(3)), key=lambda worth: abs(worth - lora.other))
+        inside.append(lora.over_seeds.low <= rate <= lora.over_seeds.high)
+    assert np.mean(inside) >= 0.85
+
+
+def test_at_chance_nothing_beats_the_majority() -> None:
+    rng = np.random.default_rng(3)
+    gold = [str(label) for label in rng.choice(["yes", "no"], 300)]
+    floors = {MAJORITY: ["yes"] * 300, COUNTING: [str(label) for label in rng.choice(["yes", "no"], 300)]}
+    share = accuracy(gold, floors[MAJORITY])
+    results = labelled({"finalist 1": [share, share + 0.02, share - 0.01], "finalist 0": [share] * 3}, gold)
+    found = answer(results, gold=gold, floors=floors)
+    assert {"nothing beats the majority class", "nothing beats TF-IDF + logistic regression"} <= set(found.verdicts)
+    assert [one.against for one in found.floors] == [MAJORITY, COUNTING]
+    assert "nothing beats the majority class" in lines(found)
+
+
+def test_what_learned_beats_the_majority_and_says_by_how_much() -> None:
+    gold = ["yes", "no"] * 150
+    results = labelled({"finalist 1": [0.8, 0.81, 0.82], "finalist 0": [0.7, 0.7, 0.69]}, gold)
+    found = answer(results, gold=gold, floors={MAJORITY: ["yes"] * 300})
+    assert "nothing beats the majority class" not in found.verdicts
+    assert found.floors[0].mean == pytest.approx(0.31, abs=0.005)
+    interval = found.floors[0].over_rows
+    assert interval is not None
+    assert 0.2 < interval.low < 0.27
+    assert interval.width > found.floors[0].over_seeds.width  # type: ignore[union-attr]
+
+
+def test_predictions_that_never_change_are_no_better_than_themselves() -> None:
+    gold = ["yes", "no"] * 50
+    always = [
+        one.model_copy(update={"predictions": ("yes",) * 100, "test": 0.5, "validation": 0.5})
+        for one in labelled({"finalist 1": [0.5] * 3}, gold)
+    ]
+    found = answer(always, gold=gold, floors={MAJORITY: ["yes"] * 100})
+    assert "nothing beats the majority class" in found.verdicts
+    assert found.next_seed is not None
+    assert found.next_seed.width == 0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "matthews"])
+def test_the_jackknife_finds_the_spread_over_rows_for_any_metric(metric: str) -> None:
+    """Against many drawn test sets, for the paired difference of two models that err on partly the same rows."""
+
+    def draw(rng: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
+        hard, gold = rng.random(300), rng.choice(["yes", "no"], 300, p=[0.7, 0.3])
+        other = np.where(gold == "yes", "no", "yes")
+        models = [np.where(hard + 0.1 * rng.standard_normal(300) < share, gold, other) for share in (0.85, 0.8)]
+        return [*map(str, gold)], [*map(str, models[0])], [*map(str, models[1])]
+
+    differences, found = [], []
+    for seed in range(60):
+        gold, first, second = draw(np.random.default_rng(seed))
+        judge = Judge(gold, lambda a, b: score(metric, a, b), seed=seed)
+        differences.append(judge.score(first) - judge.score(second))
+        if seed < 6:
+            found.append(judge.row_variance([first], [second]))
+    assert np.sqrt(np.mean(found)) == pytest.approx(np.std(differences, ddof=1), rel=0.3)
+
+
+def test_an_answer_is_json_and_back() -> None:
+    found = answer(World(NULL, seed=2).race(ENTRANTS, runs=28))
+    text = found.model_dump_json()
+    assert Answer.model_validate_json(text) == found
+    assert json.loads(text)["winner"] == found.winner
+
+
+def test_sentences_state_seeds_spread_ties_export_and_comparisons() -> None:
+    found = answer(World(NULL | {"finalist 2": 0.81}, seed=3).race(ENTRANTS, runs=28))
+    assert found.winner == "finalist 2"
+    said = "\n".join(lines(found))
+    winner = found.standing(found.winner or "")
+    assert said.startswith(f"{winner.name}, {winner.parameters:,} parameters: test accuracy {winner.test:.3f}, 5 seeds")
+    assert "another seed will lie in 0." in said
+    assert "tied with it within noise: " in said
+    assert f"the smallest is {found.export}" in said
+    assert "against LoRA r=8 on q,v (0." in said
+    assert "expected regret" in said
+
+
+def test_without_budget_for_it_a_comparison_is_said_to_be_missing() -> None:
+    found = answer(World(NULL, seed=2).race(ENTRANTS, runs=4))
+    said = lines(found)
+    assert "not compared with full fine-tuning: the budget did not allow it" in said
+    assert "no other finalist was confirmed: the budget did not allow it" in said
+    assert "no combination beats one method" in found.verdicts  # the only one raced is itself one method
+
+
+def test_a_baseline_that_broke_down_says_why() -> None:
+    results = World(NULL, seed=2).race(ENTRANTS[:7], runs=20)
+    broken = [
+        Confirmed(
+            entrant=f"full {n}",
+            candidate=ENTRANTS[7].candidate,
+            seed_index=0,
+            seed=0,
+            validation=None,
+            reason="out of memory",
+        )
+        for n in range(3)
+    ]
+    found = answer([*results, *broken])
+    assert found.uncompared == {"full fine-tuning": "out of memory"}
+    assert "not compared with full fine-tuning: out of memory" in lines(found)
+
+
+def test_without_confirmation_the_best_trial_is_named_with_what_it_is_worth() -> None:
+    found = answer([])
+    assert (found.winner, found.export, found.verdicts) == ("finalist 0", "finalist 0", ("not confirmed",))
+    assert lines(found) == [
+        "finalist 0, 100 parameters: validation accuracy 0.830 at one seed, worth about 0.810 since the best of many "
+        "was chosen; not confirmed over seeds, and test was not touched"
+    ]
+    nothing = conclude([], [], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)
+    assert lines(nothing) == ["no trial came to its end: there is nothing to recommend"]

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from autodelta.search.answer.results import Confirmed
+from autodelta.search.answer.select import choose, expected_regret, gap, rejected, seed_spread
+from autodelta.search.answer.variance import Spread, moderated, pooled, prediction
+from tests.search.answer.simulated import BITFIT, LORA, World, baseline, candidate, finalist
+
+FINALISTS = [finalist(number) for number in range(4)]
+ENTRANTS = [*FINALISTS, *(baseline("lora", number) for number in range(3)), *(baseline("full", n) for n in range(3))]
+BASELINES = {f"lora {number}": 0.78 - 0.01 * number for number in range(3)} | {
+    f"full {number}": 0.81 - 0.01 * number for number in range(3)
+}
+NULL = {f"finalist {number}": 0.8 for number in range(4)} | BASELINES
+CLOSE = {f"finalist {number}": 0.8 - 0.004 * number for number in range(4)} | BASELINES
+WORLDS = 60
+
+
+def runs(name: str, *scores: float | None) -> list[Confirmed]:
+    """Runs with these scores on validation, and the same on test."""
+    return [
+        Confirmed(
+            entrant=name, candidate=candidate(0), seed_index=n, seed=n, validation=score, test=score, reason="loss NaN"
+        )
+        for n, score in enumerate(scores)
+    ]
+
+
+def test_the_variance_within_samples_is_pooled_by_degrees_of_freedom() -> None:
+    found = pooled([[1.0, 3.0], [0.0, 0.0, 0.0], [5.0]])
+    assert (found.dof, found.sd**2) == (3, pytest.approx(2 / 3))
+    assert pooled([[1.0]]) == Spread(sd=0.0, dof=0)
+
+
+def test_a_spread_is_pulled_towards_that_of_the_others_by_degrees_of_freedom() -> None:
+    found = moderated(Spread(sd=2.0, dof=4), Spread(sd=1.0, dof=30), prior=8)
+    assert (found.dof, found.sd**2) == (12, pytest.approx((4 * 4 + 8 * 1) / 12))
+    assert moderated(Spread(sd=2.0, dof=4), Spread(sd=0.0, dof=0)) == Spread(sd=2.0, dof=4)
+    assert moderated(Spread(sd=0.0, dof=0), Spread(sd=0.0, dof=0)).dof == 0
+
+
+def test_a_prediction_for_five_seeds_is_at_most_four_standard_deviations_wide() -> None:
+    spread = Spread(sd=0.01, dof=10)
+    found = prediction([0.8, 0.81, 0.79, 0.8, 0.8], spread, level=0.9)
+    assert found is not None
+    assert found.low + found.high == pytest.approx(1.6)
+    assert 3.6 * spread.sd < found.width <= 4 * spread.sd
+    assert prediction([0.8], Spread(sd=0.0, dof=0), level=0.9) is None
+
+
+@pytest.mark.parametrize(("sds", "correlation"), [((1.0, 1.0), 0.5), ((0.6, 1.6), 0.9)])
+def test_the_stated_interval_holds_nine_of_ten_fresh_seeds(sds: tuple[float, float], correlation: float) -> None:
+    """Also where candidates do not scatter alike, and luck on validation, by which the winner is chosen, is luck on
+    test."""
+    inside = []
+    for seed in range(WORLDS):
+        own = {entrant.name: 0.01 * sds[number % 2] for number, entrant in enumerate(ENTRANTS)}
+        world = World(NULL, seed=seed, sds=own, correlation=correlation)
+        results = world.race(ENTRANTS, runs=25)
+        choice = choose(ENTRANTS, results)
+        assert choice is not None
+        winner = next(entrant for entrant in ENTRANTS if entrant.name == choice.winner)
+        tests = [run.test for run in results if run.entrant == winner.name and run.test is not None]
+        spread = seed_spread(results, winner.name, split="test")
+        stated = prediction(tests, spread, level=0.9)
+        assert stated is not None
+        assert stated.width <= 4 * spread.sd
+        fresh = [world.run(winner, number).test or 0.0 for number in range(100, 120)]
+        inside += [stated.low <= score <= stated.high for score in fresh]
+    assert 0.86 <= np.mean(inside) <= 0.94
+
+
+@pytest.mark.parametrize("worth", [NULL, CLOSE])
+def test_the_tie_set_holds_the_best_finalist_nine_times_in_ten(worth: dict[str, float]) -> None:
+    held, sizes = [], []
+    for seed in range(WORLDS):
+        choice = choose(ENTRANTS, World(worth, seed=seed).race(ENTRANTS, runs=25))
+        assert choice is not None
+        held.append("finalist 0" in choice.tied)
+        sizes.append(len(choice.tied))
+    assert np.mean(held) >= 0.9
+    assert worth is NULL or np.mean(sizes) < 3.9
+
+
+def test_those_far_behind_do_not_tie_and_the_smallest_that_ties_is_exported() -> None:
+    worth = NULL | {"finalist 0": 0.7, "finalist 3": 0.802}
+    for seed in range(10):
+        choice = choose(ENTRANTS, World(worth, seed=seed, sd=0.004).race(ENTRANTS, runs=25))
+        assert choice is not None
+        assert "finalist 0" not in choice.tied
+        assert choice.export == choice.tied[0] == min(choice.tied)
+        assert choice.winner in choice.tied
+
+
+def test_the_winner_is_compared_at_the_seeds_that_all_share() -> None:
+    """The first seeds were easy ones; who has only these is not the better for it."""
+    easy = runs("finalist 0", 0.9, 0.91) + runs("finalist 1", 0.92, 0.93, 0.5, 0.5)
+    choice = choose(FINALISTS[:2], easy)
+    assert choice is not None
+    assert choice.winner == "finalist 1"
+    difference = gap(easy, "finalist 1", "finalist 0", split="validation")
+    assert difference is not None
+    assert (difference.mean, difference.seeds) == (pytest.approx(0.02), 2)
+
+
+def test_one_seed_tells_nothing_apart_so_the_winner_is_exported() -> None:
+    choice = choose(FINALISTS[:2], runs("finalist 0", 0.8) + runs("finalist 1", 0.81))
+    assert choice is not None
+    assert (choice.winner, choice.tied, choice.export) == ("finalist 1", ("finalist 1",), "finalist 1")
+
+
+def test_who_broke_down_at_a_seed_cannot_win() -> None:
+    choice = choose(FINALISTS[:2], runs("finalist 0", 0.8, 0.8) + runs("finalist 1", 0.9, None))
+    assert choice is not None
+    assert choice.winner == "finalist 0"
+    assert choose(FINALISTS, runs("finalist 1", None)) is None
+    assert choose(FINALISTS, runs("lora 0", 0.9)) is None
+
+
+def test_equal_scores_at_every_seed_tie() -> None:
+    choice = choose(FINALISTS[:2], runs("finalist 0", 0.5, 0.5, 0.5) + runs("finalist 1", 0.5, 0.5, 0.5))
+    assert choice is not None
+    assert choice.tied == ("finalist 0", "finalist 1")
+
+
+def test_holm_rejects_in_steps() -> None:
+    assert rejected({"a": 0.02, "b": 0.04, "c": 0.9}, alpha=0.1) == {"a", "b"}
+    assert rejected({"a": 0.04, "b": 0.04, "c": 0.9}, alpha=0.1) == set()
+    assert rejected({}, alpha=0.1) == set()
+
+
+def test_regret_counts_finalists_that_were_not_confirmed() -> None:
+    known = [finalist(0, expected=0.80, expected_sd=0.01), finalist(1, expected=0.80, expected_sd=0.01)]
+    unknown = [*known, finalist(2, expected=0.80, expected_sd=0.02)]
+    results = runs("finalist 0", 0.80, 0.81, 0.82) + runs("finalist 1", 0.78, 0.77, 0.79)
+    few, more = (expected_regret(these, results, "finalist 0", row_variance=0.0) for these in (known, unknown))
+    assert few is not None
+    assert more is not None
+    assert 0 < few < more < 0.02
+    assert expected_regret(known, results, "finalist 1", row_variance=0.0) == pytest.approx(few + 0.03, abs=0.01)
+    assert expected_regret(known[:1], results, "finalist 0", row_variance=0.0) is None
+
+
+def test_regret_is_that_of_the_worlds_it_was_told_of() -> None:
+    """Truth drawn from the prior, seen through noise: the stated regret is the mean of the real one."""
+    stated, real = [], []
+    for seed in range(WORLDS):
+        rng = np.random.default_rng([5, seed])
+        entrants = [
+            finalist(n, deltas, expected=0.8, expected_sd=0.01) for n, deltas in enumerate((LORA, BITFIT, LORA))
+        ]
+        worth = {entrant.name: float(rng.normal(0.8, 0.01)) for entrant in entrants}
+        world = World(worth, seed=seed, sd=0.015, shared_sd=0.0)
+        results = [world.run(entrant, number) for entrant in entrants for number in range(3)]
+        choice = choose(entrants, results)
+        assert choice is not None
+        stated.append(expected_regret(entrants, results, choice.winner, row_variance=0.0) or 0.0)
+        real.append(max(worth.values()) - worth[choice.winner])
+    assert np.mean(stated) == pytest.approx(np.mean(real), abs=0.0015)
+    assert np.mean(stated) > 0.001
