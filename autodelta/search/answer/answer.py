@@ -61,6 +61,16 @@ class Answer(Frozen):
         return next(standing for standing in self.standings if standing.name == name)
 
 
+def to_test(entrants: Sequence[Entrant], results: Sequence[Confirmed]) -> list[tuple[str, int]]:
+    """The runs to be scored on test, as entrants' names and numbers of seeds: of every finalist, since all of them say
+    how much seeds scatter, and of each baseline at the learning rate that validation chose.
+    """
+    names = [entrant.name for entrant in entrants if entrant.kind == "finalist"]
+    baselines = (chosen([entrant for entrant in entrants if entrant.rival == rival], results) for rival in RIVALS)
+    names += [entrant.name for entrant in baselines if entrant is not None]
+    return [(name, seed) for name in names for seed in scores(results, name)]
+
+
 def conclude(
     entrants: Sequence[Entrant],
     results: Sequence[Confirmed],
@@ -92,19 +102,6 @@ def conclude(
         return answer.model_copy(update={"export": answer.winner, "verdicts": ("not confirmed",) if finalists else ()})
     judge = Judge(gold, score) if gold else None
     return _confirmed(answer, choice, entrants, results, judge, floors or {})
-
-
-def to_test(
-    entrants: Sequence[Entrant], results: Sequence[Confirmed], *, level: float = LEVEL
-) -> list[tuple[str, int]]:
-    """The runs that an answer needs test scores of, an entrant's name and the number of a seed: all of the winner, of
-    what is exported, and of the baselines that they are held against."""
-    choice = choose(entrants, results, level=level)
-    if choice is None:
-        return []
-    rivals = [rival.entrant for rival in _rivals(entrants, results, choice.winner) if rival.entrant is not None]
-    names = dict.fromkeys([choice.winner, choice.export, *rivals])
-    return [(run.entrant, run.seed_index) for name in names for run in of(results, name) if not run.failed]
 
 
 def _confirmed(

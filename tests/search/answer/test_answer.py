@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from autodelta.search.answer import Answer, Confirmed, conclude, lines
+from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
 from autodelta.search.answer.compare import Judge
 from autodelta.tasks.floor import COUNTING, MAJORITY
 from autodelta.tasks.metrics import score
@@ -150,6 +150,22 @@ def test_the_jackknife_finds_the_spread_over_rows_for_any_metric(metric: str) ->
         if seed < 6:
             found.append(judge.row_variance([first], [second]))
     assert np.sqrt(np.mean(found)) == pytest.approx(np.std(differences, ddof=1), rel=0.3)
+
+
+def test_finalists_and_the_chosen_baselines_are_scored_on_test() -> None:
+    results = World(NULL, seed=2).race(ENTRANTS, runs=28)
+    untested = [run.model_copy(update={"test": None}) for run in results]
+    wanted = to_test(ENTRANTS, untested)
+    scored = [
+        run if (run.entrant, run.seed_index) in wanted else dry for run, dry in zip(results, untested, strict=True)
+    ]
+    found = answer(scored)
+    assert len(set(wanted)) == len(wanted)
+    assert {name for name, _ in wanted if name.startswith("lora")} == {"lora 0"}
+    assert len(found.differences) == 3 - (found.winner == "finalist 0")
+    assert found.next_seed == answer(results).next_seed
+    broken = Confirmed(entrant="finalist 0", candidate=ENTRANTS[0].candidate, seed_index=9, seed=9, validation=None)
+    assert ("finalist 0", 9) not in to_test(ENTRANTS, [broken])
 
 
 def test_an_answer_is_json_and_back() -> None:
