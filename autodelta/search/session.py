@@ -138,6 +138,11 @@ class Session(Work):
         started = sum(trial.seed is not None and trial.continues is None for trial in self.study.trials())
         return self.accounts.spent(started)
 
+    def checkpoints(self) -> set[int | None]:
+        """The trials whose checkpoints are kept: those that run, what they go on with, and some that may yet go on."""
+        trials, running = self.study.trials(), self.study.running
+        return {*self._may_go_on(trials), *running, *(trials[number].continues for number in running)}
+
     def clear_files(self) -> None:
         """Removes weights of trials off the front, checkpoints that nothing will go on from, and half-written files."""
         if self.folder is None:
@@ -145,7 +150,7 @@ class Session(Work):
         trials = self.study.trials()
         running = set(self.study.running)
         weights = {trial.number for trial in front(trials)} | running
-        checkpoints = self._may_go_on(trials) | running | {trials[n].continues for n in running}
+        checkpoints = self.checkpoints()
         for folder in (self.folder / "trials").glob("*"):
             if not folder.name.isdigit():
                 continue

@@ -1,0 +1,114 @@
+"""A whole search on recorded trials, in virtual time: what it would have handed over as its budget was spent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autodelta.candidate import Candidate
+from autodelta.errors import UserError
+from autodelta.search.budget import Budget
+from autodelta.search.events import Event, TrialEnded
+from autodelta.search.executors.table import Replayed, Table, VirtualClock
+from autodelta.search.ledger import Ledger
+from autodelta.search.pool import Pool
+from autodelta.search.pruning import pruner as pruner_named
+from autodelta.search.pruning import rungs
+from autodelta.search.records import TrialRecord
+from autodelta.search.samplers import PoolEntry, Rank, names, sampler
+from autodelta.search.session import Session
+from autodelta.search.storage import quiet
+from autodelta.search.study import Study
+from autodelta.search.work import Accounts
+from autodelta.space import Space
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How a search stood when a trial had ended."""
+
+    trials: int  # that have ended
+    steps: int  # trained by all of them
+    device_seconds: float  # held by workers, idle ones too
+    best: str | None  # the key of the candidate with the best finished trial
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A search that never was."""
+
+    moments: tuple[Moment, ...]
+    trials: tuple[TrialRecord, ...]
+    spent: Mapping[str, float]  # device-seconds by kind
+
+
+def ranking(name: str) -> Rank:
+    """How the sampler of that name ranks recorded candidates.
+
+    Raises:
+        UserError: there is none of that name, or it ranks nothing.
+    """
+    rank = sampler(name).rank
+    if rank is None:
+        able = ", ".join(known for known in names() if sampler(known).rank)
+        raise UserError(f"the sampler {name!r} cannot rank recorded candidates; choose from: {able}")
+    return rank
+
+
+def simulate(
+    space: Space,
+    candidates: Sequence[tuple[Candidate, PoolEntry]],
+    trials: Mapping[str, Replayed],
+    budget: Budget,
+    *,
+    sampler_name: str = "tpe",
+    pruner_name: str = "asha",
+    seed: int = 0,
+    workers: int = 1,
+) -> Simulated:
+    """Searches among recorded candidates until the budget is spent or all have been tried; nothing is kept for
+    confirmation.
+
+    Args:
+        space: what the candidates come from.
+        candidates: as ``pool.entries`` gives them.
+        trials: what becomes of each candidate, by its key.
+        budget: device-seconds, wall-clock and trials are those of the records.
+        sampler_name: a sampler that can rank.
+        pruner_name: none, asha or hyperband.
+        seed: of every draw.
+        workers: that train at once.
+
+    Raises:
+        UserError: a name that is none, or a sampler that ranks nothing.
+    """
+    rank = ranking(sampler_name)
+    moments: list[Moment] = []
+    checkpoints: set[int] = set()  # trials that have one, as a run's folder would
+    with quiet():
+        study = Study(
+            None,
+            space,
+            sampler=sampler(sampler_name),
+            seed=seed,
+            pruner=pruner_named(pruner_name, rungs(space.settings.most_steps)),
+            plan=Pool(candidates, rank),
+            can_continue=lambda number: number in checkpoints,
+        )
+        clock = VirtualClock()
+        ledger = Ledger(None, clock=clock)
+        table = Table(trials, clock, workers=workers)
+
+        def note(event: Event) -> None:
+            if isinstance(event, TrialEnded):
+                checkpoints.add(event.trial.number)
+                checkpoints.intersection_update(session.checkpoints())
+                best = session.best()
+                ended = len(moments) + 1
+                key = best.candidate.key if best is not None and best.candidate is not None else None
+                moments.append(Moment(ended, table.steps, ledger.device_seconds, key))
+
+        session = Session(
+            None, study, Accounts(budget, ledger, emit=note, confirm_share=0.0, clock=clock), workers=workers
+        )
+        table.run(session)
+        session.stop_running()
+    return Simulated(tuple(moments), tuple(study.trials()), ledger.by_kind())
