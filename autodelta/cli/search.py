@@ -22,11 +22,14 @@ from autodelta.cli.options import (
     mistakes,
     print_json,
 )
+from autodelta.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from autodelta.search import Run
+
+CHANGEABLE = ("budget", "executor", "workers", "runs")  # when a run is taken up again
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +39,18 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    task: Annotated[str, typer.Option("--task", help="a name from `autodelta tasks`, or hf:dataset/config")],
-    budget: Annotated[str, typer.Option("--budget", help="50gpu-h, 2cpu-h, 30min, 200trials; or several, with commas")],
+    context: typer.Context,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="a name from `autodelta tasks`, or hf:dataset/config", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="50gpu-h, 2cpu-h, 30min, 200trials; or several, with commas", show_default=False),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="take a run up again", show_default=False)
+    ] = None,
     data: Data = None,
     backbone: Annotated[
         str | None,
@@ -47,6 +60,12 @@ def search(
     sampler: Annotated[
         str, typer.Option("--sampler", help="tpe, random, grid, gp (models only what every trial has) or nsga2")
     ] = "tpe",
+    pruner: Annotated[
+        str | None, typer.Option("--pruner", help="asha, hyperband or none", show_default="asha where it is possible")
+    ] = None,
+    confirm_share: Annotated[
+        float, typer.Option("--confirm-share", help="of the time, for training the best again at fresh seeds")
+    ] = 0.2,
     executor: Annotated[
         str | None, typer.Option("--executor", help="local or ray", show_default="ray with 2 workers or more")
     ] = None,
@@ -67,36 +86,55 @@ def search(
     metric: Metric = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Search the best composition for a task within a budget."""
+    """Search the best composition for a task within a budget, or go on with a search."""
     from autodelta.report.live import display
     from autodelta.search.request import Request, submit
-    from autodelta.search.session import INTERRUPTED
+    from autodelta.search.request import resume as take_up
+    from autodelta.search.study import INTERRUPTED
 
     screen = console()
     with mistakes():
-        request = Request(
-            task=task,
-            budget=budget,
-            data=data,
-            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
-            backbone=backbone,
-            space=space,
-            sampler=sampler,
-            executor=executor,
-            workers=workers,
-            seed=seed,
-            name=name,
-            runs=runs,
-            device=device,
-            dtype=dtype,
-            allow_pickle=allow_pickle,
-        )
-        with display(screen) as listener:
-            run = submit(request, listener)
+        if resume is not None:
+            _check_resumable(context)
+            with display(screen) as listener:
+                run = take_up(resume, budget=budget, executor=executor, workers=workers, runs=runs, listener=listener)
+        elif task is None or budget is None:
+            raise UserError("a search needs --task and --budget, or --resume RUN")
+        else:
+            request = Request(
+                task=task,
+                budget=budget,
+                data=data,
+                columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
+                backbone=backbone,
+                space=space,
+                sampler=sampler,
+                pruner=pruner,
+                confirm_share=confirm_share,
+                executor=executor,
+                workers=workers,
+                seed=seed,
+                name=name,
+                runs=runs,
+                device=device,
+                dtype=dtype,
+                allow_pickle=allow_pickle,
+            )
+            with display(screen) as listener:
+                run = submit(request, listener)
         _handed_over(screen, run)
     if listener.end_reason == INTERRUPTED:
-        print("interrupted: what was found is kept, test was not touched; the same command starts a new run")
+        print(f"interrupted: what was found is kept, test was not touched; go on: autodelta search --resume {run.path}")
         raise typer.Exit(130)
+
+
+def _check_resumable(context: typer.Context) -> None:
+    """A run that is taken up again keeps what it was asked for."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in ("resume", *CHANGEABLE):
+            flags = ", ".join(f"--{other}" for other in CHANGEABLE)
+            raise UserError(f"a run that is taken up again keeps its --{name.replace('_', '-')}; with it go: {flags}")
 
 
 def _handed_over(screen: "Console", run: "Run") -> None:

@@ -1,5 +1,6 @@
 """A recipe's README: its model card."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autodelta.candidate import TOGETHER
@@ -18,9 +19,10 @@ def card(recipe: "Recipe") -> str:
         "",
         *_scores(recipe.scores),
         "",
+        *_statement(recipe.statement),
         f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
-        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. A search picks its winner "
-        "by the score on validation, which is therefore optimistic; the score on test was taken once.",
+        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. Seeds and candidates are "
+        "chosen by the score on validation, which is therefore optimistic; the score on test was taken once.",
         *([] if plan.sequence == TOGETHER else [f"The methods were trained one after another: {plan.sequence}."]),
         "",
         "## Use",
@@ -51,6 +53,10 @@ def _header(recipe: "Recipe") -> list[str]:
         "trainable parameters.",
         "",
     ]
+
+
+def _statement(lines: Sequence[str]) -> list[str]:
+    return ["What the search says:", "", *(f"- {line}" for line in lines), ""] if lines else []
 
 
 def _deltas(candidate: "Candidate") -> list[str]:

@@ -5,28 +5,31 @@ from pathlib import Path
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
 from autodelta.search import Run
+from autodelta.search.answer import lines
 from autodelta.search.records import TrialRecord
+from autodelta.search.run import Exported
 from autodelta.search.settings import versions
 
 FOLDER = "recipe"
 
 
 def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Recipe:
-    """Writes a trial of a run as a recipe: the best one, or that number, into the run's folder or another.
+    """Writes what a run found as a recipe, into the run's folder or another.
+
+    Unless a trial is named by number: the smallest of those that tie with the winner, at the seed that validation
+    prefers; before the search has ended, the best trial so far.
 
     Raises:
         UserError: the run has no finished trial, no such trial, or kept no weights of it; or nothing can be written.
     """
     from safetensors.torch import load_file
 
-    trial = _chosen(run, number)
-    assert trial.candidate is not None
-    assert trial.seed is not None
-    settings = run.settings
+    found, weights = _chosen(run, number)
+    settings, result = run.settings, run.result
     assert settings.worker.dtype is not None
     recipe = Recipe(
-        candidate=trial.candidate,
-        parameters=trial.parameters,
+        candidate=found.candidate,
+        parameters=found.parameters,
         backbone=BackboneReference(
             name=settings.worker.backbone,
             sha256=settings.backbone_sha256,
@@ -35,20 +38,44 @@ def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Re
         ),
         task=settings.view,
         columns=settings.worker.columns,
-        seed=trial.seed,
-        scores=_scores(run, trial),
+        seed=found.seed,
+        scores=_scores(run, found),
+        statement=tuple(lines(result.answer)) if result is not None and found == result.exported else (),
         run=run.name,
-        trial=trial.number,
+        trial=found.trial,
         versions=versions(),
     )
     folder = to or run.path / FOLDER
     try:
-        return recipe.write(folder, load_file(run.weights(trial.number)))
+        return recipe.write(folder, load_file(weights))
     except OSError as error:
         raise UserError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from error
 
 
-def _chosen(run: Run, number: int | None) -> TrialRecord:
+def _chosen(run: Run, number: int | None) -> tuple[Exported, Path]:
+    """What is exported, and where its weights lie."""
+    result = run.result
+    if number is None and result is not None and result.exported is not None:
+        return result.exported, run.path / result.exported.weights
+    trial = _trial(run, number)
+    assert trial.candidate is not None
+    assert trial.seed is not None
+    assert trial.score is not None
+    weights = run.weights(trial.number)
+    found = Exported(
+        name=f"trial {trial.number}",
+        candidate=trial.candidate,
+        parameters=trial.parameters,
+        trial=trial.number,
+        seed=trial.seed,
+        weights=str(weights.relative_to(run.path)),
+        validation=trial.score,
+        test=None,
+    )
+    return found, weights
+
+
+def _trial(run: Run, number: int | None) -> TrialRecord:
     if number is None:
         if run.best is None:
             raise UserError(f"run {run.name!r} has no finished trial to export")
@@ -61,14 +88,12 @@ def _chosen(run: Run, number: int | None) -> TrialRecord:
     return known[number]
 
 
-def _scores(run: Run, trial: TrialRecord) -> tuple[ScoreLine, ...]:
-    """The trial's score on validation, and on test if it is the one that was scored there."""
-    metric, rows = run.settings.metric, run.settings.rows
-    assert trial.score is not None
-    assert trial.seed is not None
-    seeds = (trial.seed,)
-    found = [ScoreLine(split="validation", metric=metric, value=trial.score, rows=rows["validation"], seeds=seeds)]
-    test = run.test
-    if test is not None and test.trial == trial.number:
-        found.append(ScoreLine(split="test", metric=metric, value=test.score, rows=rows["test"], seeds=test.seeds))
-    return tuple(found)
+def _scores(run: Run, found: Exported) -> tuple[ScoreLine, ...]:
+    """The scores of the very weights that are exported: on validation, and on test where that was looked at."""
+    metric, rows, seeds = run.settings.metric, run.settings.rows, (found.seed,)
+    pairs = (("validation", found.validation), ("test", found.test))
+    return tuple(
+        ScoreLine(split=split, metric=metric, value=value, rows=rows[split], seeds=seeds)
+        for split, value in pairs
+        if value is not None
+    )

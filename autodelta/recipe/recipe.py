@@ -61,6 +61,7 @@ class Recipe(_Part):
     columns: Columns | None = None  # of an hf: data set
     seed: int
     scores: tuple[ScoreLine, ...]
+    statement: tuple[str, ...] = ()  # what the search says of it, in sentences
     run: str | None = None
     trial: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)

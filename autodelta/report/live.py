@@ -15,11 +15,11 @@ from autodelta.report.tables import STATE_STYLES, duration, shortened
 from autodelta.search.events import (
     BestChanged,
     BudgetSpent,
+    EntrantConfirmed,
     Event,
     Notice,
     SearchEnded,
     SearchStarted,
-    Tested,
     TrialEnded,
     TrialReported,
     TrialStarted,
@@ -77,7 +77,7 @@ class LivePanel:
                 self.budget = event.budget
                 workers = f"{event.workers} worker{'s' if event.workers > 1 else ''}"
                 self.title = Text.assemble(("autodelta search ", "bold"), f"{event.path.name}, {workers}")
-            case Notice() | SearchEnded() | Tested():
+            case Notice() | SearchEnded() | EntrantConfirmed():
                 self.console.print(str(event), highlight=False, markup=False)
                 self.end_reason = event.reason if isinstance(event, SearchEnded) else self.end_reason
             case TrialStarted():

@@ -74,27 +74,25 @@ def front(summary: Mapping[str, Any]) -> Table:
 
 def conclusion(summary: Mapping[str, Any]) -> list[str]:
     """What came out and what was spent, a line each."""
-    lines = []
-    best, test, budget = summary["best"], summary["test"], summary["budget"]
-    if best is None:
-        lines.append("no trial has finished")
+    found = []
+    best, budget = summary["best"], summary["budget"]
+    if summary["lines"]:
+        found += ["answer:", *(f"  {line}" for line in summary["lines"])]
+    elif best is None:
+        found.append("no trial has finished")
     else:
         methods = " + ".join(best["methods"])
-        lines.append(
+        found.append(
             f"best: trial {best['number']}, {methods}, {best['parameters']:,} parameters, "
-            f"validation {best['score']:.4f}"
-        )
-    if test is not None:
-        seeds = len(test["seeds"])
-        lines.append(
-            f"test: {test['metric']} {test['score']:.4f}, scored once ({seeds} seed{'s' if seeds > 1 else ''})"
+            f"validation {best['score']:.4f} at one seed, not confirmed yet"
         )
     spent = budget["spent"]
-    lines.append(
-        f"spent: {duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time, "
-        f"{spent['trials']} trials, of {budget['text']}"
+    kinds = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in budget["by_kind"].items() if seconds >= 0.5)
+    found.append(
+        f"spent: {duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time"
+        f"{f' ({kinds})' if kinds else ''}, {spent['trials']} trials, of {budget['text']}"
     )
-    return lines
+    return found
 
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:

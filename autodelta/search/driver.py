@@ -34,6 +34,10 @@ from autodelta.tasks.floor import floors
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
+class TooSmall(UserError):
+    """A budget that is spent before the first trial ends."""
+
+
 def search(
     settings: Settings,
     space: Space,
@@ -55,8 +59,11 @@ def search(
     run = create(folder, settings)
     try:
         take_up(run, space, events=events, clock=clock)
+    except TooSmall:
+        discard(run)
+        raise
     except UserError:
-        if not any(trial.step for trial in run.trials):
+        if not run.trials:
             discard(run)
         raise
     return run
@@ -198,10 +205,11 @@ def _clear(folder: Path, entrants: Sequence[Entrant], exported: Exported | None)
 
 def _refuse_if_too_small(session: Session, budget: str) -> None:
     """A budget that ended before the first trial did is a mistake to mend, not a result."""
-    if session.end_reason == BUDGET and all(trial.step == 0 for trial in session.study.trials()):
+    trials = session.study.trials()
+    if session.end_reason == BUDGET and all(t.state == "pruned" and t.reason.startswith(BUDGET) for t in trials):
         needed = session.costs().cheapest()
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""
-        raise UserError(f"the budget {budget!r} is too small for one trial{hint}; give it more")
+        raise TooSmall(f"the budget {budget!r} is too small for one trial{hint}; give it more")
 
 
 def _logged(path: Path, events: Listener) -> Listener:

@@ -43,7 +43,11 @@ class Disk:
 
     def start(self, trial: FrozenTrial) -> None:
         """Writes a new trial, whole, in one transaction."""
-        self._ids[trial.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+        identity = self._storage.create_new_trial(self._study_id, template_trial=trial)
+        number = self._storage.get_trial_number_from_id(identity)
+        if number != trial.number:
+            raise RuntimeError(f"another process writes to this study: expected trial {trial.number}, got {number}")
+        self._ids[number] = identity
 
     def value(self, number: int, step: int, value: float) -> None:
         """Writes the value of a report."""

@@ -212,6 +212,7 @@ def settings(**changes: object) -> Settings:
         "shape": SHAPE,
         "space": SPACE,
         "budget": "8trials",
+        "pruner": "none",
         "seed": 1,
         **changes,
     }

@@ -17,15 +17,20 @@ class Clock:
 def test_everything_held_is_booked_idle_time_too(tmp_path: Path) -> None:
     clock = Clock()
     ledger = Ledger(tmp_path / "ledger.jsonl", clock=clock)
-    for kind, seconds in ((Spending.START_UP, 3), (Spending.TRIAL, 10), (Spending.IDLE, 2), (Spending.TEST, 1)):
+    for kind, seconds in (
+        (Spending.START_UP, 3),
+        (Spending.TRAINING, 10),
+        (Spending.IDLE, 2),
+        (Spending.CONFIRMATION, 1),
+    ):
         ledger.enter(0, kind)
         clock.now += seconds
-    ledger.enter(1, Spending.TRIAL, trial=5)
+    ledger.enter(1, Spending.TRAINING, trial=5)
     clock.now += 4
     ledger.leave(1)
     clock.now += 7
     ledger.close()
-    assert ledger.by_kind() == {"start-up": 3, "trial": 14, "idle": 2, "test": 12}
+    assert ledger.by_kind() == {"start-up": 3, "training": 14, "evaluation": 0, "idle": 2, "confirmation": 12}
     assert ledger.device_seconds == 31
     assert ledger.wall_seconds == 27
 
@@ -34,11 +39,11 @@ def test_a_killed_search_has_written_all_but_the_last_second(tmp_path: Path) -> 
     clock = Clock()
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, clock=clock)
-    ledger.enter(0, Spending.TRIAL, trial=0)
+    ledger.enter(0, Spending.TRAINING, trial=0)
     for _ in range(50):
         clock.now += 0.3
         ledger.tick()
-    assert read(path)["trial"] == pytest.approx(15, abs=1.0)  # never closed
+    assert read(path)["training"] == pytest.approx(15, abs=1.0)  # never closed
 
 
 def test_a_ledger_taken_up_again_goes_on_from_what_was_spent(tmp_path: Path) -> None:
@@ -46,12 +51,12 @@ def test_a_ledger_taken_up_again_goes_on_from_what_was_spent(tmp_path: Path) -> 
     path = tmp_path / "ledger.jsonl"
     for _ in range(2):
         ledger = Ledger(path, clock=clock)
-        ledger.enter(0, Spending.TRIAL)
+        ledger.enter(0, Spending.TRAINING)
         clock.now += 5
         ledger.close()
         clock.now += 1000  # nobody holds anything meanwhile
     assert (ledger.device_seconds, ledger.wall_seconds) == (10, 10)
-    assert read(path)["trial"] == 10
+    assert read(path)["training"] == 10
 
 
 def test_a_worker_that_changed_some_time_ago_is_booked_back_to_then(tmp_path: Path) -> None:
@@ -59,10 +64,23 @@ def test_a_worker_that_changed_some_time_ago_is_booked_back_to_then(tmp_path: Pa
     ledger = Ledger(tmp_path / "ledger.jsonl", clock=clock)
     ledger.enter(0, Spending.START_UP)
     clock.now += 10
-    ledger.enter(0, Spending.TRIAL, ago=4)
+    ledger.enter(0, Spending.TRAINING, ago=4)
     ledger.close()
     assert ledger.by_kind()["start-up"] == 6
-    assert ledger.by_kind()["trial"] == 4
+    assert ledger.by_kind()["training"] == 4
+
+
+def test_what_turns_out_to_have_been_evaluation_is_moved_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, clock=clock)
+    ledger.enter(0, Spending.TRAINING, trial=3)
+    ledger.enter(1, Spending.TRAINING, trial=4)
+    clock.now += 10
+    ledger.move(3, 4.0, to=Spending.EVALUATION)
+    ledger.close()
+    assert (read(path)["training"], read(path)["evaluation"]) == (16, 4)
+    assert ledger.device_seconds == 20
 
 
 def test_a_torn_last_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:

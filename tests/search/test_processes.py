@@ -20,7 +20,9 @@ def test_two_processes_survive_trials_that_kill_them(tmp_path: Path) -> None:
     assert by_methods["prompt",].state == "infeasible"
     assert by_methods["lora",].state == "failed"
     assert by_methods["bitfit",].state == "complete"
-    assert run.test is not None
+    assert by_methods["lora", "prompt"].lost == 2  # tried once more
+    assert run.result is not None
+    assert run.result.exported is not None
     assert sum(isinstance(event, events.TrialEnded) for event in heard) == 12
     assert run.budget["by_kind"]["start-up"] > 0
 

@@ -60,7 +60,7 @@ def test_a_run_is_found_by_name_and_by_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"schema": 2}', "schema 2; this version of autodelta reads 1"), ("{", "no run's settings"), ("[]", "no run's")],
+    [('{"schema": 3}', "schema 3; this version of autodelta reads 2"), ("{", "no run's settings"), ("[]", "no run's")],
 )
 def test_a_run_that_cannot_be_read_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     made = create(tmp_path / "mine", fakes.settings())
@@ -79,12 +79,15 @@ def test_a_run_that_has_not_begun_can_be_shown(tmp_path: Path) -> None:
 def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
     run = search(fakes.settings(budget="5trials"), fakes.space(tmp_path), folder=tmp_path / "runs" / "mine")
     shown = json.loads(json.dumps(run.as_json(), allow_nan=False))
-    keys = ["number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason"]
-    assert set(shown) == {"trials", "front", "best", "test", "budget"}
-    assert all(list(trial) == keys for trial in shown["trials"] + shown["front"])
+    keys = {"number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason", "curve"}
+    assert set(shown) == {"trials", "front", "best", "answer", "lines", "test", "budget"}
+    assert all(keys <= set(trial) for trial in shown["trials"] + shown["front"])
     assert len(shown["trials"]) == 5
     assert shown["best"]["score"] == max(trial["score"] for trial in shown["trials"])
-    assert shown["test"] == {"metric": "accuracy", "score": 0.75, "seeds": [shown["best"]["seed"]]}
+    assert (shown["test"]["metric"], len(shown["test"]["seeds"])) == ("accuracy", 3)
+    assert shown["test"]["exported"] == pytest.approx(shown["test"]["score"], abs=0.03)
+    assert shown["best"]["seed"] not in shown["test"]["seeds"]
+    assert shown["lines"][0].startswith(f"{' + '.join(shown['best']['methods'])} (trial ")
     assert shown["budget"]["spent"]["trials"] == 5
     assert shown["budget"]["remaining"] == {"trials": 0}
     assert sum(shown["budget"]["by_kind"].values()) == pytest.approx(shown["budget"]["spent"]["device_seconds"])

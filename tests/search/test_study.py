@@ -10,8 +10,8 @@ from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import samplers
 from autodelta.search.records import Outcome, TrialRecord
-from autodelta.search.storage import FILE, quiet
-from autodelta.search.study import NAME, Study, load_trials, trial_folder
+from autodelta.search.storage import FILE, NAME, quiet
+from autodelta.search.study import Study, load_trials, trial_folder
 from autodelta.space import Infeasible, Space, Trial
 from tests.search import fakes
 
@@ -223,7 +223,5 @@ def test_nsga2_minimises_parameters_too_and_keeps_steps_and_scores(tmp_path: Pat
 def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
     with study(tmp_path) as one, study(tmp_path) as other:
         one.ask()
-        assert len(one.trials()) == 1
-        other.ask()
-        with pytest.raises(RuntimeError, match="another process writes to this study: expected trial 1, got 2"):
-            one.ask()
+        with pytest.raises(RuntimeError, match="another process writes to this study: expected trial 0, got 1"):
+            other.ask()
