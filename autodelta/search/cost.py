@@ -14,12 +14,13 @@ class Costs:
     """Device-seconds that training plans take, measured on the trials that have come as far as a report."""
 
     def __init__(self, trials: Iterable[TrialRecord]) -> None:
-        self._plans: set[Training] = set()
+        self._plans: set[tuple[int, int]] = set()  # steps, batch size
         self._rates: list[tuple[float, int]] = []  # seconds a step, batch size
+        self._steps: dict[int, float] = {}  # seconds a step by batch size, once it is asked for
         for trial in trials:
             if trial.candidate is not None and trial.step > 0:
                 plan = trial.candidate.training
-                self._plans.add(plan)
+                self._plans.add((plan.steps, plan.batch_size))
                 self._rates.append((trial.device_seconds / trial.step, plan.batch_size))
 
     def seconds(self, plan: Training) -> float | None:
@@ -27,12 +28,14 @@ class Costs:
 
         Seconds a step of trials with the same batch size, where there are any; else seconds a row.
         """
-        if not self._rates:
-            return None
-        alike = [rate for rate, batch_size in self._rates if batch_size == plan.batch_size]
-        if alike:
-            return plan.steps * _high(alike)
-        return plan.steps * plan.batch_size * _high([rate / batch_size for rate, batch_size in self._rates])
+        return plan.steps * self._a_step(plan.batch_size) if self._rates else None
+
+    def _a_step(self, batch_size: int) -> float:
+        if batch_size not in self._steps:
+            alike = [rate for rate, size in self._rates if size == batch_size]
+            a_row = [rate / size for rate, size in self._rates]
+            self._steps[batch_size] = _high(alike) if alike else batch_size * _high(a_row)
+        return self._steps[batch_size]
 
     def until(self, plan: Training, step: int, *, since: int = 0) -> float | None:
         """What the steps of a plan from ``since`` to ``step`` will take; None while nothing is measured."""
@@ -41,7 +44,7 @@ class Costs:
 
     def cheapest(self) -> float | None:
         """What the cheapest plan so far will take."""
-        return min((seconds for plan in self._plans if (seconds := self.seconds(plan)) is not None), default=None)
+        return min((steps * self._a_step(batch_size) for steps, batch_size in self._plans), default=None)
 
 
 def _high(values: Sequence[float]) -> float:

@@ -207,9 +207,11 @@ class Study:
         for trial in self.trials():
             if trial.state != "pruned" or trial.step == 0 or trial.number in gone_on:
                 continue
+            if not self._can_continue(trial.number):
+                continue
             rung = halving.rung_at(trial.step) if halving else None
             better = rung is not None and halving is not None and halving.passes(everyone[trial.number], rung, everyone)
-            if (better or trial.reason in CUT_SHORT) and self._can_continue(trial.number) and fits(trial):
+            if (better or trial.reason in CUT_SHORT) and fits(trial):
                 return trial
         return None
 
