@@ -20,7 +20,6 @@ from autodelta.engine.encode import Encoded, encode
 from autodelta.engine.evaluate import evaluate
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.train import Trial
-from autodelta.limits import Limits
 
 
 @contextmanager
@@ -142,7 +141,7 @@ class Worker:
 
     def _opened(self, assignment: Assignment, found: Checkpoint | None) -> Iterator[Report]:
         """The reports of a trial that is new, or restored."""
-        if found is None and assignment.limits != Limits():
+        if found is None:
             constraints.check(
                 self.backbone,
                 assignment.candidate,

@@ -1,8 +1,12 @@
 """Candidates that the tests of the engine train."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from autodelta.candidate import Candidate
+from autodelta.engine.encode import Encoded
 
 LINEAR = [
     "encoder.self_attn.q",
@@ -28,3 +32,9 @@ def sequential(sequence: str, steps: int = 30) -> Candidate:
     return Candidate.model_validate(
         {"deltas": [*plan["deltas"], prompt], "training": {**plan["training"], "sequence": sequence}}
     )
+
+
+def uneven(encoded: Encoded) -> Encoded:
+    """The same labels under inputs of unlike lengths; the rows of the task ``small`` are all of one length."""
+    lengths = np.random.default_rng(4).integers(3, 30, len(encoded))
+    return replace(encoded, inputs=tuple(np.full(length, 5 + number % 9) for number, length in enumerate(lengths)))

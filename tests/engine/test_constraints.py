@@ -13,7 +13,7 @@ from autodelta.engine.failures import Violated
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
 from autodelta.limits import Limits
-from tests.engine.samples import candidate, sequential
+from tests.engine.samples import candidate, sequential, uneven
 
 
 def assignment(plan: Candidate, **limits: float) -> Assignment:
@@ -53,9 +53,11 @@ def test_the_memory_foreseen_is_the_most_that_the_trial_then_takes(worker: Worke
 
 
 def test_the_largest_batch_is_that_of_the_training(worker: Worker) -> None:
-    with Trial(worker.backbone, candidate(20), seed=1) as trial:
-        tokens = [trial.meter.largest for _ in trial.steps(worker._train)]
-    assert constraints.largest_batch(candidate(20), worker._train, seed=1).tokens == max(tokens)
+    train = uneven(worker._train)
+    with Trial(worker.backbone, candidate(4), seed=2) as trial:
+        tokens = [trial.meter.largest for _ in trial.steps(train)]
+    assert len(set(tokens)) > 1
+    assert constraints.largest_batch(candidate(4), train, seed=2).tokens == max(tokens)
 
 
 def clock_of(bare: float, on: float) -> Callable[[], float]:

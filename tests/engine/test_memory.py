@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment
@@ -18,7 +19,7 @@ from autodelta.engine.failures import OutOfMemory
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
-from tests.engine.samples import LINEAR, candidate, sequential
+from tests.engine.samples import LINEAR, candidate, sequential, uneven
 
 EXHAUSTED = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 4 GiB"),
@@ -79,7 +80,7 @@ def test_every_kind_of_exhausted_memory_is_named_with_what_it_asked_for(error: E
         in_memory(fail)
     assert caught.value.needed_bytes == needed
     assert ("GiB needed" in str(caught.value)) == (needed is not None)
-    assert caught.value.__context__ is None  # nothing holds the tensors of the attempt
+    assert caught.value.__context__ is caught.value.__cause__ is None  # nothing holds the tensors of the attempt
 
 
 def test_another_error_is_left_alone() -> None:
@@ -229,15 +230,33 @@ def peak(worker: Worker, plan: Candidate) -> int:
 
 
 def test_memory_is_weights_gradients_moments_and_what_is_kept_for_the_backward_pass(worker: Worker) -> None:
+    """Everything once: no parameter again where it is kept for the backward pass, no storage for each of its views."""
+    batch = next(batches(worker._train, batch_size=8, seed=0))
+    seen: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
     with Trial(worker.backbone, candidate(4), seed=1) as trial:
-        held = {t.untyped_storage().data_ptr(): t.nbytes for t in worker.backbone.model.state_dict().values()}
-        delta = sum(p.nbytes for p in trial.attached.parameters())
-        next(trial.steps(worker._train))
-        kept = trial.meter.peak - sum(held.values()) - 4 * delta
-        assert kept > 0
-        first = trial.meter.peak
-        for _ in trial.steps(worker._train):
-            assert trial.meter.peak >= first
+        own = [*worker.backbone.model.parameters(), *trial.attached.parameters()]
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = worker.backbone.model(
+                input_ids=batch.input_ids, attention_mask=batch.mask, labels=batch.targets, use_cache=False
+            ).loss
+        loss.backward()
+        assert seen.keys() & {tensor.data_ptr() for tensor in own}
+        kept = sum(size for storage, size in seen.items() if storage not in {tensor.data_ptr() for tensor in own})
+        weights = sum(tensor.nbytes for tensor in own)
+        trained = sum(parameter.nbytes for parameter in trial.attached.parameters())
+        trial.gradients(batch, 8)
+        assert trial.meter.peak == pytest.approx(weights + 3 * trained + kept, rel=1e-3)
+
+
+def test_a_later_phase_that_takes_more_is_measured_though_its_batches_are_no_larger(worker: Worker) -> None:
+    *_, before, last = worker.run(assignment(sequential("bitfit > prompt > lora", steps=6), at=(2, 4)))
+    worker.close_trial()
+    assert last.memory_bytes > before.memory_bytes
 
 
 def test_a_larger_batch_and_deltas_deeper_down_take_more_memory(worker: Worker) -> None:
@@ -260,9 +279,13 @@ def test_only_passes_larger_than_all_before_are_looked_at(worker: Worker, monkey
     import autodelta.engine.meter as module
 
     looked: list[int] = []
+    tokens: list[int] = []
     hooks = module.saved_tensors_hooks
     monkeypatch.setattr(module, "saved_tensors_hooks", lambda *given: looked.append(1) or hooks(*given))
-    even = worker._train.only(worker._train.lengths.argsort()[:8])
     with Trial(worker.backbone, candidate(9), seed=1) as trial:
-        assert len(list(trial.steps(even))) == 9
-    assert len(looked) == 1
+        gradients = trial.gradients
+        monkeypatch.setattr(
+            trial, "gradients", lambda batch, rows: tokens.append(batch.tokens) or gradients(batch, rows)
+        )
+        assert len(list(trial.steps(uneven(worker._train)))) == 9
+    assert len(looked) == sum(now > max(tokens[:at], default=0) for at, now in enumerate(tokens)) < 9

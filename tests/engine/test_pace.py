@@ -6,6 +6,7 @@ from autodelta.engine import train
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.failures import Stalled
 from autodelta.engine.pace import Pace
+from autodelta.engine.report import Scored
 from autodelta.engine.worker import Worker
 from tests.engine.samples import candidate
 
@@ -57,6 +58,21 @@ def test_a_stalled_step_ends_the_trial_and_leaves_the_backbone_clean(
         list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1)))
     assert caught.value.step == 5
     assert not any(module._forward_hooks for module in worker.backbone.model.modules())
+
+
+def test_evaluations_may_be_slow_beside_steps(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def evaluate(self: train.Trial, *_: object) -> Scored:
+        nonlocal now
+        now += 1000.0
+        return Scored(score=0.0, predictions=())
+
+    monkeypatch.setattr(train.Trial, "evaluate", evaluate)
+    monkeypatch.setattr(train, "monotonic", lambda: now)
+    reports = list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1)))
+    worker.close_trial()
+    assert [report.evaluation_seconds for report in reports] == [1000.0, 2000.0, 3000.0, 4000.0]
 
 
 def test_time_between_reports_belongs_to_nobody(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
