@@ -24,6 +24,7 @@ from autodelta.shape import BackboneShape
 SHARDS = "records-*.parquet"
 TASKS_FILE, ABOUT, JOURNAL = "tasks.parquet", "table.json", "journal.jsonl"
 
+State = Literal["complete", "pruned", "failed", "infeasible"]
 Key = tuple[str, str, int]  # task, candidate's key, repeat
 
 
@@ -53,7 +54,7 @@ class Record(_Frozen):
     parameters: int
     repeat: int = Field(ge=0)  # 0: the first seed
     seed: int
-    state: Literal["complete", "pruned", "failed", "infeasible"]
+    state: State
     reason: str = ""
     curve: tuple[Point, ...] = ()  # on validation
     test: float | None = None  # at the end; never to be chosen by

@@ -1,0 +1,1 @@
+"""Many trials to a plan. Import its modules; this file loads nothing."""

@@ -1,0 +1,192 @@
+"""What a collection's worker process does: one trial to the end, test score included, or the description of a task.
+
+A process holds one worker, with its backbone and task; another task replaces it.
+"""
+
+import importlib.metadata
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from autodelta import __version__
+from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.failures import Violated
+from autodelta.engine.report import Report
+from autodelta.meta.features import VERSION, backbone_features, encoder_features, features
+from autodelta.meta.records import Point, Record, TaskFeatures, task_key
+from autodelta.tasks import Task
+
+if TYPE_CHECKING:
+    from autodelta.backbones import Backbone
+    from autodelta.engine.worker import Worker
+
+ENCODED_ROWS = 256  # of train, that the frozen encoder looks at
+ROWS_AT_ONCE = 32
+LIBRARIES = ("torch", "transformers")
+
+
+class Job(BaseModel):
+    """One trial of a collection, and on which task and backbone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: WorkerSpec
+    assignment: Assignment
+    repeat: int
+    parameters: int
+    backbone_sha256: str
+    dtype: str
+    device: str  # as records call it
+
+    @property
+    def task(self) -> str:
+        return task_key(self.spec.task, self.spec.train_rows)
+
+
+class _Held(NamedTuple):
+    spec: WorkerSpec
+    worker: "Worker"
+
+
+_held: list[_Held] = []  # one at most: the worker of this process
+
+
+def attempt(job: Job) -> Record:
+    """Trains a candidate to the end and scores it on test. Whatever goes wrong inside the trial is in the record.
+
+    Raises:
+        UserError: the task or the backbone cannot be loaded.
+    """
+    worker = _opened(job.spec)
+    reports: list[Report] = []
+    ended: dict[str, Any]
+    began = time.monotonic()
+    try:
+        ended = _trained(worker, job.assignment, reports)
+    except MemoryError as error:
+        ended = {"state": "infeasible", "reason": _one_line("out of memory", error)}
+    except Violated as error:
+        ended = {"state": "infeasible", "reason": str(error)}
+    except Exception as error:
+        ended = {"state": "failed", "reason": _one_line(type(error).__name__, error)}
+    seconds = time.monotonic() - began
+    try:
+        worker.close_trial()
+    except Exception:  # the backbone may not be clean: the next trial gets a new one
+        _held.clear()
+    return _record(job, reports, len(worker.task.rows["train"]), seconds=seconds, **ended)
+
+
+def describe(spec: WorkerSpec) -> TaskFeatures:
+    """What is known of a task without a trial, the frozen encoder's view of it included.
+
+    Raises:
+        UserError: the task or the backbone cannot be loaded.
+    """
+    worker = _opened(spec)
+    task = worker.task
+    vectors, labels = encoded(worker.backbone, task)
+    found = {
+        **features(task),
+        **encoder_features(vectors, labels),
+        **backbone_features(worker.backbone.shape),
+    }
+    return TaskFeatures(
+        task=task_key(spec.task, spec.train_rows),
+        kind=task.kind,
+        metric=task.metric,
+        train_rows=len(task.rows["train"]),
+        version=VERSION,
+        features=found,
+        embedding=tuple(float(value) for value in vectors.mean(axis=0)),
+    )
+
+
+def encoded(backbone: "Backbone", task: Task) -> tuple[Any, list[str]]:
+    """Vectors (rows, d_model) of a sample of train, each the mean over its tokens in the frozen encoder; and labels."""
+    import numpy as np
+    import torch
+
+    from autodelta.engine.encode import encode_texts, pad
+    from autodelta.engine.worker import single_threaded
+
+    sample = task.limited(max(ENCODED_ROWS, len(task.labels)), 0).examples("train")
+    inputs = encode_texts(backbone, [example.input for example in sample])
+    padding = backbone.tokenizer.pad_token_id
+    found = []
+    with torch.no_grad(), single_threaded(backbone.device.type):
+        for start in range(0, len(inputs), ROWS_AT_ONCE):
+            ids = pad(inputs[start : start + ROWS_AT_ONCE], padding).to(backbone.device)
+            mask = ids.ne(padding)
+            states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            weights = mask[..., None].float()
+            found.append(((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy())
+    return np.concatenate(found), [example.label for example in sample]
+
+
+def _opened(spec: WorkerSpec) -> "Worker":
+    """The process's worker on this task; an earlier one on another task is let go first."""
+    if not _held or _held[0].spec != spec:
+        _held.clear()
+        _held.append(_Held(spec, spec.open()))
+    return _held[0].worker
+
+
+def _trained(worker: "Worker", assignment: Assignment, reports: list[Report]) -> dict[str, Any]:
+    for report in worker.run(assignment):
+        if not (math.isfinite(report.score) and math.isfinite(report.train_loss)):
+            reason = f"score {report.score}, loss {report.train_loss} at step {report.step}"
+            return {"state": "failed", "reason": reason}
+        reports.append(report)
+        if report.done:
+            test = worker.evaluate_running("test").score
+            if not math.isfinite(test):
+                return {"state": "failed", "reason": f"score {test} on test"}
+            return {"state": "complete", "test": test}
+    return {"state": "failed", "reason": "the trial ended without a last report"}
+
+
+def lost(job: Job, train_rows: int, reason: str) -> Record:
+    """The record of a trial whose process died."""
+    return _record(job, [], train_rows, seconds=0.0, state="failed", reason=reason)
+
+
+def _record(job: Job, reports: list[Report], train_rows: int, *, seconds: float, **ended: Any) -> Record:
+    last = reports[-1] if reports else None
+    return Record(
+        task=job.task,
+        train_rows=train_rows,
+        backbone=job.spec.backbone,
+        backbone_sha256=job.backbone_sha256,
+        dtype=job.dtype,
+        device=job.device,
+        candidate=job.assignment.candidate,
+        parameters=job.parameters,
+        repeat=job.repeat,
+        seed=job.assignment.seed,
+        curve=tuple(
+            Point(
+                step=report.step,
+                score=report.score,
+                train_loss=report.train_loss,
+                device_seconds=report.device_seconds,
+            )
+            for report in reports
+        ),
+        device_seconds=last.device_seconds if last and last.done else seconds,
+        evaluation_seconds=last.evaluation_seconds if last else 0.0,
+        memory_bytes=(last.memory_bytes or None) if last else None,
+        versions=_versions(),
+        **ended,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"autodelta": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+
+
+def _one_line(what: str, error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return f"{what}: {said[0]}"[:300] if said else what

@@ -1,0 +1,138 @@
+"""The plan of a collection, as YAML says it: which tasks, how many candidates, which of them on several seeds."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from autodelta.errors import UserError, one_of
+from autodelta.meta.records import task_key
+from autodelta.space._document import Document, Position
+
+CURVE_RATIO = 3**0.5  # between the steps of a learning curve, so that every second one is a rung of a search
+ALL: Literal["all"] = "all"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskPlan(_Frozen):
+    """One task, at one or several sizes of train."""
+
+    name: str = Field(min_length=1)
+    train_rows: tuple[int | Literal["all"], ...] = Field((ALL,), min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name_alone(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @field_validator("train_rows", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else [value]
+
+    @field_validator("train_rows")
+    @classmethod
+    def _positive(cls, value: tuple[int | Literal["all"], ...]) -> tuple[int | Literal["all"], ...]:
+        for rows in value:
+            if isinstance(rows, int) and rows < 2:
+                raise ValueError(f"train_rows must be at least 2, or all, not {rows}")
+        return tuple(dict.fromkeys(value))
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """How many rows of train, each a task of its own; None: all."""
+        return tuple(None if rows == ALL else rows for rows in self.train_rows)
+
+
+class Repeats(_Frozen):
+    """How many of the shared candidates are trained on several seeds, so that noise is known."""
+
+    candidates: int = Field(default=0, ge=0)
+    seeds: int = Field(default=3, ge=2)  # the first one included
+
+
+class Plan(_Frozen):
+    """A collection of records."""
+
+    description: str = ""
+    tasks: tuple[TaskPlan, ...] = Field(min_length=1)
+    backbone: str = "nano"
+    space: str = "default"
+    seed: int = Field(0, ge=0)
+    shared: int = Field(0, ge=0)  # candidates that run on every task
+    fresh: int = Field(0, ge=0)  # candidates of its own for each task
+    repeats: Repeats = Field(default_factory=Repeats)
+    curve: int = Field(8, ge=1)  # points of a learning curve
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.shared + self.fresh == 0:
+            raise ValueError("nothing to run: shared or fresh must be above 0")
+        if self.repeats.candidates > self.shared:
+            raise ValueError(
+                f"repeats.candidates must be at most shared ({self.shared}), not {self.repeats.candidates}"
+            )
+        keys = [task_key(task.name, rows) for task in self.tasks for rows in task.sizes]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"the task {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        return self
+
+    def report_at(self, most_steps: int) -> tuple[int, ...]:
+        """The steps of the learning curves: the same for all candidates, up to the space's largest number of steps.
+
+        They grow by the square root of three, so that they hold the rungs of a search that keeps a third at each.
+        """
+        # -1e-9: the root's rounding must not lift an exact third by a step
+        steps = {max(1, _ceil(most_steps / CURVE_RATIO**number - 1e-9)) for number in range(self.curve)}
+        return tuple(sorted(steps))
+
+
+def _ceil(value: float) -> int:
+    return -int(-value // 1)
+
+
+def read(path: Path) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        UserError: the first mistake in the file, with its line.
+    """
+    if not path.is_file():
+        raise UserError(f"no such plan: {str(path)!r}; give a YAML file")
+    document = Document.open(path)
+    if not isinstance(document.data, dict):
+        raise document.error((), f"a plan has keys and values: {', '.join(Plan.model_fields)}")
+    try:
+        return Plan.model_validate(document.data)
+    except ValidationError as error:
+        found = [_explained(details) for details in error.errors()]
+        position, message = min(found, key=lambda mistake: document.line(mistake[0]))
+        raise document.error(position, message) from error
+
+
+def _explained(details: ErrorDetails) -> tuple[Position, str]:
+    """Where a mistake stands, and what it is: rule, value, choices."""
+    position: Position = details["loc"]
+    # train_rows is a union: pydantic names the branch that it tried behind the item's number
+    if "train_rows" in position:
+        at = position.index("train_rows")
+        position = position[: at + 2] if details["type"] != "value_error" else position[: at + 1]
+        if details["type"] != "value_error":
+            return position, f"must be a number of rows, or all, not {details['input']!r}"
+    if details["type"] == "extra_forbidden":
+        return position, str(one_of("key", str(position[-1]), _keys(position)))
+    if details["type"] == "missing":
+        return position[:-1], f"{position[-1]!r} is missing"
+    if "error" in details.get("ctx", {}):
+        return position, str(details["ctx"]["error"])
+    return position, f"{details['msg'].replace('Input should', 'must')}, not {details['input']!r}"
+
+
+def _keys(position: Position) -> list[str]:
+    if len(position) == 1:
+        return list(Plan.model_fields)
+    return list(TaskPlan.model_fields if position[0] == "tasks" else Repeats.model_fields)

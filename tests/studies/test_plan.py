@@ -1,0 +1,100 @@
+"""A plan is read whole, and a mistake in it is one line with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.studies.plan import Plan, TaskPlan, read
+
+PLANS = Path(__file__).parents[2] / "benchmarks" / "plans"
+
+GOOD = """
+description: for a test
+tasks:
+  - one
+  - name: two
+    train_rows: [100, all]
+shared: 4
+repeats: {candidates: 2, seeds: 3}
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_plan_names_tasks_sizes_and_numbers(tmp_path: Path) -> None:
+    plan = read(written(tmp_path, GOOD))
+    assert plan.tasks == (TaskPlan(name="one"), TaskPlan(name="two", train_rows=(100, "all")))
+    assert [task.sizes for task in plan.tasks] == [(None,), (100, None)]
+    assert (plan.backbone, plan.space, plan.curve, plan.fresh) == ("nano", "default", 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("shared: 4", "shard: 4", 7, "shard: unknown key 'shard'; did you mean 'shared'?"),
+        ("shared: 4", "shared: -1", 7, "shared: must be greater than or equal to 0, not -1"),
+        ("shared: 4", "shared: many", 7, "not 'many'"),
+        ("shared: 4", "shared: 1", 1, "repeats.candidates must be at most shared (1), not 2"),
+        (
+            "    train_rows: [100, all]",
+            "    train_rows: [100, most]",
+            6,
+            "must be a number of rows, or all, not 'most'",
+        ),
+        ("    train_rows: [100, all]", "    train_rows: 0", 6, "train_rows must be at least 2, or all, not 0"),
+        ("    train_rows: [100, all]", "    rows: 100", 6, "unknown key 'rows'; choose from: name, train_rows"),
+        ("seeds: 3", "seeds: 1", 8, "seeds: must be greater than or equal to 2, not 1"),
+        ("seeds: 3", "seed: 3", 8, "unknown key 'seed'; did you mean 'seeds'?"),
+        ("  - one", "  - two", 1, "the task 'two' stands twice"),
+        ("  - one\n", "  - [one]\n", 4, "tasks"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, line: int, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(written(tmp_path, GOOD.replace(old, new)))
+    message = str(caught.value)
+    assert message.startswith(f"plan.yaml:{line}: ")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "a plan has keys and values"),
+        ("- one", "a plan has keys"),
+        ("tasks: [a", "not YAML"),
+        ("shared: 1", "tasks"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such plan"):
+        read(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("steps", [250, 243, 100, 2000])
+def test_the_steps_of_a_curve_hold_the_rungs_of_a_search_that_keeps_a_third(steps: int) -> None:
+    curve = Plan.model_validate({"tasks": ["a"], "shared": 1, "curve": 8}).report_at(steps)
+    rungs = [-(-steps // 3**number) for number in range(4)]
+    assert len(curve) == 8
+    assert set(rungs) <= set(curve)
+    assert curve[-1] == steps
+
+
+def test_a_curve_of_few_steps_has_no_step_twice() -> None:
+    assert Plan.model_validate({"tasks": ["a"], "shared": 1}).report_at(4) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_plans_of_the_repository_can_be_read(path: Path) -> None:
+    assert read(path).description
