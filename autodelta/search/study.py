@@ -115,7 +115,9 @@ class Study:
         assert trial.candidate is not None
         assert trial.seed is not None
         steps = reports(trial.candidate.training.steps, self.levels)
-        return Assignment(number=number, candidate=trial.candidate, seed=trial.seed, report_at=steps)
+        return Assignment(
+            number=number, candidate=trial.candidate, seed=trial.seed, report_at=steps, limits=self._space.limits
+        )
 
     @property
     def running(self) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ What a fake does is told by its spec's ``task``: ``smooth``, or ``trouble`` wher
 
 import json
 import os
+import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,13 +133,17 @@ class FakeWorker:
 
     def save(self, path: Path) -> None:
         assert self.assignment is not None
-        text = {"key": key(self.assignment), "reports": [report.model_dump() for report in self.reports]}
-        write_text(path, json.dumps(text))
+        text = json.dumps({"key": key(self.assignment), "reports": [report.model_dump() for report in self.reports]})
+        path.with_name(f".{path.name}.0.tmp").write_text(text[:20])  # as a writer leaves it that is killed midway
+        kill_driver_at("checkpoint")
+        path.with_name(f".{path.name}.0.tmp").unlink()
+        write_text(path, text)
 
     def weights(self) -> "dict[str, Tensor]":
         import torch
 
         assert self.assignment is not None
+        kill_driver_at("weights")
         return {"score": torch.tensor([score(self.assignment)], dtype=torch.float64)}
 
     def close_trial(self) -> None:
@@ -156,6 +162,17 @@ class FakeWorker:
         right = [number < reached * TEST_ROWS for number in range(TEST_ROWS)]
         labels = tuple(LABELS[(number + (not right[number])) % 2] for number in range(TEST_ROWS))
         return Scored(score=sum(right) / TEST_ROWS, predictions=labels)
+
+
+_passed: Counter[str] = Counter()
+
+
+def kill_driver_at(point: str) -> None:
+    """Kills the search's driver where a test asks for it (``killing.py``)."""
+    name, _, times = os.environ.get("KILL_AT", "").partition(":")
+    _passed[point] += 1
+    if name == point and _passed[point] == int(times):
+        os.kill(int(os.environ["KILL_PID"]), signal.SIGKILL)
 
 
 def key(assignment: Assignment) -> str:
