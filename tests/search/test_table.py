@@ -118,13 +118,15 @@ def trouble(found: Sequence[Record]) -> list[Record]:
         *itertools.product(["14trials", "9s"], [("tpe", "asha"), ("random", "hyperband"), ("gp", "none")]),
         ("20cpu-s", ("tpe", "asha")),
         ("12trials,25cpu-s", ("tpe", "asha")),
-        ("60trials", ("random", "asha")),  # more are stopped than keep a checkpoint
+        ("36trials", ("random", "asha")),  # with room for few checkpoints
     ],
 )
 def test_a_simulated_search_decides_what_the_real_one_decides(
-    tmp_path: Path, space: Space, budget: str, by: tuple[str, str]
+    tmp_path: Path, space: Space, budget: str, by: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = trouble(records(space, 60 if budget == "60trials" else 24))
+    if budget == "36trials":
+        monkeypatch.setattr("autodelta.search.session.CHECKPOINTS_KEPT", 3)
+    found = trouble(records(space, 40 if budget == "36trials" else 24))
     replay.CLOCK.now = 0.0
     worker = InProcess(spec(tmp_path, found))
     real, ledger = really(worker, tmp_path / "run", space, found, parse(budget), clock=replay.CLOCK, by=by)
