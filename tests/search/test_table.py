@@ -118,14 +118,14 @@ def trouble(found: Sequence[Record]) -> list[Record]:
         *itertools.product(["14trials", "9s"], [("tpe", "asha"), ("random", "hyperband"), ("gp", "none")]),
         ("20cpu-s", ("tpe", "asha")),
         ("12trials,25cpu-s", ("tpe", "asha")),
-        ("36trials", ("random", "asha")),  # with room for few checkpoints
+        ("36trials", ("random", "asha")),  # with room for one checkpoint
     ],
 )
 def test_a_simulated_search_decides_what_the_real_one_decides(
     tmp_path: Path, space: Space, budget: str, by: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if budget == "36trials":
-        monkeypatch.setattr("autodelta.search.session.CHECKPOINTS_KEPT", 3)
+        monkeypatch.setattr("autodelta.search.session.CHECKPOINTS_KEPT", 1)
     found = trouble(records(space, 40 if budget == "36trials" else 24))
     replay.CLOCK.now = 0.0
     worker = InProcess(spec(tmp_path, found))
