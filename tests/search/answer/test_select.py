@@ -103,6 +103,12 @@ def test_the_winner_is_compared_at_the_seeds_that_all_share() -> None:
     assert (difference.mean, difference.seeds) == (pytest.approx(0.02), 2)
 
 
+def test_who_is_better_at_fewer_seeds_wins_at_those() -> None:
+    choice = choose(FINALISTS[:2], runs("finalist 0", 0.9, 0.9) + runs("finalist 1", 0.8, 0.8, 0.95))
+    assert choice is not None
+    assert choice.winner == "finalist 0"
+
+
 def test_one_seed_tells_nothing_apart_so_the_winner_is_exported() -> None:
     choice = choose(FINALISTS[:2], runs("finalist 0", 0.8) + runs("finalist 1", 0.81))
     assert choice is not None
