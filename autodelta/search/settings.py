@@ -35,6 +35,9 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     executor: Literal["local", "ray"] = "local"
     workers: Annotated[int, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[float, Field(gt=0, le=1)] = 1.0
+    address: str | None = None  # of a Ray cluster
+    log: tuple[str, ...] = ()  # loggers of Ray Tune
 
     @property
     def metric(self) -> str:

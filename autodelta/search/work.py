@@ -105,6 +105,16 @@ class Work(ABC):
         """Tells the user something."""
         self.accounts.emit(Notice(text=text))
 
+    def listen(self, listener: Listener) -> None:
+        """Has one more listener told everything that happens from now on."""
+        told = self.accounts.emit
+
+        def emit(event: Event) -> None:
+            told(event)
+            listener(event)
+
+        self.accounts.emit = emit
+
     @property
     def overdue(self) -> bool:
         """Whether workers that have not reported since the wall-clock ran out must be ended."""

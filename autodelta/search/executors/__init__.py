@@ -23,7 +23,13 @@ def executor(settings: "Settings") -> Executor:
     if settings.executor == "ray":
         from autodelta.search.executors.ray import RayTune
 
-        return RayTune(settings.worker, workers=settings.workers)
+        return RayTune(
+            settings.worker,
+            workers=settings.workers,
+            gpus_per_worker=settings.gpus_per_worker,
+            address=settings.address,
+            log=settings.log,
+        )
     if settings.workers > 1:
         from autodelta.search.executors.processes import Processes
 

@@ -1,0 +1,76 @@
+"""A search in a cluster that this machine is no part of: its driver runs over there, its events are told here.
+
+Ray Client (``ray://``) lets a program outside of a cluster start tasks in it, but Tune must run inside: its searcher
+asks the study thousands of times, and the study's files must lie where it runs. So one task on the head node takes the
+run up, in the folder that both sides share, and puts its events into a queue.
+"""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayTaskError
+from ray.util.queue import Empty, Queue
+
+from autodelta.errors import UserError
+from autodelta.search.events import Event, Listener
+from autodelta.search.executors.ray import cluster
+from autodelta.search.executors.ray.shared import RunFolder
+
+LOOK_SECONDS = 0.5
+HEAD = {"node:__internal_head__": 0.001}  # a share of what only the head node has
+
+
+def take_up_there(folder: Path, address: str, *, events: Listener) -> None:
+    """Takes a run up in the cluster, and returns when its search has ended.
+
+    Raises:
+        UserError: as ``driver.take_up``; no cluster answers; its head node does not see the run's folder.
+    """
+    connection = cluster.connect(address)
+    told = Queue(actor_options={"num_cpus": 0})
+    task = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(_take_up).remote(RunFolder.seen(folder), told)
+    try:
+        try:
+            _pass_on(task, told, events)
+        except KeyboardInterrupt:
+            ray.cancel(task)  # is Ctrl-C over there
+            _pass_on(task, told, events)
+        ray.get(task)
+    except RayTaskError as error:
+        cause = error.cause
+        raise (UserError(str(cause)) if isinstance(cause, UserError) else cause) from error
+    finally:
+        told.shutdown()
+        if connection.started:
+            ray.shutdown()
+
+
+def _pass_on(task: "ray.ObjectRef[None]", told: Queue, events: Listener) -> None:
+    """Tells events until the search has ended."""
+    done = False
+    while not done:
+        done = bool(ray.wait([task], timeout=0)[0])
+        with suppress(Empty):
+            while True:
+                events(told.get_nowait())
+        if not done:
+            time.sleep(LOOK_SECONDS)
+
+
+def _take_up(run: RunFolder, told: Queue) -> None:
+    """Over there: drives the search."""
+    from autodelta.search.driver import take_up
+    from autodelta.search.run import Run, open_run
+    from autodelta.space import Space
+
+    run.check()
+    found = open_run(run.path)
+    settings = found.settings.model_copy(update={"address": None})
+
+    def tell(event: Event) -> None:
+        told.put(event)
+
+    space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
+    take_up(Run(run.path, settings), space, events=tell)

@@ -1,0 +1,116 @@
+"""The Ray cluster that a search uses: one that is there already, or one started on this machine for it alone."""
+
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from autodelta.errors import UserError, one_of
+
+ADDRESS = "RAY_ADDRESS"  # what Ray itself reads, and sets for submitted jobs
+CLIENT = "ray://"  # a cluster that this machine is no part of
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How this process came to be connected."""
+
+    started: bool  # Ray was started here, for this search alone
+    dashboard: str | None = None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What a cluster has."""
+
+    cpus: float
+    gpus: float
+
+    def device(self, asked: str | None) -> str:
+        """The device that was asked for, or the best there is: cpu or cuda.
+
+        Raises:
+            UserError: it is none of the two, or the cluster has no GPU.
+        """
+        if asked not in (None, "cpu", "cuda"):
+            raise one_of("device", str(asked), ("cpu", "cuda"))
+        if asked == "cuda" and self.gpus <= 0:
+            raise UserError("the device 'cuda' was asked for, but the cluster has no GPU; choose --device cpu")
+        return asked or ("cuda" if self.gpus > 0 else "cpu")
+
+    def workers(self, device: str, *, gpus_per_worker: float) -> int:
+        """How many workers fit."""
+        room = self.gpus / gpus_per_worker if device.startswith("cuda") else self.cpus
+        return max(1, int(room + 1e-6))
+
+
+def address(asked: str | None) -> str | None:
+    """The address of the cluster that was asked for, or that the environment names; None: there is none."""
+    return asked or os.environ.get(ADDRESS) or None
+
+
+def connect(asked: str | None, *, workers: int = 1) -> Connection:
+    """Connects to a cluster, or starts Ray on this machine.
+
+    Raises:
+        UserError: no cluster answers at that address.
+    """
+    if ray.is_initialized():
+        return Connection(started=False)
+    how: dict[str, Any] = {"logging_level": logging.ERROR}
+    there = address(asked)
+    if there is None:
+        how |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "log_to_driver": False}
+        how["include_dashboard"] = importlib.util.find_spec("aiohttp_cors") is not None  # as ray[default] has it
+    else:
+        how |= {"address": there, **({} if there.startswith(CLIENT) else {"log_to_driver": False})}
+    try:
+        context = ray.init(**how)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        if there is None:
+            raise
+        raise UserError(_unreachable(there, str(error))) from error
+    return Connection(started=there is None, dashboard=context.dashboard_url)
+
+
+def machines() -> Machines:
+    """What the cluster that is connected has."""
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Machines(cpus=found.get("CPU", 0.0), gpus=found.get("GPU", 0.0))
+
+
+def best_dtype(gpus_per_worker: float) -> str:
+    """The dtype that the cluster's GPUs are fast at, asked on one of them."""
+    return str(ray.get(ray.remote(num_gpus=gpus_per_worker, num_cpus=1)(_best_dtype).remote()))
+
+
+def shortage(workers: int, resources: dict[str, float]) -> str | None:
+    """One line if the cluster has no room for all the workers as it is now."""
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    room = int(min(found.get(name, 0.0) / amount for name, amount in resources.items()) + 1e-6)
+    if room >= workers:
+        return None
+    return f"the cluster has room for {room} of {workers} workers now; the others start when there is more"
+
+
+def _best_dtype() -> str:
+    import torch
+
+    from autodelta.backbones.loading import DTYPES, best_dtype
+
+    chosen = best_dtype(torch.device("cuda"))
+    return next(name for name, dtype in DTYPES.items() if dtype == chosen)
+
+
+def _unreachable(there: str, said: str) -> str:
+    first = said.strip().splitlines()[0] if said.strip() else "no answer"
+    if there.startswith(CLIENT):
+        hint = "is its client server there, on port 10001, and are its Ray and Python those of this machine?"
+    elif there == "auto":
+        hint = "run this on a machine of the cluster, or give ray://HOST:10001"
+    else:
+        hint = "this machine must be one of its nodes; from elsewhere, give ray://HOST:10001"
+    return f"no Ray cluster at {there!r} ({first}); {hint}"

@@ -1,0 +1,71 @@
+"""The desk between the search and Ray Tune, which runs in a thread of its own.
+
+Tune's thread asks here, and the search's thread answers. So the study's files are touched by one thread, an error of
+the work's is an error of the search and not one that Tune swallows, and Ctrl-C never lands inside Tune.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from autodelta.search.work import Work
+
+T = TypeVar("T")
+LOOK_SECONDS = 1.0  # between looks whether the desk has closed
+
+
+@dataclass
+class _Question:
+    ask: Callable[[Work], Any]
+    answer: "Future[Any]" = field(default_factory=Future)
+
+
+class Desk:
+    """Passes questions from one thread to the other."""
+
+    def __init__(self) -> None:
+        self._questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
+        self._closed = threading.Event()
+
+    def __reduce__(self) -> tuple[type["Desk"], tuple[()]]:
+        """Nothing of it: Tune writes its searcher into a snapshot that nothing is ever read from."""
+        return Desk, ()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def ask(self, question: Callable[[Work], T], *, otherwise: T) -> T:
+        """In Tune's thread: waits until the search answers; ``otherwise`` once it does not any more."""
+        asked = _Question(question)
+        self._questions.put(asked)
+        while not self.closed:
+            try:
+                answer: T = asked.answer.result(LOOK_SECONDS)
+            except TimeoutError:
+                continue
+            return answer
+        return otherwise
+
+    def serve(self, work: Work, *, seconds: float) -> None:
+        """In the search's thread: answers what was asked, or waits so long for a question.
+
+        Raises:
+            Whatever the work raised; then the desk is closed.
+        """
+        try:
+            asked = self._questions.get(timeout=seconds)
+        except queue.Empty:
+            return
+        try:
+            asked.answer.set_result(asked.ask(work))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """From now on nothing is answered."""
+        self._closed.set()
