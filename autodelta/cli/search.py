@@ -1,7 +1,7 @@
 """``search`` and ``show``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from autodelta.search import Run
 
-CHANGEABLE = ("budget", "executor", "workers", "runs")  # when a run is taken up again
+CHANGEABLE = ("budget", "executor", "workers", "address", "runs")  # when a run is taken up again
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +72,16 @@ def search(
     workers: Annotated[
         int | None, typer.Option("--workers", help="trials at once", show_default="one per GPU or physical core")
     ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", help="the share of a GPU that a worker takes, such as 0.25")
+    ] = 1.0,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="of a Ray cluster: auto, host:port, ray://host:10001", show_default=False),
+    ] = None,
+    log: Annotated[
+        str, typer.Option("--log", help="with ray: tensorboard, mlflow, wandb; with commas", show_default=False)
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", help="of every draw")] = 0,
     name: Annotated[str | None, typer.Option("--name", help="of the run", show_default="task, date, number")] = None,
     runs: Runs = Path("runs"),
@@ -97,7 +107,15 @@ def search(
         if resume is not None:
             _check_resumable(context)
             with display(screen) as listener:
-                run = take_up(resume, budget=budget, executor=executor, workers=workers, runs=runs, listener=listener)
+                run = take_up(
+                    resume,
+                    budget=budget,
+                    executor=executor,
+                    workers=workers,
+                    address=address,
+                    runs=runs,
+                    listener=listener,
+                )
         elif task is None or budget is None:
             raise UserError("a search needs --task and --budget, or --resume RUN")
         else:
@@ -113,6 +131,9 @@ def search(
                 confirm_share=confirm_share,
                 executor=executor,
                 workers=workers,
+                gpus_per_worker=gpus_per_worker,
+                address=address,
+                log=log,
                 seed=seed,
                 name=name,
                 runs=runs,
@@ -141,29 +162,54 @@ def _handed_over(screen: "Console", run: "Run") -> None:
     """What came out of a search, and where it lies."""
     from autodelta.recipe.export import export as write_recipe
 
-    _summary(screen, run.as_json())
+    _summary(screen, run)
     if run.best is not None:
         screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
     screen.print(f"run:    {run.path}", highlight=False, soft_wrap=True)
     screen.print(f"again:  autodelta show {run.path}", highlight=False, soft_wrap=True)
 
 
-def show(run: RunName, runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
-    """Show a run: leaderboard, Pareto front, the best so far, spent budget."""
+def show(
+    run: RunName,
+    runs: Runs = Path("runs"),
+    with_interactions: Annotated[
+        bool, typer.Option("--interactions", help="also what mattered, and which pairs of methods help or hurt")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: leaderboard, Pareto front, the answer, spent budget."""
     from autodelta.search import open_run
 
     with mistakes():
-        summary = open_run(run, runs).as_json()
-        if as_json:
-            print_json(summary)
-        else:
-            _summary(console(), summary)
+        found = open_run(run, runs)
+        if not as_json:
+            _summary(console(), found)
+            if with_interactions:
+                _interactions(console(), found)
+            return
+        summary = found.as_json()
+        if with_interactions:
+            summary["interactions"] = found.interactions().model_dump(mode="json")
+        print_json(summary)
 
 
-def _summary(screen: "Console", summary: dict[str, Any]) -> None:
-    from autodelta.report import tables
+def _summary(screen: "Console", run: "Run") -> None:
+    from autodelta.report import answer, tables
 
+    summary, result = run.as_json(), run.result
     screen.print(tables.leaderboard(summary))
     screen.print(tables.front(summary))
+    if result is not None and any(one.seeds for one in result.answer.standings):
+        screen.print(answer.standings(result.answer))
     for line in tables.conclusion(summary):
+        screen.print(line, highlight=False)
+
+
+def _interactions(screen: "Console", run: "Run") -> None:
+    from autodelta.report import interactions
+
+    found = run.interactions()
+    for table in interactions.tables(found):
+        screen.print(table)
+    for line in interactions.sentences(found):
         screen.print(line, highlight=False)

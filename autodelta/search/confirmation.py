@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.files import Lines
@@ -22,6 +24,7 @@ from autodelta.search.events import EntrantConfirmed
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome, TrialRecord
 from autodelta.search.seeds import Purpose, derived
+from autodelta.search.settings import Settings
 from autodelta.search.work import LOSSES, Accounts, Work, patience
 
 FILE, FOLDER = "confirmation.jsonl", "confirmation"
@@ -60,13 +63,15 @@ class _Orders(Work):
         entrants: Sequence[Entrant],
         trials: Sequence[TrialRecord],
         *,
-        seed: int,
+        settings: Settings,
     ) -> None:
         super().__init__(folder, accounts)
         self.results = results
         self.entrants = tuple(entrants)
         self.costs = Costs(trials)
-        self._seed = seed
+        self._seed = settings.seed
+        self._workers = settings.workers
+        self.scoring_seconds = _evaluation_seconds(trials) * settings.rows["test"] / settings.rows["validation"]
         self._spent = sum(trial.seed is not None and trial.continues is None for trial in trials)
         self._under_way: dict[int, tuple[Entrant, int]] = {}
         self._owed: list[tuple[Entrant, int]] = []
@@ -128,9 +133,9 @@ class Confirmation(_Orders):
         entrants: Sequence[Entrant],
         trials: Sequence[TrialRecord],
         *,
-        seed: int,
+        settings: Settings,
     ) -> None:
-        super().__init__(folder, accounts, results, entrants, trials, seed=seed)
+        super().__init__(folder, accounts, results, entrants, trials, settings=settings)
         self._last: dict[int, Report] = {}
         budget = accounts.budget
         timed = budget.wall_seconds is not None or budget.device_seconds is not None
@@ -147,16 +152,14 @@ class Confirmation(_Orders):
             return self._order(*self._owed.pop(0))
         done = self.results.of(self.entrants)
         under_way = [(entrant.name, seed) for entrant, seed in self._under_way.values()]
-        committed = sum(self._seconds(entrant) for entrant, _ in self._under_way.values())
-        spent = self.accounts.spent()
-        left = min(self.accounts.budget.wall_left(spent), self.accounts.budget.device_left(spent) - committed)
         chosen = next_run(
             self.entrants,
             done,
-            seconds_left=left,
+            seconds_left=self._seconds_left(len(done) + len(under_way) + 1),
             runs_left=self._runs - len(done) - len(under_way),
             seconds_of=lambda candidate: self.costs.seconds(candidate.training),
             running=under_way,
+            workers=self._workers,
         )
         return None if chosen is None else self._order(*chosen)
 
@@ -184,8 +187,14 @@ class Confirmation(_Orders):
             self.accounts.emit(EntrantConfirmed(entrant=entrant.name, seeds=seed_index + 1, score=run.validation))
         self.tick()
 
-    def _seconds(self, entrant: Entrant) -> float:
-        return self.costs.seconds(entrant.candidate.training) or 0.0
+    def _seconds_left(self, runs: int) -> float:
+        """Seconds that each worker has for training, when so many runs are to be scored on test afterwards."""
+        spent, budget, scoring = self.accounts.spent(), self.accounts.budget, runs * self.scoring_seconds
+        committed = sum(
+            self.costs.seconds(entrant.candidate.training) or 0.0 for entrant, _ in self._under_way.values()
+        )
+        on_devices = (budget.device_left(spent) - committed - scoring) / self._workers
+        return min(budget.wall_left(spent) - scoring / self._workers, on_devices)
 
 
 class Testing(_Orders):
@@ -199,18 +208,21 @@ class Testing(_Orders):
         entrants: Sequence[Entrant],
         trials: Sequence[TrialRecord],
         *,
-        seed: int,
+        settings: Settings,
         runs: Sequence[Run],
     ) -> None:
-        super().__init__(folder, accounts, results, entrants, trials, seed=seed)
+        super().__init__(folder, accounts, results, entrants, trials, settings=settings)
         by_name = {entrant.name: entrant for entrant in entrants}
         tested = {(run.entrant, run.seed_index) for run in results.of(entrants) if run.test is not None}
         self._owed = [(by_name[name], seed) for name, seed in runs if (name, seed) not in tested]
 
     def next(self) -> Order | None:
-        """The next run to score."""
+        """The next run to score, as long as there is time."""
         self.tick()
-        return self._order(*self._owed.pop(0), split="test") if self._owed and not self.interrupted else None
+        left = self.accounts.budget.seconds_left(self.accounts.spent())
+        if self.interrupted or not self._owed or left < self.scoring_seconds:
+            return None
+        return self._order(*self._owed.pop(0), split="test")
 
     def report(self, number: int, report: Report) -> bool:
         """Scoring has no reports."""
@@ -225,6 +237,12 @@ class Testing(_Orders):
         else:
             self.notice(f"{entrant.name} could not be scored on test: {outcome.reason or outcome.state}")
         self.tick()
+
+
+def _evaluation_seconds(trials: Sequence[TrialRecord]) -> float:
+    """What one evaluation on validation takes, as a rule."""
+    found = [trial.curve[-1].evaluation_seconds / len(trial.curve) for trial in trials if trial.curve]
+    return float(np.median(found)) if found else 0.0
 
 
 def run_folder(folder: Path, entrant: Entrant, seed_index: int) -> Path:

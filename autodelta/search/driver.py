@@ -17,7 +17,7 @@ from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.budget import parse
 from autodelta.search.confirmation import FOLDER, Confirmation, Results, Testing, run_folder
 from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
-from autodelta.search.executors import Executor, executor
+from autodelta.search.executors import Executor, driven_elsewhere, executor
 from autodelta.search.ledger import Ledger
 from autodelta.search.lock import driving
 from autodelta.search.pruning import pruner, rungs
@@ -82,6 +82,11 @@ def take_up(
         UserError: as ``search``; another search works on it.
     """
     settings, folder = run.settings, run.path
+    elsewhere = driven_elsewhere(settings)
+    if elsewhere is not None:
+        from autodelta.search.executors.ray.client import take_up_there
+
+        return take_up_there(folder, elsewhere, events=events)
     started = clock()
     emit = _logged(folder / LOG_FILE, events)
     with (
@@ -140,8 +145,8 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
     entrants += baselines(space) if entrants else ()
     results = Results(folder)
     shared = (folder, accounts, results, entrants, trials)
-    workers.run(Confirmation(*shared, seed=settings.seed))
-    workers.run(Testing(*shared, seed=settings.seed, runs=answer.to_test(entrants, results.of(entrants))))
+    workers.run(Confirmation(*shared, settings=settings))
+    workers.run(Testing(*shared, settings=settings, runs=answer.to_test(entrants, results.of(entrants))))
     task = settings.worker.load_task()
     done = results.of(entrants)
     found = answer.conclude(

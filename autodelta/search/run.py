@@ -30,6 +30,8 @@ from autodelta.search.settings import Settings, versions
 if TYPE_CHECKING:
     import pandas
 
+    from autodelta.search.interactions import Interactions
+
 SCHEMA = 2
 RUN_FILE, LEDGER_FILE, RESULT_FILE, LOG_FILE = "run.json", "ledger.jsonl", "result.json", "log"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -114,6 +116,12 @@ class Run:
             kept = ", ".join(str(trial.number) for trial in self.front) or "none"
             raise UserError(f"run {self.name} keeps no weights of trial {number}; it has those of: {kept}")
         return path
+
+    def interactions(self) -> "Interactions":
+        """Which genes matter at each rung, and which pairs of methods help or hurt each other."""
+        from autodelta.search.interactions import interactions
+
+        return interactions(trial for trial in self.trials if trial.continues is None or trial.state == "complete")
 
     def as_json(self) -> dict[str, Any]:
         """What `autodelta show --json` prints."""

@@ -24,6 +24,7 @@ from autodelta.errors import UserError
 
 FILE = "study.db"
 NAME = "autodelta"
+SIGN_OF_LIFE = "ledger.jsonl"  # written within a second of a search's begin, and after its study
 BUSY_SECONDS = 60.0  # how long a reader or writer waits for the other to let go of the file
 
 
@@ -32,6 +33,8 @@ class Disk:
 
     def __init__(self, folder: Path, directions: list[StudyDirection]) -> None:
         self._folder = folder
+        if (folder / FILE).exists() and not (folder / FILE).stat().st_size and (folder / SIGN_OF_LIFE).exists():
+            raise UserError(f"the study {folder / FILE} is empty, though the search had begun; nothing was changed")
         with _readable_or_told(folder):
             self._storage = writable(folder)
             study = optuna.create_study(

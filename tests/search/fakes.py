@@ -106,9 +106,10 @@ class FakeWorker:
     def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
         if self.open_trials:
             raise RuntimeError("the last trial was not closed")
+        self.reports = read_checkpoint(start, assignment) if start else []
         self.open_trials += 1
         self.assignment = assignment
-        self.reports = read_checkpoint(start, assignment) if start else []
+        yield from list(self.reports)
         yield from list(self.reports)
         steps = assignment.candidate.training.steps
         begun = self.reports[-1].step if self.reports else 0

@@ -42,6 +42,7 @@ def next_run(
     runs_left: float = math.inf,
     seconds_of: Seconds = lambda candidate: None,
     running: Collection[tuple[str, int]] = (),
+    workers: int = 1,
     plan: Plan | None = None,
 ) -> tuple[Entrant, int] | None:
     """The next run, an entrant and the number of a seed; None when nothing that would still help is foreseen to fit, or
@@ -49,10 +50,11 @@ def next_run(
 
     seconds_of: device-seconds that a candidate will take, None where nobody knows (it is then taken to fit).
     running: runs under way, which ``seconds_left`` and ``runs_left`` have already been charged for.
+    workers: that have ``seconds_left`` each.
     """
     if runs_left < 1:
         return None
-    race = _Race(entrants, results, seconds_left, runs_left, seconds_of, running, plan or Plan())
+    race = _Race(entrants, results, seconds_left * workers, runs_left, seconds_of, running, plan or Plan())
     for entrant, seeds in race.wanted():
         seed = race.seed_for(entrant, seeds)
         if seed is not None and race.seconds(entrant) <= seconds_left:

@@ -1,0 +1,124 @@
+"""What a search costs beside its trials: ``python benchmarks/search_overhead.py [--trials 500] [--tune]``.
+
+Asking and telling with TPE at 500 trials on disk (must hold: 0.2 s); a checkpoint and the ledger as a share of a trial
+on nano (2 %); with ``--tune``, what Ray Tune adds to a trial (0.35 s), against the same trials in this process.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.report import Report
+from autodelta.search.ledger import Ledger, Spending
+from autodelta.search.pruning import Halving, reports, rungs
+from autodelta.search.records import Outcome
+from autodelta.search.samplers import sampler
+from autodelta.search.storage import quiet
+from autodelta.search.study import Study
+from autodelta.space import Space
+
+RESULTS = Path(__file__).parent / "results" / "search_overhead.md"
+
+
+def ask_and_tell(trials: int) -> list[float]:
+    """Seconds of ask + reports + tell, trial by trial, in a study on disk."""
+    import zlib
+
+    from autodelta.backbones import load
+
+    space = Space.load("default", load("nano").shape)
+    levels = rungs(space.settings.most_steps)
+    spent = []
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        study = Study(Path(folder), space, sampler=sampler("tpe"), seed=0, pruner=Halving(levels))
+        with closing(study):
+            for _ in range(trials):
+                began = time.perf_counter()
+                asked = study.ask()
+                assert asked is not None
+                height = zlib.crc32(asked.candidate.key.encode()) % 1000 / 1000
+                outcome = Outcome(state="complete")
+                for step in reports(asked.candidate.training.steps, levels):
+                    done = step == asked.candidate.training.steps
+                    report = Report(step=step, score=height, train_loss=1.0, device_seconds=step / 10, done=done)
+                    if not study.report(asked.number, report):
+                        outcome = Outcome(state="pruned", reason="not among the best")
+                        break
+                study.tell(asked.number, outcome)
+                spent.append(time.perf_counter() - began)
+    return spent
+
+
+def books() -> tuple[float, float]:
+    """Checkpoints and ledger as shares of a trial's seconds: LoRA on nano, 100 steps on a demo task."""
+    from autodelta.candidate import Candidate
+
+    worker = WorkerSpec(backbone="nano", task="demo/entailment").open()
+    delta = {
+        "method": "lora",
+        "roles": ["encoder.self_attn.q", "encoder.self_attn.v", "decoder.cross_attn.q"],
+        "config": {"rank": 8, "alpha": 16},
+        "learning_rate": 3e-3,
+    }
+    candidate = Candidate.model_validate({"deltas": [delta], "training": {"steps": 100, "batch_size": 16}})
+    saving = 0.0
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in worker.run(Assignment(number=0, candidate=candidate, seed=0, report_at=(12, 34, 100))):
+            before = time.perf_counter()
+            worker.save(Path(folder) / "checkpoint.safetensors")
+            saving += time.perf_counter() - before
+        trial = time.perf_counter() - began
+        ledger = Ledger(Path(folder) / "ledger.jsonl")
+        for slot in range(2):
+            ledger.enter(slot, Spending.TRAINING, trial=slot)
+        before = time.perf_counter()
+        for _ in range(20):
+            ledger.tick(force=True)
+        writing = (time.perf_counter() - before) / 20  # once a second
+    return saving / trial, writing
+
+
+def tune(trials: int) -> float:
+    """Seconds that Ray Tune adds to a trial: a search of trials that take no time, less the same in this process."""
+    from autodelta.search.driver import search
+    from tests.search import fakes
+
+    seconds = {}
+    for executor in ("local", "ray"):
+        for count in (2, 2 + trials):  # the difference leaves out what is paid once
+            with tempfile.TemporaryDirectory() as folder:
+                settings = fakes.settings(budget=f"{count}trials", executor=executor, workers=1, confirm_share=0.0)
+                began = time.perf_counter()
+                search(settings, fakes.space(Path(folder)), folder=Path(folder) / "run")
+                seconds[executor, count] = time.perf_counter() - began
+    added = {name: (seconds[name, 2 + trials] - seconds[name, 2]) / trials for name in ("local", "ray")}
+    return added["ray"] - added["local"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--tune", action="store_true")
+    asked = parser.parse_args()
+    spent = ask_and_tell(asked.trials)
+    last = statistics.median(spent[-50:])
+    saving, writing = books()
+    rows = [
+        f"| ask + reports + tell, TPE, at {asked.trials} trials (median of the last 50) | {last:.3f} s | 0.2 s |",
+        f"| checkpoints, share of a trial | {saving:.1%} | 2 % |",
+        f"| the ledger, share of a second | {writing:.1%} | 2 % |",
+    ]
+    if asked.tune:
+        rows.append(f"| Ray Tune, added to a trial | {tune(20):.2f} s | 0.35 s |")
+    head = ["<!-- benchmarks/search_overhead.py -->", "| what | measured | at most |", "|---|---|---|"]
+    RESULTS.write_text("\n".join([*head, *rows]) + "\n", encoding="utf8")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

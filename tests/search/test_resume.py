@@ -1,0 +1,165 @@
+import errno
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.search import driver, events, request
+from autodelta.search.attempt import CHECKPOINT
+from autodelta.search.lock import driving
+from autodelta.search.run import RUN_FILE, Run
+from autodelta.search.storage import FILE, Disk
+from tests.search import fakes
+
+
+def begun(tmp_path: Path, **changes: object) -> Run:
+    return driver.search(fakes.settings(**changes), fakes.space(tmp_path), folder=tmp_path / "run")
+
+
+def gone_on_with(run: Run, tmp_path: Path, **changes: object) -> tuple[Run, list[events.Event]]:
+    heard: list[events.Event] = []
+    again = Run(run.path, fakes.settings(**changes))
+    driver.take_up(again, fakes.space(tmp_path), events=heard.append)
+    return again, heard
+
+
+def told(run: Run) -> list[tuple[Any, ...]]:
+    return [(t.number, t.candidate, t.seed, t.state, t.score) for t in run.trials]
+
+
+def test_a_larger_budget_goes_on_where_the_search_ended(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="6trials")
+    before, spent = told(first), first.budget["spent"]["device_seconds"]
+    again, _ = gone_on_with(first, tmp_path, budget="10trials")
+    assert told(again)[:6] == before
+    assert len(again.trials) == 10
+    assert again.result is not None
+    assert again.result.trials == 10
+    assert again.budget["spent"]["device_seconds"] > spent
+
+
+def test_a_search_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="5trials")
+    answer = (first.path / "result.json").read_bytes()
+    confirmed = (first.path / "confirmation.jsonl").read_bytes()
+    again, heard = gone_on_with(first, tmp_path, budget="5trials")
+    assert told(again) == told(first)
+    assert any(isinstance(event, events.Notice) and "has ended before" in event.text for event in heard)
+    assert (first.path / "result.json").read_bytes() == answer
+    assert (first.path / "confirmation.jsonl").read_bytes() == confirmed
+
+
+def test_a_trial_that_an_interrupt_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported) and event.number == 2:
+            raise KeyboardInterrupt
+
+    settings = fakes.settings(budget="5trials")
+    first = driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=interrupt)
+    assert first.trials[2].reason == "interrupted"
+    assert (first.path / "trials" / "2" / CHECKPOINT).exists()
+    again, heard = gone_on_with(first, tmp_path, budget="5trials")
+    gone_on = again.trials[3]
+    assert (gone_on.continues, gone_on.state) == (2, "complete")
+    assert gone_on.candidate == again.trials[2].candidate
+    assert gone_on.curve[: len(again.trials[2].curve)] == again.trials[2].curve
+    reported = [event.step for event in heard if isinstance(event, events.TrialReported) and event.number == 3]
+    assert reported == [point.step for point in gone_on.curve if point.step > again.trials[2].step]
+    assert sum(trial.continues is None for trial in again.trials) == 5  # one trial in two parts
+    assert not (first.path / "trials" / "2" / CHECKPOINT).exists()
+
+
+def test_a_torn_checkpoint_means_that_the_trial_starts_again(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported) and event.number == 1:
+            raise KeyboardInterrupt
+
+    settings = fakes.settings(budget="3trials")
+    first = driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=interrupt)
+    (first.path / "trials" / "1" / CHECKPOINT).write_text("{")
+    again, _ = gone_on_with(first, tmp_path, budget="3trials")
+    assert (again.trials[2].continues, again.trials[2].state) == (1, "complete")
+
+
+def test_a_second_driver_is_refused_with_the_first_ones_host_and_process(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    with driving(first.path), pytest.raises(UserError, match=r"another search works on run 'run': process \d+ on \S+"):
+        gone_on_with(first, tmp_path, budget="4trials")
+    gone_on_with(first, tmp_path, budget="4trials")
+
+
+@pytest.mark.parametrize("text", [b"", b"SQLite format 3\x00 and then nothing of the kind", b"half"])
+def test_a_damaged_study_is_one_line_and_stays_as_it_is(text: bytes, tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    (first.path / FILE).write_bytes(text)
+    others = {path: path.read_bytes() for path in first.path.rglob("*") if path.is_file() and path.name != FILE}
+    if text:
+        with pytest.raises(UserError, match=r"study\.db.* cannot be read: .*; nothing was changed"):
+            gone_on_with(first, tmp_path, budget="4trials")
+        assert (first.path / FILE).read_bytes() == text
+    else:  # SQLite takes an empty file for a new one, we do not
+        with pytest.raises(UserError, match=r"study\.db is empty"):
+            gone_on_with(first, tmp_path, budget="4trials")
+    kept = {path: text for path, text in others.items() if path.name not in ("driver.lock", "log")}
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_study_of_a_newer_optuna_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    with closing(sqlite3.connect(first.path / FILE)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.a'")
+        connection.commit()
+    with pytest.raises(UserError, match=r"study\.db: .*; nothing was changed"):
+        gone_on_with(first, tmp_path, budget="4trials")
+
+
+def test_a_run_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    (first.path / RUN_FILE).write_text('{"schema": 99}')
+    with pytest.raises(UserError, match="has schema 99; this version of autodelta reads"):
+        request.resume(first.path)
+
+
+@pytest.mark.parametrize("place", ["study", "ledger", "checkpoint"])
+def test_a_full_disk_is_one_line_and_costs_no_trial(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(*words: Any, **more: Any) -> None:
+        calls.append(words)
+        if len(calls) > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(*words, **more)
+
+    owner, name = {
+        "study": (Disk, "end"),
+        "ledger": (driver.Ledger, "_write"),
+        "checkpoint": (fakes.FakeWorker, "save"),
+    }[place]
+    plain = getattr(owner, name)
+    settings = fakes.settings(budget="6trials", task="smooth:0.3" if place == "ledger" else "smooth")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        if place == "checkpoint":
+            driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run")
+        else:
+            with pytest.raises(UserError, match="No space left on device; nothing that was finished is lost"):
+                driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run")
+    first = Run(tmp_path / "run", settings)
+    ended = [line for line in told(first) if line[3] == "complete"]
+    assert ended
+    if place != "checkpoint":
+        again, _ = gone_on_with(first, tmp_path, budget="6trials")
+        assert set(ended) <= set(told(again))
+        assert [trial.state for trial in again.trials] == ["complete"] * 6
+
+
+def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
+    request._refuse_less("1h,20trials", "2h,20trials")
+    request._refuse_less("1h,20trials", "30trials")
+    with pytest.raises(UserError, match="its own budget or a larger one: '1h,20trials', not '30min,40trials'"):
+        request._refuse_less("1h,20trials", "30min,40trials")
