@@ -8,17 +8,26 @@ from autodelta.errors import UserError, one_of
 LOGGERS = {"tensorboard": ("tensorboardX", "ray"), "mlflow": ("mlflow", "mlflow"), "wandb": ("wandb", "wandb")}
 
 
-def chosen(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     """The loggers that a text names, divided by commas.
 
     Raises:
-        UserError: there is no such logger, or what it needs is not installed.
+        UserError: there is no such logger.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in found:
         if name not in LOGGERS:
             raise one_of("logger", name, tuple(LOGGERS))
+    return found
+
+
+def check(log: tuple[str, ...]) -> None:
+    """Looks whether what the loggers need is installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    for name in log:
         module, extra = LOGGERS[name]
         if importlib.util.find_spec(module) is None:
             raise UserError(f"the logger {name!r} needs {module}: pip install 'autodelta[{extra}]'")
-    return names

@@ -1,15 +1,13 @@
 """From what a user asks for to what a search is told: checks, defaults, and the one function that does it all."""
 
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from autodelta.engine import devices
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
+from autodelta.search import loggers, placement
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
 from autodelta.search.driver import take_up
@@ -24,7 +22,6 @@ from autodelta.tasks import SPLITS, Columns
 from autodelta.tasks import load as load_task
 from autodelta.tasks.catalogue import DATA
 
-EXECUTORS = ("local", "ray")
 ON_CUDA, ON_CPU = "google/t5-base-lm-adapt", "nano"
 
 
@@ -43,6 +40,9 @@ class Request:
     confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
     workers: int | None = None
+    gpus_per_worker: float = 1.0
+    address: str | None = None
+    log: str = ""
     seed: int = 0
     name: str | None = None
     runs: Path = Path("runs")
@@ -64,6 +64,9 @@ def search(
     confirm_share: float = CONFIRM_SHARE,
     executor: str | None = None,
     workers: int | None = None,
+    gpus_per_worker: float = 1.0,
+    address: str | None = None,
+    log: str = "",
     seed: int = 0,
     name: str | None = None,
     runs: str | os.PathLike[str] = "runs",
@@ -85,7 +88,11 @@ def search(
         pruner: asha, hyperband or none; asha where the sampler allows it.
         confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
-        workers: one per GPU, or one per physical core.
+        workers: one per GPU, or one per physical core; or as many as a cluster has room for.
+        gpus_per_worker: the share of a GPU that one worker takes; at 0.25 four workers share one.
+        address: of a Ray cluster: ``auto``, ``host:port`` or ``ray://host:10001``; else RAY_ADDRESS; else Ray, if it is
+            used, is started on this machine.
+        log: loggers of Ray Tune, with commas: tensorboard, mlflow, wandb.
         seed: of the run; every draw of every trial comes from it and the trial's number.
         name: of the run's folder in ``runs``.
         device: ``cpu`` or ``cuda``.
@@ -108,6 +115,9 @@ def search(
         confirm_share=confirm_share,
         executor=executor,
         workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        address=address,
+        log=log,
         seed=seed,
         name=name,
         runs=Path(runs),
@@ -127,26 +137,31 @@ def submit(request: Request, listener: Listener) -> Run:
     parse(request.budget)
     pruner = _pruner(request)
     find(request.space)
-    _check_numbers(request)
+    log = _check_numbers(request)
     folder = new_folder(request.runs, request.name, task=request.task)
     task = load_task(request.task, data=request.data, columns=request.columns)
-    device = devices.chosen(request.device)
-    has_gpu = device == "cuda"
+    place = placement.place(
+        executor=request.executor,
+        workers=request.workers,
+        device=request.device,
+        gpus_per_worker=request.gpus_per_worker,
+        address=request.address,
+        log=log,
+    )
+    has_gpu = place.device == "cuda"
     parse(request.budget, has_gpu=has_gpu)
     spec = WorkerSpec(
         backbone=_placed(request.backbone) or (ON_CUDA if has_gpu else ON_CPU),
         task=request.task,
         data=_data_folder(request.data),
         columns=request.columns,
-        device=device,
-        dtype=request.dtype,
+        device=place.device,
+        dtype=request.dtype or place.dtype,
         allow_pickle=request.allow_pickle,
     )
-    workers = request.workers or devices.workers(device)
-    executor = _executor(request.executor, workers)
-    for text in (*task.notes, *_defaults(request, spec, executor, workers)):
+    for text in (*task.notes, *_defaults(request, spec, place)):
         listener(Notice(text=text))
-    backbone = spec.load_backbone()
+    backbone = spec.model_copy(update={"device": place.here}).load_backbone()
     space = Space.load(request.space, backbone.shape)
     settings = Settings(
         task=request.task,
@@ -162,8 +177,11 @@ def submit(request: Request, listener: Listener) -> Run:
         pruner=pruner,
         confirm_share=request.confirm_share,
         seed=request.seed,
-        executor=executor,
-        workers=workers,
+        executor=place.executor,
+        workers=place.workers,
+        gpus_per_worker=request.gpus_per_worker,
+        address=request.address,
+        log=log,
     )
     del backbone  # each worker loads its own
     return run_search(settings, space, folder=folder, events=listener)
@@ -175,6 +193,7 @@ def resume(
     budget: str | None = None,
     executor: str | None = None,
     workers: int | None = None,
+    address: str | None = None,
     runs: str | os.PathLike[str] = "runs",
     listener: Callable[[Event], None] = lambda event: None,
 ) -> Run:
@@ -183,7 +202,7 @@ def resume(
     Args:
         run: its name in ``runs``, or its folder.
         budget: what it may spend in all, with what it has spent already.
-        executor, workers: others than before, if the machine has changed.
+        executor, workers, address: others than before, if the machine or the cluster has changed.
         runs: the folder of runs.
         listener: is told everything that happens.
 
@@ -195,10 +214,9 @@ def resume(
     if budget is not None:
         _refuse_less(settings.budget, budget)
         settings = settings.model_copy(update={"budget": budget})
-    if workers is not None or executor is not None:
-        workers = workers or settings.workers
-        _check_executor(executor, workers)
-        settings = settings.model_copy(update={"executor": executor or settings.executor, "workers": workers})
+    moved = {"executor": executor, "workers": workers, "address": address}
+    placement.check(executor, workers, address=address)
+    settings = settings.model_copy(update={name: value for name, value in moved.items() if value is not None})
     _refuse_changed(settings)
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
     with driving(found.path):  # so that no search that is under way sees other settings
@@ -220,7 +238,8 @@ def _refuse_changed(settings: Settings) -> None:
     """A search must not go on with other rows or another backbone than it began with."""
     if settings.worker.load_task().fingerprint() != settings.fingerprint:
         raise UserError(f"the rows of task {settings.task!r} are not those that the search began with")
-    if settings.worker.load_backbone().sha256 != settings.backbone_sha256:
+    on_cpu = settings.worker.model_copy(update={"device": "cpu"})  # there may be no GPU where a cluster is driven
+    if on_cpu.load_backbone().sha256 != settings.backbone_sha256:
         raise UserError(f"the backbone {settings.worker.backbone!r} is not the one that the search began with")
 
 
@@ -248,38 +267,30 @@ def _placed(backbone: str | None) -> str | None:
     return str(Path(backbone).absolute()) if backbone and Path(backbone).is_dir() else backbone
 
 
-def _check_numbers(request: Request) -> None:
+def _check_numbers(request: Request) -> tuple[str, ...]:
+    """Looks at what can be judged by itself; the loggers that were asked for."""
     if request.seed < 0:
         raise UserError(f"a seed must not be negative: {request.seed}")
     if not 0 <= request.confirm_share < 1:
         raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
-    _check_executor(request.executor, request.workers)
+    log = loggers.names(request.log)
+    placement.check(
+        request.executor,
+        request.workers,
+        gpus_per_worker=request.gpus_per_worker,
+        address=request.address,
+        log=log,
+    )
+    loggers.check(log)
+    return log
 
 
-def _check_executor(executor: str | None, workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise UserError(f"the number of workers must be at least 1: {workers}")
-    if executor is not None and executor not in EXECUTORS:
-        raise one_of("executor", executor, EXECUTORS)
-    if executor == "ray" and not _has_ray():
-        raise UserError("the executor 'ray' needs Ray: pip install 'autodelta[ray]', or choose --executor local")
-
-
-def _has_ray() -> bool:
-    return importlib.util.find_spec("ray") is not None
-
-
-def _executor(asked: str | None, workers: int) -> Literal["local", "ray"]:
-    chosen = asked or ("ray" if workers > 1 and _has_ray() else "local")
-    return "ray" if chosen == "ray" else "local"
-
-
-def _defaults(request: Request, spec: WorkerSpec, executor: str, workers: int) -> list[str]:
+def _defaults(request: Request, spec: WorkerSpec, place: placement.Place) -> list[str]:
     """One line about what was not asked for, and so was chosen."""
     chosen = {
         "--backbone": None if request.backbone else spec.backbone,
-        "--executor": None if request.executor else executor,
-        "--workers": None if request.workers else str(workers),
+        "--executor": None if request.executor else place.executor,
+        "--workers": None if request.workers else str(place.workers),
         "--device": None if request.device else spec.device,
     }
     found = [f"{flag} {value}" for flag, value in chosen.items() if value is not None]

@@ -1,10 +1,15 @@
 """Where trials run. An executor asks for orders and tells of reports and outcomes; it decides nothing."""
 
+import os
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from autodelta.search.settings import Settings
     from autodelta.search.work import Work
+
+
+ADDRESS = "RAY_ADDRESS"  # what Ray itself reads, and sets for submitted jobs
+CLIENT = "ray://"  # how a cluster is called that this machine is no part of
 
 
 class Executor(Protocol):
@@ -16,6 +21,17 @@ class Executor(Protocol):
 
     def run(self, work: "Work") -> None:
         """Does what there is to do, until there is no more."""
+
+
+def cluster_address(asked: str | None) -> str | None:
+    """The address of the Ray cluster that was asked for, or that the environment names; None: there is none."""
+    return asked or os.environ.get(ADDRESS) or None
+
+
+def driven_elsewhere(settings: "Settings") -> str | None:
+    """The address of the cluster in which a search must be driven, where that is not here."""
+    address = cluster_address(settings.address) if settings.executor == "ray" else None
+    return address if address is not None and address.startswith(CLIENT) else None
 
 
 def executor(settings: "Settings") -> Executor:

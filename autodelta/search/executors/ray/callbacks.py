@@ -10,6 +10,8 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.air.integrations.wandb import WandbLoggerCallback
 from ray.tune.logger import TBXLoggerCallback
 
+from autodelta.search import loggers
+
 PROJECT = "autodelta"
 
 
@@ -28,7 +30,12 @@ class _TensorBoard(TBXLoggerCallback):
 
 
 def callbacks(names: Sequence[str], folder: Path) -> list[tune.Callback]:
-    """The loggers of these names, for the run in that folder."""
+    """The loggers of these names, for the run in that folder.
+
+    Raises:
+        UserError: what one of them needs is not installed.
+    """
+    loggers.check(tuple(names))
     make = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
     return [make[name](folder) for name in names]
 

@@ -9,9 +9,7 @@ from typing import Any
 import ray
 
 from autodelta.errors import UserError, one_of
-
-ADDRESS = "RAY_ADDRESS"  # what Ray itself reads, and sets for submitted jobs
-CLIENT = "ray://"  # a cluster that this machine is no part of
+from autodelta.search.executors import CLIENT, cluster_address
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,6 @@ class Machines:
         return max(1, int(room + 1e-6))
 
 
-def address(asked: str | None) -> str | None:
-    """The address of the cluster that was asked for, or that the environment names; None: there is none."""
-    return asked or os.environ.get(ADDRESS) or None
-
-
 def connect(asked: str | None, *, workers: int = 1) -> Connection:
     """Connects to a cluster, or starts Ray on this machine.
 
@@ -61,7 +54,7 @@ def connect(asked: str | None, *, workers: int = 1) -> Connection:
     if ray.is_initialized():
         return Connection(started=False)
     how: dict[str, Any] = {"logging_level": logging.ERROR}
-    there = address(asked)
+    there = cluster_address(asked)
     if there is None:
         how |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "log_to_driver": False}
         how["include_dashboard"] = importlib.util.find_spec("aiohttp_cors") is not None  # as ray[default] has it
