@@ -21,6 +21,7 @@ import numpy as np
 from autodelta.search.records import TrialRecord
 
 TRUST = 4
+LEAST = 0.25  # of v: T^2 is no less, since no number of trials shows that true scores do not differ at all
 CORRELATIONS = ("matthews", "pearson", "spearman")
 
 
@@ -58,8 +59,9 @@ def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str, seed_sd: 
     noise = np.array([rows_noise + seed_sd**2 / len(found) for found in runs.values()])
     centres = _centres([trial.methods for trial in firsts], seen)
     above = seen >= centres
-    spread = max(0.0, float(np.mean((seen - centres)[above] ** 2)) - float(noise[above].mean()))
-    weights = spread / (spread + noise) if spread else np.zeros(len(seen))
+    around = float(noise[above].mean())
+    spread = max(LEAST * around, float(np.mean((seen - centres)[above] ** 2)) - around)
+    weights = spread / (spread + noise)
     expected = centres + weights * (seen - centres)
     found = [
         Shrunken(trial=trial, seen=float(y), expected=float(mean), sd=math.sqrt(float(weight * v)))

@@ -62,6 +62,14 @@ def test_where_one_method_leads_the_best_combination_is_confirmed_too() -> None:
     assert len(found) == 4
 
 
+def test_the_smallest_of_the_front_that_may_be_as_good_is_confirmed() -> None:
+    large = [trial(number, 0.92 - number / 500, 900 - 100 * number, LORA, BITFIT) for number in range(5)]
+    others = [trial(10 + number, 0.80 + number / 100, 1000, LORA, BITFIT) for number in range(8)]
+    small, poor, single = trial(5, 0.905, 20, LORA, BITFIT), trial(6, 0.5, 10, LORA, BITFIT), trial(7, 0.7, 5)
+    found = finalists([*large, *others, small, poor, single], rows=2000, metric="accuracy")
+    assert [entrant.trial for entrant in found] == [0, 7, 5, 1]
+
+
 def test_full_fine_tuning_is_not_the_best_single_method() -> None:
     full = {"method": "full", "roles": ["encoder.self_attn.q"]}
     assert chosen([*TRIALS, trial(9, 0.87, 5000, full)])[:2] == [1, 3]
@@ -102,6 +110,13 @@ def test_a_lucky_trial_of_a_weak_composition_is_trusted_less() -> None:
     ranked = shrunken([*weak, *strong, lucky, usual], rows=150, metric="accuracy")
     assert ranked[0].trial.number == 21
     assert next(one.expected for one in ranked if one.trial.number == 20) < ranked[0].expected - 0.005
+
+
+def test_scores_that_differ_by_noise_alone_keep_their_order_and_some_doubt() -> None:
+    ranked = shrunken([trial(number, 0.8 + number / 1000, 10) for number in range(9)], rows=100, metric="accuracy")
+    assert [one.trial.number for one in ranked] == list(range(8, -1, -1))
+    assert ranked[0].expected - ranked[-1].expected < 0.3 * (ranked[0].seen - ranked[-1].seen)
+    assert ranked[0].sd > 0.01
 
 
 def test_with_endless_rows_nothing_is_shrunken() -> None:
