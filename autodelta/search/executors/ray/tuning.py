@@ -11,7 +11,6 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -51,6 +50,7 @@ class Tuning:
         loggers: Sequence[tune.Callback],
     ) -> None:
         self.desk = Desk()
+        self._files = office.run.path / CACHE
         self._error: Exception | None = None
         self._tuner = _tuner(office, self.desk, slots, workers=workers, resources=resources, loggers=loggers)
         self._thread = threading.Thread(target=self._run, name="Ray Tune", daemon=True)
@@ -66,9 +66,10 @@ class Tuning:
             raise RuntimeError(f"Ray Tune stopped: {self._error or 'it says nothing'}") from self._error
 
     def end(self) -> None:
-        """Ends every actor."""
+        """Ends every actor, and removes Tune's own files."""
         self.desk.close()
         self._thread.join(GOODBYE_SECONDS)
+        shutil.rmtree(self._files, ignore_errors=True)
 
     def _run(self) -> None:
         try:
@@ -144,11 +145,6 @@ class _End(tune.Stopper):
 def prepare() -> None:
     """Sets what Tune reads from the environment, where the user has not."""
     os.environ.update({name: value for name, value in TUNE_ENVIRONMENT.items() if name not in os.environ})
-
-
-def clear(folder: Path) -> None:
-    """Removes Tune's own files from a run."""
-    shutil.rmtree(folder / CACHE, ignore_errors=True)
 
 
 def trial_name(order: Order) -> str:
