@@ -29,7 +29,8 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         "## Training",
         "",
         f"Span corruption ({spans.corruption_rate:.0%} of the tokens, mean span {spans.mean_span_length}, inputs of "
-        f"{spans.input_length}), then a last stage whose step size falls to zero and in which "
+        f"{spans.input_length}), then a last stage whose step size falls to zero, whose inputs have "
+        f"{', '.join(map(str, sorted(set(plan.anneal.input_lengths))))} tokens, and in which "
         f"{plan.anneal.format_share:.0%} of the steps are text-to-text questions about the surface of corpus passages.",
         "",
         "| stage | steps | input tokens | hours |",

@@ -41,7 +41,7 @@ class Stable(_Section):
 
     batch_size: int
     warmup_steps: int
-    matrix_lr: float
+    matrix_lr: float | None  # None: no Muon, Adam for all
     vector_lr: float
 
 

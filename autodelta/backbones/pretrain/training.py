@@ -134,9 +134,7 @@ def _anneal_batches(work: Path, plan: Plan, step: int, rank: int, processes: int
             yield examples(rng)
         else:
             length = int(kind.choice(plan.anneal.input_lengths))
-            yield span_batch(
-                tokens, rng, rows=rows * plan.spans.input_length // length, plan=plan, input_length=length
-            )
+            yield span_batch(tokens, rng, rows=rows * plan.spans.input_length // length, plan=plan, input_length=length)
         step += 1
 
 
