@@ -8,7 +8,7 @@ printing the Markdown table; ``--table`` prints it from the CSV alone.
 """
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -22,40 +22,26 @@ FLOORS = [("-", "majority"), ("-", "tfidf")]
 Cells = dict[tuple[str, str, str], list[float]]
 
 
-def floors(name: str, data: Path) -> list[dict[str, object]]:
-    """Majority class and TF-IDF (words and bigrams) with logistic regression."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
+def floor_rows(name: str, data: Path) -> list[dict[str, object]]:
+    """Majority class and TF-IDF with logistic regression."""
     from autodelta import tasks
+    from autodelta.tasks.floor import COUNTING, MAJORITY, floors
 
     task = tasks.load(name, data=data)
-    train, test = task.examples("train"), task.examples("test")
-    most = Counter(example.label for example in train).most_common(1)[0][0]
-    words = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=2000)
-    )
-    words.fit([example.input for example in train], [example.label for example in train])
-    found = words.predict([example.input for example in test])
-    gold = [example.label for example in test]
-    accuracies = {
-        "majority": mean(x == most for x in gold),
-        "tfidf": mean(a == b for a, b in zip(gold, found, strict=True)),
-    }
-    scores = {"majority": task.score(gold, [most] * len(gold)), "tfidf": task.score(gold, list(found))}
+    gold = [example.label for example in task.examples("test")]
+    found = floors(task)
     return [
         {
             "task": name,
             "weights": "-",
             "deltas": kind,
             "seed": 0,
-            "accuracy": round(accuracies[kind], 4),
-            "score": round(scores[kind], 4),
+            "accuracy": round(mean(a == b for a, b in zip(gold, found[floor], strict=True)), 4),
+            "score": round(task.score(gold, found[floor]), 4),
             "rows": len(gold),
             "seconds": 0,
         }
-        for kind in ("majority", "tfidf")
+        for kind, floor in (("majority", MAJORITY), ("tfidf", COUNTING))
     ]
 
 
@@ -101,7 +87,7 @@ def main() -> None:
         known = {row["task"] for row in read(arguments.out) if row["deltas"] == "majority"}
         for name in TASKS:
             if name not in known:
-                append(arguments.out, floors(name, arguments.data))
+                append(arguments.out, floor_rows(name, arguments.data))
         jobs = (
             Job(name, arguments.data, weights, (deltas,), seed, steps=300, batch_size=16)
             for seed in SEEDS
