@@ -1,14 +1,34 @@
+"""Searches on Ray, on this machine; every actor takes seconds to start, so each search shows several things."""
+
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from autodelta.engine.assignment import Assignment
+from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search import events
+from autodelta.search import events, session
 from autodelta.search.driver import search
 from tests.search import fakes
 
 ray = pytest.importorskip("ray")
+
+
+class HangingSpec(fakes.FakeSpec):
+    """Its worker hangs after its first report where there is a prompt."""
+
+    def open(self) -> "HangingWorker":  # type: ignore[override]
+        return HangingWorker(self.task)
+
+
+class HangingWorker(fakes.FakeWorker):
+    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
+        for report in super().run(assignment, start=start):
+            if report.done and "prompt" in assignment.candidate.methods:
+                time.sleep(1000)
+            yield report
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,9 +49,13 @@ def test_ray_runs_the_same_study_and_survives_trials_that_kill_actors(tmp_path: 
     assert by_methods["prompt",].state == "infeasible"
     assert by_methods["lora",].reason == "ArithmeticError: the loss is nan at step 20"
     assert by_methods["bitfit",].state == "complete"
-    assert run.test is not None
-    assert run.weights(run.test.trial).is_file()
+    assert run.result is not None
+    assert run.result.exported is not None
+    assert (run.path / run.result.exported.weights).is_file()
     assert sum(isinstance(event, events.TrialEnded) for event in heard) == 12
+    steps = [(event.number, event.step) for event in heard if isinstance(event, events.TrialReported)]
+    assert len(steps) == len(set(steps))
+    assert run.budget["by_kind"]["training"] > 0
     assert not (run.path / "tune").exists()
 
 
@@ -42,8 +66,62 @@ def test_ray_works_from_relative_paths(tmp_path: Path, monkeypatch: pytest.Monke
         fakes.space(tmp_path),
         folder=Path("runs") / "relative",
     )
-    assert run.test is not None
-    assert run.weights(run.test.trial).is_file()
+    assert run.result is not None
+    assert run.result.exported is not None
+    assert (run.path / run.result.exported.weights).is_file()
+
+
+@pytest.mark.slow
+def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "patience", lambda expected: 3.0)
+    heard: list[events.Event] = []
+    settings = fakes.settings(
+        budget="2trials", sampler="random", executor="ray", worker=HangingSpec(backbone="fake", task="smooth")
+    )
+    run = search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=heard.append)
+    assert [trial.methods for trial in run.trials] == [("prompt",), ("bitfit",)]
+    assert [trial.state for trial in run.trials] == ["failed", "complete"]
+    assert run.trials[0].reason.startswith("its worker was silent for ")
+    assert run.trials[0].step > 0  # the second worker went on from the first one's checkpoint
+    assert sum("it goes on from its last rung" in str(event) for event in heard) == 1
+
+
+@pytest.mark.slow
+def test_workers_that_die_before_they_are_ready_end_the_search(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="die before they are ready"):
+        search(
+            fakes.settings(workers=2, backbone="dies", executor="ray"),
+            fakes.space(tmp_path),
+            folder=tmp_path / "run",
+        )
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_search_on_ray_in_good_order(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported):
+            raise KeyboardInterrupt
+
+    run = search(
+        fakes.settings(workers=2, task="smooth:4", executor="ray"),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+        events=interrupt,
+    )
+    assert {(trial.state, trial.reason) for trial in run.trials} == {("pruned", "interrupted")}
+
+
+@pytest.mark.slow
+def test_tensorboard_has_each_trial_in_the_runs_folder(tmp_path: Path) -> None:
+    run = search(
+        fakes.settings(budget="2trials", sampler="random", executor="ray", log=("tensorboard",)),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+    )
+    trials = {path.parent.name for path in (run.path / "tensorboard").glob("*/events.out.*")}
+    assert {"trials-0", "trials-1"} < trials
 
 
 @pytest.mark.slow
@@ -70,7 +148,7 @@ def test_a_wall_clock_budget_holds_on_ray(tmp_path: Path) -> None:
     )
     assert run.budget["spent"]["wall_seconds"] < 60
     assert {trial.state for trial in run.trials} <= {"complete", "pruned"}
-    assert run.test is not None
+    assert run.result is not None
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
-"""Which order is on which worker, for the ledger: how Ray Tune's trials become orders, reports and outcomes."""
+"""Which order is on which worker, for the ledger: how Ray Tune's trials become orders, reports and outcomes.
+
+A worker is opened before it is asked what it is to do: Tune's first trial on it has no order, and only says that the
+worker is ready, or what is wrong.
+"""
 
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +18,17 @@ from autodelta.search.work import Work
 DEATHS_AT_START = 3  # in a row; then there is something wrong that no replacement mends
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a worker is told that is not ready yet: to load backbone and task."""
+
+    slot: int
+
+
 @dataclass
 class _Held:
-    order: Order
     slot: int
-    ready: bool  # the worker has loaded what it needs
+    order: Order | None
     results: int = 0  # heard so far
     heard: float = field(default_factory=time.monotonic)  # when it last said something
 
@@ -31,8 +40,8 @@ class Slots:
         self.held: dict[str, _Held] = {}  # by Tune's id
         self._all = range(workers)
         self._open: list[int] = []  # that have yet to be asked for
-        self._warm: set[int] = set()  # that have a worker; Tune keeps one that has no order
-        self._again: deque[Order] = deque()  # given to workers that never came up
+        self._ready: set[int] = set()  # that have a worker; Tune keeps one that has nothing to do
+        self._enough = False  # the work has had nothing to do for one
         self._deaths = 0
 
     def __reduce__(self) -> tuple[type["Slots"], tuple[int]]:
@@ -50,24 +59,29 @@ class Slots:
         return bool(self._open)
 
     def begin(self) -> None:
-        """Every worker may be asked for again; those that have the backbone loaded go first."""
-        self._open = sorted(self._all, key=lambda slot: (slot not in self._warm, slot))
+        """Every worker may be asked for again; those that are ready go first."""
+        self._open = sorted(self._all, key=lambda slot: (slot not in self._ready, slot))
+        self._enough = False
 
-    def next(self, work: Work, trial_id: str) -> Order | None:
-        """The order for a free worker, if there is one; a worker without an order is not asked for again."""
+    def next(self, work: Work, trial_id: str) -> Order | Opening | None:
+        """What a free worker is to do; one that is not needed is not asked for again."""
         if not self._open:
             return None
-        order = self._again.popleft() if self._again else work.next()
         slot = self._open.pop(0)
+        if slot not in self._ready:
+            if self._enough:
+                return None
+            self.held[trial_id] = _Held(slot, None)
+            return Opening(slot)
+        order = work.next()
         if order is None:
+            self._enough = True
             work.releases(slot)
-            if self._warm - {held.slot for held in self.held.values()} != {slot}:
-                self._warm.discard(slot)
+            if self._ready - {held.slot for held in self.held.values()} != {slot}:
+                self._ready.discard(slot)
             return None
-        warm = slot in self._warm
-        self.held[trial_id] = _Held(order, slot, ready=warm)
-        if warm:
-            work.holds(slot, Spending.TRAINING, trial=order.number)
+        self.held[trial_id] = _Held(slot, order)
+        work.holds(slot, Spending.TRAINING, trial=order.number)
         return order
 
     def hear(self, work: Work, trial_id: str, result: dict[str, Any]) -> bool:
@@ -87,28 +101,31 @@ class Slots:
         if "start_up" in result:
             self._deaths = 0
             work.holds(held.slot, Spending.START_UP, ago=result["start_up"])
+        if held.order is None:
+            return True
+        if "start_up" in result:  # Tune did not keep the worker that was ready
             work.holds(held.slot, Spending.TRAINING, trial=held.order.number)
-        held.ready = True
-        self._warm.add(held.slot)
         if "report" not in result:
             return True
         return work.report(held.order.number, Report.model_validate_json(result["report"]))
 
     def end(self, work: Work, trial_id: str, result: dict[str, Any]) -> None:
-        """An order came to its end, or was stopped."""
+        """A worker is ready, or an order came to its end or was stopped."""
         if trial_id not in self.held:
             return
         self.hear(work, trial_id, result)
         held = self.held.pop(trial_id)
-        outcome = Outcome(state="pruned")
-        if "outcome" in result:
-            outcome = Outcome.model_validate_json(result["outcome"])
+        self._ready.add(held.slot)
         work.holds(held.slot, Spending.IDLE)
-        work.ended(held.order.number, outcome)
+        if held.order is not None:
+            outcome = Outcome(state="pruned")
+            if "outcome" in result:
+                outcome = Outcome.model_validate_json(result["outcome"])
+            work.ended(held.order.number, outcome)
         self._open.insert(0, held.slot)
 
     def lose(self, work: Work, trial_id: str, words: str) -> None:
-        """The worker died under an order.
+        """A worker died.
 
         Raises:
             RuntimeError: workers die one after the other before they are ready.
@@ -117,25 +134,27 @@ class Slots:
         if held is None:
             return
         work.releases(held.slot)
-        self._warm.discard(held.slot)
+        self._ready.discard(held.slot)
         self._open.append(held.slot)
-        if held.ready:
-            silent = time.monotonic() - held.heard
-            if held.order.silence is not None and silent >= held.order.silence:
-                words = f"its worker was silent for {silent:.0f} s, so it was ended"
-            work.lost(held.order.number, words)
+        if held.order is None:
+            self._deaths += 1
+            if self._deaths >= DEATHS_AT_START:
+                raise RuntimeError(f"Ray's workers die before they are ready ({words}); see the logs of Ray's workers")
             return
-        self._again.append(held.order)
-        self._deaths += 1
-        if self._deaths >= DEATHS_AT_START:
-            raise RuntimeError(f"Ray's workers die before they are ready ({words}); see the logs of Ray's workers")
+        silent = time.monotonic() - held.heard
+        if held.order.silence is not None and silent >= held.order.silence:
+            words = f"its worker was silent for {silent:.0f} s, so it was ended"
+        self._enough = False  # the order may come back
+        work.lost(held.order.number, words)
 
     def cut(self, work: Work) -> None:
         """Everything that runs ends here."""
         for held in self.held.values():
-            work.ended(held.order.number, Outcome(state="pruned"))
+            if held.order is not None:
+                work.ended(held.order.number, Outcome(state="pruned"))
         self.held.clear()
         self._open.clear()
+        self._ready.clear()
 
     def give_back(self, work: Work) -> None:
         """No worker is held any more as far as the ledger goes."""

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 
 from autodelta.search.attempt import Order
 from autodelta.search.executors.ray.desk import Desk
-from autodelta.search.executors.ray.slots import Slots
+from autodelta.search.executors.ray.slots import Opening, Slots
 from autodelta.search.executors.ray.worker import ORDER, Office, RayWorker, Sealed
 
 # Read by Tune when a run starts: no handler of its own for Ctrl-C, no loggers of its own, rare snapshots, and workers
@@ -95,9 +95,9 @@ class _Searcher(Searcher):
         while not self._desk.closed:
             if self._slots.held and not self._slots.wanting:
                 return None
-            order = self._desk.ask(lambda work: self._slots.next(work, trial_id), otherwise=None)
-            if order is not None:
-                return {ORDER: Sealed(order), **_seen_by_loggers(order)}
+            task = self._desk.ask(lambda work: self._slots.next(work, trial_id), otherwise=None)
+            if task is not None:
+                return _config(task)
         return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -147,12 +147,6 @@ def prepare() -> None:
     os.environ.update({name: value for name, value in TUNE_ENVIRONMENT.items() if name not in os.environ})
 
 
-def trial_name(order: Order) -> str:
-    """What Tune and the loggers call a trial: where its files lie in the run's folder."""
-    parts = [*order.folder.parts[-2:], *([order.split] if order.split else [])]
-    return "-".join(parts)
-
-
 def _tuner(
     office: Office,
     desk: Desk,
@@ -170,7 +164,7 @@ def _tuner(
             num_samples=-1,
             max_concurrent_trials=workers,
             reuse_actors=True,
-            trial_name_creator=lambda trial: trial_name(trial.config[ORDER].order),
+            trial_name_creator=lambda trial: str(trial.config[ORDER].name),
         ),
         run_config=tune.RunConfig(
             name=CACHE,
@@ -184,12 +178,16 @@ def _tuner(
     )
 
 
-def _seen_by_loggers(order: Order) -> dict[str, Any]:
-    candidate = order.assignment.candidate
+def _config(task: Order | Opening) -> dict[str, Any]:
+    """A trial's config: the order, named after its place in the run's folder, and what loggers are to see of it."""
+    if isinstance(task, Opening):
+        return {ORDER: Sealed(None, f"worker-{task.slot}")}
+    candidate = task.assignment.candidate
     return {
-        "trial": order.number,
+        ORDER: Sealed(task, "-".join([*task.folder.parts[-2:], *([task.split] if task.split else [])])),
+        "trial": task.number,
         "methods": "+".join(candidate.methods),
-        "seed": order.assignment.seed,
+        "seed": task.assignment.seed,
         **candidate.training.model_dump(include={"steps", "batch_size"}),
     }
 

@@ -33,16 +33,17 @@ class Office:
 
 @dataclass(frozen=True)
 class Sealed:
-    """An order that loggers of configs see the number of, and no more."""
+    """An order, or none for a worker that is only to open; loggers of configs see its name, and no more."""
 
-    order: Order
+    order: Order | None
+    name: str
 
     def __repr__(self) -> str:
-        return f"order {self.order.number}"
+        return self.name
 
 
 class RayWorker(tune.Trainable):
-    """One worker; a step is one report of the order that it is on. The first one says that it is ready."""
+    """One worker; a step is one report of the order that it is on. A new one says first that it is ready."""
 
     def setup(self, config: dict[str, Any], office: Office | None = None) -> None:
         assert office is not None  # as ``tune.with_parameters`` gives it
@@ -73,8 +74,9 @@ class RayWorker(tune.Trainable):
         if self._news:
             result |= self._news
             self._news = {}
-            return result
-        assert self._attempt is not None
+            return result if self._order is not None else {**result, "done": True}
+        if self._order is None or self._attempt is None:
+            return {**result, "done": True}
         try:
             with _ended_if_silent(self._order.silence):
                 report = self._attempt.send(True) if self._begun else next(self._attempt)
@@ -98,8 +100,8 @@ class RayWorker(tune.Trainable):
         self._end_attempt()
         self._results = 0
         self._begun = False
-        self._order: Order = config[ORDER].order
-        if "broken" not in self._news:
+        self._order: Order | None = config[ORDER].order
+        if self._order is not None and "broken" not in self._news:
             self._attempt = self._worker.attempt(self._order)
 
     def _end_attempt(self) -> None:
