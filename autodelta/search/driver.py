@@ -86,7 +86,7 @@ def take_up(
     if elsewhere is not None:
         from autodelta.search.executors.ray.client import take_up_there
 
-        return take_up_there(folder, elsewhere, events=events)
+        return take_up_there(run, elsewhere, events=events)
     started = clock()
     emit = _logged(folder / LOG_FILE, events)
     with (

@@ -254,7 +254,7 @@ def test_sharing_a_gpu_without_one_is_one_line() -> None:
 def test_an_address_at_which_nothing_is_is_one_line(address: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(**how: object) -> None:
         assert how["address"] == address
-        raise ConnectionError("nothing is there\nat all")
+        raise ConnectionError("a traceback\nnothing is there")
 
     monkeypatch.setattr(cluster.ray, "init", fails)
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
@@ -269,3 +269,17 @@ def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.Mo
     monkeypatch.setattr(loggers, "LOGGERS", {"mlflow": ("no_such_module", "mlflow")})
     with pytest.raises(UserError, match=r"pip install 'autodelta\[mlflow\]'"):
         loggers.check(("mlflow",))
+
+
+def test_what_ray_says_of_a_lost_worker_is_told_in_a_few_words() -> None:
+    class Trial:
+        def __init__(self, error: str) -> None:
+            self.error = error
+
+        def get_error(self) -> Exception:
+            return RuntimeError(self.error)
+
+    node = "The actor died because its node has died. Node Id: 4a27"
+    assert tuning._last_words(Trial(node)) == "the node of its worker died"
+    process = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+    assert tuning._last_words(Trial(process)) == "its worker process died"

@@ -7,7 +7,6 @@ run up, in the folder that both sides share, and puts its events into a queue.
 
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import ray
 from ray.exceptions import RayTaskError
@@ -17,12 +16,15 @@ from autodelta.errors import UserError
 from autodelta.search.events import Event, Listener
 from autodelta.search.executors.ray import cluster
 from autodelta.search.executors.ray.shared import RunFolder
+from autodelta.search.run import Run
+from autodelta.search.settings import Settings
+from autodelta.space import Space
 
 LOOK_SECONDS = 0.5
 HEAD = {"node:__internal_head__": 0.001}  # a share of what only the head node has
 
 
-def take_up_there(folder: Path, address: str, *, events: Listener) -> None:
+def take_up_there(run: Run, address: str, *, events: Listener) -> None:
     """Takes a run up in the cluster, and returns when its search has ended.
 
     Raises:
@@ -30,7 +32,9 @@ def take_up_there(folder: Path, address: str, *, events: Listener) -> None:
     """
     connection = cluster.connect(address)
     told = Queue(actor_options={"num_cpus": 0})
-    task = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(_take_up).remote(RunFolder.seen(folder), told)
+    task = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(_take_up).remote(
+        RunFolder.seen(run.path), run.settings, told
+    )
     try:
         try:
             _pass_on(task, told, events)
@@ -59,18 +63,14 @@ def _pass_on(task: "ray.ObjectRef[None]", told: Queue, events: Listener) -> None
             time.sleep(LOOK_SECONDS)
 
 
-def _take_up(run: RunFolder, told: Queue) -> None:
+def _take_up(folder: RunFolder, settings: Settings, told: Queue) -> None:
     """Over there: drives the search."""
     from autodelta.search.driver import take_up
-    from autodelta.search.run import Run, open_run
-    from autodelta.space import Space
 
-    run.check()
-    found = open_run(run.path)
-    settings = found.settings.model_copy(update={"address": None})
+    folder.check()
+    run = Run(folder.path, settings.model_copy(update={"address": None}))
 
     def tell(event: Event) -> None:
         told.put(event)
 
-    space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
-    take_up(Run(run.path, settings), space, events=tell)
+    take_up(run, Space.of_text(settings.space, settings.shape, name=f"the space of run {run.name}"), events=tell)

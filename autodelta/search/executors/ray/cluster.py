@@ -99,11 +99,11 @@ def _best_dtype() -> str:
 
 
 def _unreachable(there: str, said: str) -> str:
-    first = said.strip().splitlines()[0] if said.strip() else "no answer"
+    last = said.strip().splitlines()[-1].strip() if said.strip() else "no answer"  # what lies above is a traceback
     if there.startswith(CLIENT):
         hint = "is its client server there, on port 10001, and are its Ray and Python those of this machine?"
     elif there == "auto":
         hint = "run this on a machine of the cluster, or give ray://HOST:10001"
     else:
         hint = "this machine must be one of its nodes; from elsewhere, give ray://HOST:10001"
-    return f"no Ray cluster at {there!r} ({first}); {hint}"
+    return f"no Ray cluster at {there!r} ({last}); {hint}"

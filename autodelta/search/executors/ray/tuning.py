@@ -194,10 +194,8 @@ def _config(task: Order | Opening) -> dict[str, Any]:
 
 def _last_words(trial: Any) -> str:
     """Why a worker is gone, as far as Ray says."""
-    said = str(trial.get_error() or "")
-    if "node" in said and ("died" in said or "dead" in said) and "its node has died" in said:
-        return "the node of its worker died"
-    return "its worker process died"
+    node = "its node has died" in str(trial.get_error())  # Ray may not know yet that it was the whole node
+    return "the node of its worker died" if node else "its worker process died"
 
 
 @contextlib.contextmanager
