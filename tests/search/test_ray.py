@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autodelta.engine.assignment import Assignment
+from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import events, session
@@ -33,7 +33,7 @@ class HangingWorker(fakes.FakeWorker):
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -86,6 +86,33 @@ def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
     assert run.trials[0].reason.startswith("its worker was silent for ")
     assert run.trials[0].step > 0  # the second worker went on from the first one's checkpoint
     assert sum("it goes on from its last rung" in str(event) for event in heard) == 1
+
+
+@pytest.mark.slow
+def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
+    """Ray only counts the GPU here, and the workers are fakes that do not use it."""
+    heard: list[events.Event] = []
+    spec = fakes.FakeSpec(backbone="fake", task="smooth:3", device="cuda")
+    run = search(
+        fakes.settings(budget="2trials", worker=spec, workers=2, gpus_per_worker=0.5, executor="ray"),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+        events=heard.append,
+    )
+    assert [trial.state for trial in run.trials] == ["complete"] * 2
+    kinds = [type(event) for event in heard if isinstance(event, events.TrialStarted | events.TrialEnded)]
+    assert kinds == [events.TrialStarted, events.TrialStarted, events.TrialEnded, events.TrialEnded]
+
+
+@pytest.mark.slow
+def test_a_folder_comes_from_the_node_that_sees_it(tmp_path: Path) -> None:
+    from autodelta.search.executors.ray import shipping
+
+    (tmp_path / "support").mkdir()
+    (tmp_path / "support" / "train.jsonl").write_bytes(b"rows")
+    spec = WorkerSpec(backbone="nano", task="support", data=tmp_path)
+    (sent,) = shipping.shipments(spec, ray.get_runtime_context().get_node_id())
+    assert shipping._fetched(sent) == {"train.jsonl": b"rows"}
 
 
 @pytest.mark.slow
