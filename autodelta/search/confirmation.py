@@ -72,7 +72,7 @@ class _Orders(Work):
         self._seed = settings.seed
         self._workers = settings.workers
         self.scoring_seconds = _evaluation_seconds(trials) * settings.rows["test"] / settings.rows["validation"]
-        self._spent = sum(trial.seed is not None and trial.continues is None for trial in trials)
+        self._spent = sum(trial.counts for trial in trials)
         self._under_way: dict[int, tuple[Entrant, int]] = {}
         self._owed: list[tuple[Entrant, int]] = []
         self._losses: dict[Run, int] = {}

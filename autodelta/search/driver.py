@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from autodelta.errors import UserError
 from autodelta.files import write_json
@@ -234,7 +235,7 @@ def _told(folder: Path) -> Iterator[None]:
     """Trouble with the disk is one line, and the run stays as it is."""
     try:
         yield
-    except StorageInternalError as error:
+    except (StorageInternalError, SQLAlchemyError) as error:
         raise _cannot_write(folder, str(error.__cause__ or error).splitlines()[0]) from error
     except OSError as error:
         if error.errno not in NO_ROOM:

@@ -46,6 +46,15 @@ class TrialRecord(BaseModel):
     lost: int = 0  # workers that died under it
     curve: tuple[Report, ...] = ()
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is a trial of its own, for budgets, repeats and grids.
+
+        What goes on with another is none, nor what ended before it was trained; what was cut short before its first
+        report gave nothing, and may be asked for again.
+        """
+        return self.seed is not None and self.continues is None and not (self.state == "pruned" and self.step == 0)
+
     def as_json(self) -> dict[str, Any]:
         """The trial as `show --json` prints it."""
         curve = [{"step": point.step, "score": point.score} for point in self.curve]

@@ -157,7 +157,7 @@ class Run:
         spent = Spent(
             device_seconds=sum(by_kind.values()),
             wall_seconds=totals[WALL],
-            trials=sum(trial.seed is not None and trial.continues is None for trial in trials),
+            trials=sum(trial.counts for trial in trials),
         )
         return {**parse(self.settings.budget).as_json(spent), "by_kind": by_kind}
 

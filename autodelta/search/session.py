@@ -134,9 +134,8 @@ class Session(Work):
         return Costs(self.study.trials())
 
     def spent(self) -> Spent:
-        """What the search has used up; a trial that goes on with another, or was never trained, is none of its own."""
-        started = sum(trial.seed is not None and trial.continues is None for trial in self.study.trials())
-        return self.accounts.spent(started)
+        """What the search has used up."""
+        return self.accounts.spent(sum(trial.counts for trial in self.study.trials()))
 
     def checkpoints(self) -> set[int | None]:
         """The trials whose checkpoints are kept: those that run, what they go on with, and some that may yet go on."""
@@ -159,7 +158,7 @@ class Session(Work):
             for file in folder.iterdir():
                 if not kept.get(file.name, number in running or not file.name.endswith(".tmp")):
                     file.unlink(missing_ok=True)
-            if not any(folder.iterdir()):
+            if number not in running and not any(folder.iterdir()):  # a worker may be about to write into its own
                 folder.rmdir()
 
     # --- inside ------------------------------------------------------------------------------------------------

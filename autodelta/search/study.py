@@ -255,14 +255,15 @@ class Study:
         return self.assignment(trial.number)
 
     def _started(self, trial: optuna.Trial) -> None:
-        self._running[trial.number] = trial
+        """On disk first: what could not be written there has not started, and is not told when the search ends."""
         self._known = None
         self._on_disk(lambda disk: disk.start(self._frozen(trial.number)))
+        self._running[trial.number] = trial
 
     def _training_seed(self, candidate: Candidate, number: int) -> int:
         """All candidates train at one seed, so that they differ by nothing else; the n-th repeat of one at the n-th
         seed, so that no (candidate, seed) is trained twice."""
-        same = (t for t in self.trials() if t.candidate == candidate and t.continues is None and t.number != number)
+        same = (t for t in self.trials() if t.candidate == candidate and t.counts and t.number != number)
         return derived(self._seed, Purpose.TRAINING, sum(1 for _ in same))
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:
@@ -296,7 +297,7 @@ def _grid(space: Space, repeats: int, trials: Callable[[], Sequence[TrialRecord]
     cells = tuple(dict.fromkeys(space.grid()))
 
     def next_cell(study: optuna.Study, seed: int) -> Candidate | None:
-        asked = Counter(trial.candidate for trial in trials() if trial.continues is None)
+        asked = Counter(trial.candidate for trial in trials() if trial.counts)
         for repeat in range(repeats):
             for candidate in cells:
                 if asked[candidate] <= repeat:

@@ -2,6 +2,7 @@ import itertools
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from autodelta.errors import UserError
 from autodelta.search import events
 from autodelta.search.driver import search
 from autodelta.search.run import Run
+from autodelta.search.session import Session
 from tests.search import fakes
 
 
@@ -51,6 +53,33 @@ def test_a_worker_left_unclean_is_opened_anew(tmp_path: Path) -> None:
     run = searched(tmp_path, budget="6trials", task="trouble", sampler="grid", space=both)
     states = {trial.methods: trial.state for trial in run.trials}
     assert states == {("prompt",): "infeasible", ("bitfit",): "complete", ("bitfit", "prompt"): "failed"}
+
+
+def test_the_folder_of_a_running_trial_is_left_alone_while_it_is_empty(tmp_path: Path) -> None:
+    """Its worker has made it, and is about to write its first checkpoint there."""
+    found: list[bool] = []
+
+    class Busy(fakes.FakeWorker):
+        def save(self, path: Path) -> None:
+            sessions[0].clear_files()
+            found.append(path.parent.is_dir())
+
+    class Spec(fakes.FakeSpec):
+        def open(self) -> fakes.FakeWorker:  # type: ignore[override]
+            return Busy("smooth")
+
+    sessions: list[Session] = []
+    plain = Session.__init__
+
+    def kept(self: Session, *words: Any, **more: Any) -> None:
+        plain(self, *words, **more)
+        sessions.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "__init__", kept)
+        searched(tmp_path, budget="1trial", worker=Spec(backbone="fake", task="smooth"))
+    assert found
+    assert all(found)
 
 
 def test_events_tell_the_whole_story(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from autodelta.errors import UserError
-from autodelta.search import driver, events, request
+from autodelta.search import driver, events, request, storage
 from autodelta.search.attempt import CHECKPOINT
 from autodelta.search.lock import driving
 from autodelta.search.run import RUN_FILE, Run
@@ -72,6 +73,22 @@ def test_a_trial_that_an_interrupt_cut_short_goes_on_from_its_checkpoint(tmp_pat
     assert not (first.path / "trials" / "2" / CHECKPOINT).exists()
 
 
+def test_what_was_cut_short_before_its_first_report_is_no_trial_of_the_budget(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted) and event.number == 2:
+            raise KeyboardInterrupt
+
+    settings = fakes.settings(budget="6trials", sampler="grid", repeats=2, space=fakes.FINITE)
+    space = fakes.space(tmp_path, fakes.FINITE)
+    first = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
+    assert [(t.state, t.step) for t in first.trials[2:]] == [("pruned", 0)]
+    assert first.budget["spent"]["trials"] == 2
+    driver.take_up(first, space)
+    assert (first.trials[3].candidate, first.trials[3].seed) == (first.trials[2].candidate, first.trials[2].seed)
+    assert [trial.state for trial in first.trials] == ["complete"] * 2 + ["pruned"] + ["complete"] * 4
+    assert len({(trial.candidate, trial.seed) for trial in first.trials}) == 6  # the whole grid
+
+
 def test_a_torn_checkpoint_means_that_the_trial_starts_again(tmp_path: Path) -> None:
     def interrupt(event: events.Event) -> None:
         if isinstance(event, events.TrialReported) and event.number == 1:
@@ -123,7 +140,7 @@ def test_a_run_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
         request.resume(first.path)
 
 
-@pytest.mark.parametrize("place", ["study", "ledger", "checkpoint"])
+@pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint"])
 def test_a_full_disk_is_one_line_and_costs_no_trial(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,12 +148,16 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
 
     def full(*words: Any, **more: Any) -> None:
         calls.append(words)
-        if len(calls) > 4:
+        if len(calls) > (1 if place == "ledger" else 4):  # the ledger is written once a second
+            if place == "flush":  # SQLite's words
+                raise OperationalError("PRAGMA", None, sqlite3.OperationalError("No space left on device"))
             raise OSError(errno.ENOSPC, "No space left on device")
         return plain(*words, **more)
 
     owner, name = {
+        "asking": (Disk, "start"),
         "study": (Disk, "end"),
+        "flush": (storage, "sync"),
         "ledger": (driver.Ledger, "_write"),
         "checkpoint": (fakes.FakeWorker, "save"),
     }[place]
@@ -155,7 +176,7 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
     if place != "checkpoint":
         again, _ = gone_on_with(first, tmp_path, budget="6trials")
         assert set(ended) <= set(told(again))
-        assert [trial.state for trial in again.trials] == ["complete"] * 6
+        assert sum(trial.state == "complete" for trial in again.trials) == 6
 
 
 def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
