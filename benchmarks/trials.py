@@ -67,7 +67,6 @@ def run(job: Job) -> dict[str, Any]:
     from autodelta import tasks
     from autodelta.backbones import load
     from autodelta.engine.encode import encode
-    from autodelta.engine.evaluate import evaluate
     from autodelta.engine.train import Trial
 
     torch.set_num_threads(1)
@@ -79,10 +78,10 @@ def run(job: Job) -> dict[str, Any]:
         fresh = type(backbone.model)(backbone.model.config).to(backbone.dtype)
         backbone = replace(backbone, model=fresh.requires_grad_(False).eval())
     train, test = encode(backbone, task, "train"), encode(backbone, task, "test")
-    with Trial(backbone, candidate(job, backbone.shape), seed=job.seed) as trial:
-        for _ in trial.steps(train):
-            pass
-        found = evaluate(backbone.model, test, task)
+    trial = Trial(backbone, candidate(job, backbone.shape), seed=job.seed)
+    for _ in trial.steps(train):
+        pass
+    found = trial.evaluate(test, task)
     gold = [task.labels[number] for number in test.labels]
     right = sum(a == b for a, b in zip(gold, found.predictions, strict=True))
     return {

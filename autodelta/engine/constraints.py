@@ -10,11 +10,11 @@ import numpy as np
 
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate
-from autodelta.deltas.attached import Attached
 from autodelta.deltas.compose import compose
 from autodelta.engine.encode import Batch, Encoded, batch_rows, collate
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import Violated
+from autodelta.engine.forward import Forward
 from autodelta.engine.schedule import order_seed
 from autodelta.engine.train import Trial
 from autodelta.limits import Limits
@@ -55,12 +55,12 @@ def memory_bytes(
     """What the step with the largest batch of a training takes, in the phase where that is most."""
     batch = largest_batch(candidate, train, seed=seed)
     needed = 0
-    with Trial(backbone, candidate, seed=seed, label_ids=label_ids) as trial:
-        for phase in range(len(candidate.phases)):
-            if phase > 0:
-                trial.next_phase()
-            trial.rows.fit(partial(trial.gradients, batch))
-            needed = max(needed, trial.meter.foreseen)
+    trial = Trial(backbone, candidate, seed=seed, label_ids=label_ids)
+    for phase in range(len(candidate.phases)):
+        if phase > 0:
+            trial.next_phase()
+        trial.rows.fit(partial(trial.gradients, batch))
+        needed = max(needed, trial.meter.foreseen)
     return needed
 
 
@@ -81,16 +81,16 @@ def latency_share(
     """
     spread = np.linspace(0, len(encoded) - 1, min(TIMED_ROWS, len(encoded))).astype(np.int64)
     rows = encoded.only(encoded.by_length()[spread])
-    composition = compose(backbone.model, candidate)
+    bare = Forward(backbone.model)
+    changed = Forward(backbone.model, compose(backbone.model, candidate))
 
-    def seconds() -> float:
+    def seconds(forward: Forward) -> float:
         started = clock()
-        label_log_likelihoods(backbone.model, rows)
+        label_log_likelihoods(forward, rows)
         return clock() - started
 
     ratios = []
     for _ in range(1 + TIMES):
-        bare = seconds()
-        with Attached(backbone.model, composition):
-            ratios.append(seconds() / bare)
+        before = seconds(bare)
+        ratios.append(seconds(changed) / before)
     return median(ratios[1:])  # the first ones warm up

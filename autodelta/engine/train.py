@@ -13,11 +13,13 @@ from torch.optim import AdamW
 
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate, Delta
-from autodelta.deltas.attached import Attached, attach
+from autodelta.deltas.compose import compose
+from autodelta.engine.activations import Activations
 from autodelta.engine.checkpoint import Progress
 from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import ROWS, evaluate
 from autodelta.engine.failures import NotFinite, OutOfTime
+from autodelta.engine.forward import Forward
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
 from autodelta.engine.pace import Pace
@@ -30,7 +32,7 @@ WEIGHTS, OPTIMISER = "weights.", "optimiser."
 
 
 class Trial:
-    """A candidate on a backbone, in training. Use as a context: leaving it takes the deltas off again.
+    """A candidate on a backbone, in training. The backbone is read and never changed: no hook is put on it.
 
     All that a step depends on is the deltas' weights, the optimiser's state, the number of the step and of the phase,
     and how many rows go at once: no random number is drawn after the start.
@@ -40,13 +42,20 @@ class Trial:
         candidate: what is trained, and how.
         seed: of initial weights and of the order of rows.
         label_ids: the token ids of the task's label words, for prompts that start from them.
+        kept: activations of the frozen part, shared with other trials.
 
     Raises:
         OutOfMemory: the deltas do not fit the device.
     """
 
     def __init__(
-        self, backbone: Backbone, candidate: Candidate, *, seed: int, label_ids: Sequence[Sequence[int]] = ()
+        self,
+        backbone: Backbone,
+        candidate: Candidate,
+        *,
+        seed: int,
+        label_ids: Sequence[Sequence[int]] = (),
+        kept: Activations | None = None,
     ) -> None:
         self.backbone = backbone
         self.candidate = candidate
@@ -58,22 +67,12 @@ class Trial:
         self.meter = Meter(backbone.device)
         self._label_ids = label_ids
         self._scored_rows = Rows(ROWS)
-        self.attached = in_memory(partial(self._attach, candidate.phases[0]))
-        self._optimiser = self._begin()
-
-    def __enter__(self) -> "Trial":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Takes the deltas off."""
-        self.attached.detach()
+        self._kept = Activations(0) if kept is None else kept
+        self._put_on(candidate.phases[0])
 
     def weights(self) -> dict[str, Tensor]:
         """The deltas' parameters, copied to the CPU; while a sequence is trained, of the deltas that are on so far."""
-        return {name: _kept(tensor) for name, tensor in self.attached.state_dict().items()}
+        return {name: _copied(tensor) for name, tensor in self.composition.tensors().items()}
 
     def reports(
         self,
@@ -155,21 +154,19 @@ class Trial:
         Raises:
             OutOfMemory: one row does not fit.
         """
-        return evaluate(self.backbone.model, encoded, task, rows=self._scored_rows)
+        return evaluate(self.forward, encoded, task, rows=self._scored_rows, kept=self._kept)
 
     def next_phase(self) -> None:
         """Puts the next deltas of a sequence on, beside those that are on, which keep their weights."""
-        before, trained = self.attached.candidate.deltas, self.weights()
+        before, trained = self.composition.candidate.deltas, self.weights()
         self.phase += 1
-        self.attached.detach()
-        self.attached = in_memory(partial(self._attach, (*before, *self.candidate.phases[self.phase])))
-        after = self.attached.candidate.deltas
+        self._put_on((*before, *self.candidate.phases[self.phase]))
+        after = self.composition.candidate.deltas
         kept = {}
         for name, tensor in trained.items():
             index, rest = name.split(".", 1)
             kept[f"{after.index(before[int(index)])}.{rest}"] = tensor
-        self.attached.load_state_dict({**self.attached.state_dict(), **kept})
-        self._optimiser = self._begin()
+        self.composition.load_tensors({**self.composition.tensors(), **kept})
 
     def gradients(self, batch: Batch, rows: int) -> float:
         """The loss of a batch and its gradients, so many rows at once: the mean over all its target tokens."""
@@ -178,13 +175,9 @@ class Trial:
         device = self.backbone.device
         for part in batch.parts(rows):
             with self.meter.forward(part.tokens):
-                mean = self.backbone.model(
-                    input_ids=part.input_ids.to(device),
-                    attention_mask=part.mask.to(device),
-                    labels=part.targets.to(device),
-                    use_cache=False,
-                ).loss
-            loss = mean.to(torch.promote_types(mean.dtype, torch.float32)) * (part.target_tokens / whole)
+                memory = self._kept.encode(self.forward, part.input_ids, part.mask, device=device)
+                mean = self.forward.loss(memory, part.targets.to(device))
+            loss = mean * (part.target_tokens / whole)
             loss.backward()
             total += float(loss.detach())
         return total
@@ -203,9 +196,9 @@ class Trial:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and the optimiser's state for each of them, on the CPU: ``restore`` takes them with the progress."""
         found = {WEIGHTS + name: tensor for name, tensor in self.weights().items()}
-        for name, parameter in self.attached.composition.tensors().items():
+        for name, parameter in self.composition.tensors().items():
             for moment, tensor in self._optimiser.state.get(parameter, {}).items():
-                found[f"{OPTIMISER}{name}.{moment}"] = _kept(tensor)
+                found[f"{OPTIMISER}{name}.{moment}"] = _copied(tensor)
         return found
 
     def restore(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
@@ -218,30 +211,33 @@ class Trial:
         self.rows.at_once, self._scored_rows.at_once = progress.micro_batch, progress.scored_rows
         while self.phase < progress.phase:
             self.next_phase()
-        self.attached.load_state_dict(_under(WEIGHTS, tensors))
-        for name, parameter in self.attached.composition.tensors().items():
+        self.composition.load_tensors(_under(WEIGHTS, tensors))
+        for name, parameter in self.composition.tensors().items():
             moments = _under(f"{OPTIMISER}{name}.", tensors)
             if moments:
                 state = {moment: tensor.to(parameter.device, copy=True) for moment, tensor in moments.items()}
                 self._optimiser.state[parameter] = state
         self.meter.restore(self.reported[-1].memory_bytes if self.reported else 0, progress.measured_tokens)
 
-    def _attach(self, deltas: Sequence[Delta]) -> Attached:
+    def _put_on(self, deltas: Sequence[Delta]) -> None:
+        """Builds these deltas with fresh weights, the way through the backbone with them, and their optimiser."""
         part = self.candidate.model_copy(update={"deltas": tuple(d for d in self.candidate.deltas if d in deltas)})
-        return attach(self.backbone.model, part, seed=self.seed, label_ids=self._label_ids)
+        build = partial(compose, self.backbone.model, part, seed=self.seed, label_ids=self._label_ids)
+        self.composition = in_memory(build)
+        self.forward = Forward(self.backbone.model, self.composition)
+        self._optimiser = self._begin()
 
     def _begin(self) -> AdamW:
         """The optimiser of the current phase, over its deltas; all others need no gradient."""
         plan, phase = self.candidate.training, self.candidate.phases[self.phase]
         groups: list[dict[str, Any]] = []
-        for delta, parameters in self.attached.groups():
+        for delta, parameters in self.composition.groups():
             for parameter in parameters:
                 parameter.requires_grad_(delta in phase)
             if delta in phase:
                 groups.append({"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate})
-        self.meter.begin(
-            (self.backbone.model, self.attached.composition), (p for group in groups for p in group["params"])
-        )
+        trained = (parameter for group in groups for parameter in group["params"])
+        self.meter.begin((self.backbone.model, self.composition), trained, also=self.forward.stacked)
         return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
 
     def _end_of(self, phase: int) -> int:
@@ -265,7 +261,7 @@ class Trial:
         return loss
 
 
-def _kept(tensor: Tensor) -> Tensor:
+def _copied(tensor: Tensor) -> Tensor:
     """A copy on the CPU that later steps do not change."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 

@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autodelta.candidate import Candidate
-from autodelta.deltas.attached import attach
+from autodelta.deltas.compose import compose
 from autodelta.engine import checkpoint, constraints
+from autodelta.engine.activations import Activations
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.checkpoint import Checkpoint, Origin
 from autodelta.engine.encode import Encoded, encode
 from autodelta.engine.evaluate import evaluate
+from autodelta.engine.forward import Forward
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.train import Trial
 
@@ -46,6 +48,7 @@ class Worker:
         self.task = spec.load_task()
         self.backbone = spec.load_backbone()
         self._running: _Running | None = None
+        self._kept = Activations()
 
     @cached_property
     def _train(self) -> Encoded:
@@ -108,17 +111,17 @@ class Worker:
         return self._open_trial().trial.weights()
 
     def close_trial(self) -> None:
-        """Takes the running trial's deltas off the backbone, if there are any, and gives its memory back."""
-        if self._running is not None:
-            self._running.trial.close()
-            self._running = None
+        """Gives the running trial's memory back, if there is one; what is kept of the backbone stays."""
+        self._running = None
 
     def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
         """Score and predictions of saved delta weights on a split."""
         self.close_trial()
-        with single_threaded(self.backbone.device.type), attach(self.backbone.model, candidate) as attached:
-            attached.load_state_dict(load_file(weights))
-            return evaluate(self.backbone.model, encode(self.backbone, self.task, split), self.task)
+        with single_threaded(self.backbone.device.type):
+            composition = compose(self.backbone.model, candidate)
+            composition.load_tensors(load_file(weights))
+            forward = Forward(self.backbone.model, composition)
+            return evaluate(forward, encode(self.backbone, self.task, split), self.task)
 
     def evaluate_running(self, split: str) -> Scored:
         """Score and predictions of the running trial, as it is now, on a split.
@@ -151,7 +154,13 @@ class Worker:
                 validation=self._validation,
                 label_ids=self._label_ids,
             )
-        trial = Trial(self.backbone, assignment.candidate, seed=assignment.seed, label_ids=self._label_ids)
+        trial = Trial(
+            self.backbone,
+            assignment.candidate,
+            seed=assignment.seed,
+            label_ids=self._label_ids,
+            kept=self._kept,
+        )
         self._running = _Running(trial, assignment)
         if found is not None:
             trial.restore(found.progress, found.tensors)

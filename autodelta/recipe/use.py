@@ -10,6 +10,7 @@ from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import encode
 from autodelta.engine.evaluate import evaluate
 from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
+from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
@@ -44,9 +45,9 @@ def predict(
         device=device or _best_device(),
         allow_pickle=allow_pickle,
     )
-    with single_threaded(loaded.device.type), recipe.apply(loaded.model):
+    with single_threaded(loaded.device.type), recipe.apply(loaded.model) as attached:
         encoded = encode(loaded, seen, split)
-        found = evaluate(loaded.model, encoded, seen)
+        found = evaluate(Forward(loaded.model, attached.composition), encoded, seen)
     if to is not None:
         _write_labels(to, found.predictions, [seen.labels[number] for number in encoded.labels])
     return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))

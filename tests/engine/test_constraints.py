@@ -54,8 +54,8 @@ def test_the_memory_foreseen_is_the_most_that_the_trial_then_takes(worker: Worke
 
 def test_the_largest_batch_is_that_of_the_training(worker: Worker) -> None:
     train = uneven(worker._train)
-    with Trial(worker.backbone, candidate(4), seed=2) as trial:
-        tokens = [trial.meter.largest for _ in trial.steps(train)]
+    trial = Trial(worker.backbone, candidate(4), seed=2)
+    tokens = [trial.meter.largest for _ in trial.steps(train)]
     assert len(set(tokens)) > 1
     assert constraints.largest_batch(candidate(4), train, seed=2).tokens == max(tokens)
 

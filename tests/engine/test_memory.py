@@ -1,7 +1,7 @@
 """Running out of memory halves the rows that go at once and changes nothing else; what is needed is measured."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from autodelta.engine.assignment import Assignment
 from autodelta.engine.encode import batches
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import OutOfMemory
+from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
@@ -32,25 +33,23 @@ NEEDED = [2_684_354_560, 4096, None, None]
 
 
 @pytest.fixture
-def room(worker: Worker) -> Iterator[Callable[..., list[int]]]:
+def room(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """Gives the backbone room for so many rows in the encoder; returns how many rows came, call by call."""
-    hooks = []
+    begin = Forward.begin
 
     def limit(rows: int, error: Exception = EXHAUSTED[0]) -> list[int]:
         seen: list[int] = []
 
-        def enter(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-            given = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
-            seen.append(len(given))
-            if len(given) > rows:
+        def enter(forward: Forward, ids: torch.Tensor, mask: torch.Tensor | None) -> Memory:
+            seen.append(len(ids))
+            if len(ids) > rows:
                 raise error
+            return begin(forward, ids, mask)
 
-        hooks.append(worker.backbone.model.get_encoder().register_forward_pre_hook(enter, with_kwargs=True))
+        monkeypatch.setattr(Forward, "begin", enter)
         return seen
 
-    yield limit
-    for hook in hooks:
-        hook.remove()
+    return limit
 
 
 def assignment(plan: Candidate, at: tuple[int, ...] = (2,)) -> Assignment:
@@ -101,17 +100,17 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(worker: Worker, rows
     train = replace(worker._train, targets=(worker._train.targets[0], worker._train.targets[1].repeat(3)))
     batch = next(batches(train, batch_size=8, seed=0))
     assert len(set(batch.targets.ne(-100).sum(1).tolist())) == 2
-    with Trial(wide, sequential("together"), seed=1) as trial:
-        trial.attached.composition.double()
-        for parameter in trial.attached.parameters():
-            parameter.data.add_(0.1)
+    trial = Trial(wide, sequential("together"), seed=1)
+    trial.composition.double()
+    for parameter in trial.composition.parameters():
+        parameter.data.add_(0.1)
 
-        def gradients(number: int) -> tuple[float, list[torch.Tensor]]:
-            loss = trial.gradients(batch, number)
-            return loss, [p.grad.clone() for p in trial.attached.parameters() if p.grad is not None]
+    def gradients(number: int) -> tuple[float, list[torch.Tensor]]:
+        loss = trial.gradients(batch, number)
+        return loss, [p.grad.clone() for p in trial.composition.parameters() if p.grad is not None]
 
-        loss, whole = gradients(8)
-        found, parts = gradients(rows)
+    loss, whole = gradients(8)
+    found, parts = gradients(rows)
     assert found == pytest.approx(loss, rel=1e-12)
     assert len(parts) == len(whole) > 3
     for part, expected in zip(parts, whole, strict=True):
@@ -134,9 +133,9 @@ def test_a_trial_that_runs_out_of_memory_goes_on_with_smaller_parts_and_the_same
 
 
 def test_one_step_tries_the_larger_parts_and_no_other(worker: Worker, room: Callable[..., list[int]]) -> None:
-    with Trial(worker.backbone, candidate(4), seed=1) as trial:
-        seen = room(4)
-        assert len(list(islice(trial.steps(worker._train), 3))) == 3
+    trial = Trial(worker.backbone, candidate(4), seed=1)
+    seen = room(4)
+    assert len(list(islice(trial.steps(worker._train), 3))) == 3
     assert seen == [8, 4, 4, 4, 4, 4, 4]
 
 
@@ -152,10 +151,10 @@ def test_an_attempt_that_failed_late_leaves_no_gradient_behind(worker: Worker, m
         backward(self, *args, **kwargs)
 
     def step(rows: int) -> float:
-        with Trial(worker.backbone, candidate(4), seed=1) as trial:
-            trial.rows.at_once = rows
-            *_, (_, loss) = islice(trial.steps(worker._train), 2)
-            return loss
+        trial = Trial(worker.backbone, candidate(4), seed=1)
+        trial.rows.at_once = rows
+        *_, (_, loss) = islice(trial.steps(worker._train), 2)
+        return loss
 
     expected = step(1)
     with monkeypatch.context() as patched:
@@ -178,9 +177,9 @@ def test_fewer_rows_than_a_batch_are_halved_from_their_own_number(
     worker: Worker, room: Callable[..., list[int]]
 ) -> None:
     few = worker._train.only(worker._train.by_length()[:5])
-    with Trial(worker.backbone, candidate(4), seed=1) as trial:
-        seen = room(2)
-        next(trial.steps(few))
+    trial = Trial(worker.backbone, candidate(4), seed=1)
+    seen = room(2)
+    next(trial.steps(few))
     assert seen == [5, 2, 2, 1]
 
 
@@ -212,10 +211,10 @@ def test_a_trial_goes_on_from_a_checkpoint_with_its_smaller_parts(
 def test_an_evaluation_takes_fewer_rows_at_once_and_remembers_it(
     worker: Worker, room: Callable[..., list[int]]
 ) -> None:
-    expected = label_log_likelihoods(worker.backbone.model, worker._validation)
+    expected = label_log_likelihoods(Forward(worker.backbone.model), worker._validation)
     seen, rows = room(5), Rows(16)
     for _ in range(2):
-        found = label_log_likelihoods(worker.backbone.model, worker._validation, rows=rows)
+        found = label_log_likelihoods(Forward(worker.backbone.model), worker._validation, rows=rows)
         assert found == pytest.approx(expected, abs=1e-4)
     assert seen == [16, 8, *[4] * 4, *[4] * 4]
 
@@ -238,19 +237,17 @@ def test_memory_is_weights_gradients_moments_and_what_is_kept_for_the_backward_p
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with Trial(worker.backbone, candidate(4), seed=1) as trial:
-        own = [*worker.backbone.model.parameters(), *trial.attached.parameters()]
-        with saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = worker.backbone.model(
-                input_ids=batch.input_ids, attention_mask=batch.mask, labels=batch.targets, use_cache=False
-            ).loss
-        loss.backward()
-        assert seen.keys() & {tensor.data_ptr() for tensor in own}
-        kept = sum(size for storage, size in seen.items() if storage not in {tensor.data_ptr() for tensor in own})
-        weights = sum(tensor.nbytes for tensor in own)
-        trained = sum(parameter.nbytes for parameter in trial.attached.parameters())
-        trial.gradients(batch, 8)
-        assert trial.meter.peak == pytest.approx(weights + 3 * trained + kept, rel=1e-3)
+    trial = Trial(worker.backbone, candidate(4), seed=1)
+    own = [*worker.backbone.model.parameters(), *trial.forward.stacked, *trial.composition.parameters()]
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = trial.forward.loss(trial.forward.encode(batch.input_ids, batch.mask), batch.targets)
+    loss.backward()
+    assert seen.keys() & {tensor.data_ptr() for tensor in own}
+    kept = sum(size for storage, size in seen.items() if storage not in {tensor.data_ptr() for tensor in own})
+    weights = sum(tensor.nbytes for tensor in own)
+    trained = sum(parameter.nbytes for parameter in trial.composition.parameters())
+    trial.gradients(batch, 8)
+    assert trial.meter.peak == pytest.approx(weights + 3 * trained + kept, rel=1e-3)
 
 
 def test_a_later_phase_that_takes_more_is_measured_though_its_batches_are_no_larger(worker: Worker) -> None:
@@ -282,10 +279,8 @@ def test_only_passes_larger_than_all_before_are_looked_at(worker: Worker, monkey
     tokens: list[int] = []
     hooks = module.saved_tensors_hooks
     monkeypatch.setattr(module, "saved_tensors_hooks", lambda *given: looked.append(1) or hooks(*given))
-    with Trial(worker.backbone, candidate(9), seed=1) as trial:
-        gradients = trial.gradients
-        monkeypatch.setattr(
-            trial, "gradients", lambda batch, rows: tokens.append(batch.tokens) or gradients(batch, rows)
-        )
-        assert len(list(trial.steps(uneven(worker._train)))) == 9
+    trial = Trial(worker.backbone, candidate(9), seed=1)
+    gradients = trial.gradients
+    monkeypatch.setattr(trial, "gradients", lambda batch, rows: tokens.append(batch.tokens) or gradients(batch, rows))
+    assert len(list(trial.steps(uneven(worker._train)))) == 9
     assert len(looked) == sum(now > max(tokens[:at], default=0) for at, now in enumerate(tokens)) < 9

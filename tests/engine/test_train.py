@@ -13,6 +13,7 @@ from autodelta.candidate import Candidate, Training
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import NotFinite
+from autodelta.engine.forward import Forward
 from autodelta.engine.schedule import rate_at, report_steps
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
@@ -86,11 +87,11 @@ def test_a_prompt_that_starts_from_label_words_starts_from_those_of_the_task(wor
 
 
 def test_a_sequence_trains_one_method_after_another_and_leaves_the_earlier_ones(worker: Worker) -> None:
-    with Trial(worker.backbone, sequential("bitfit > prompt"), seed=1) as trial:
-        seen: dict[int, dict[str, Any]] = {}
-        for step, _ in trial.steps(worker._train):
-            if step in (1, 10, 11, 20, 30):
-                seen[step] = {name.split(".", 1)[1]: tensor for name, tensor in trial.weights().items()}
+    trial = Trial(worker.backbone, sequential("bitfit > prompt"), seed=1)
+    seen: dict[int, dict[str, Any]] = {}
+    for step, _ in trial.steps(worker._train):
+        if step in (1, 10, 11, 20, 30):
+            seen[step] = {name.split(".", 1)[1]: tensor for name, tensor in trial.weights().items()}
     methods = {step: {name.split(".")[0] for name in weights} for step, weights in seen.items()}
     assert methods == {
         1: {"bitfit"},
@@ -145,7 +146,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) 
 def test_label_likelihoods_are_those_of_one_row_at_a_time(worker: Worker) -> None:
     """Batching, padding and sharing the encoder's output change nothing: checked against the model's own loss."""
     encoded = worker._validation
-    found = label_log_likelihoods(worker.backbone.model, encoded)
+    found = label_log_likelihoods(Forward(worker.backbone.model), encoded)
     for row in (0, 5):
         for label, target in enumerate(encoded.targets):
             ids, labels = torch.from_numpy(encoded.inputs[row])[None], torch.from_numpy(target)[None]

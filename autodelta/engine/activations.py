@@ -1,0 +1,63 @@
+"""What is frozen below the lowest delta is computed once: encoder activations, kept from trial to trial.
+
+Kept by the batch's token ids, whole, as they were padded: what comes out of the cache is, bit for bit, what would be
+computed. Searches draw most trials at one seed, so that their batches are the same; evaluation has the same batches
+every time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from autodelta.engine.forward import Forward, Memory
+
+BYTES = 2**30  # of activations, before the oldest are dropped
+
+Key = tuple[int, tuple[int, ...], bytes]
+
+
+class Activations:
+    """Encoder activations by depth and batch, the least recently used dropped first."""
+
+    def __init__(self, most_bytes: int = BYTES) -> None:
+        self.most_bytes = most_bytes
+        self.held_bytes = 0
+        self._found: OrderedDict[Key, Memory] = OrderedDict()
+
+    def encode(self, forward: Forward, ids: Tensor, mask: Tensor | None, *, device: torch.device) -> Memory:
+        """The memory of input ids (batch, length) on the CPU; what no delta touches comes from the cache."""
+        depth = forward.first_delta
+        if depth == 0:
+            return forward.encode(ids.to(device), None if mask is None else mask.to(device))
+        whole = depth > len(forward.encoder)
+
+        def below() -> Memory:
+            entered = forward.begin(ids.to(device), None if mask is None else mask.to(device))
+            return forward.finish(entered, 0, until=None if whole else depth)
+
+        found = self._kept((depth, tuple(ids.shape), blake2b(ids.numpy().tobytes()).digest()), below)
+        return found if whole else forward.finish(found, depth)
+
+    def _kept(self, key: Key, compute: Callable[[], Memory]) -> Memory:
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+        with torch.no_grad():
+            found = compute()
+        self._found[key] = found
+        self.held_bytes += _bytes(found)
+        while self.held_bytes > self.most_bytes and self._found:
+            self.held_bytes -= _bytes(self._found.popitem(last=False)[1])
+        return found
+
+    def clear(self) -> None:
+        """Drops everything."""
+        self._found.clear()
+        self.held_bytes = 0
+
+
+def _bytes(memory: Memory) -> int:
+    return memory.hidden.nbytes + (0 if memory.mask is None else memory.mask.nbytes)
