@@ -56,7 +56,9 @@ def _chosen(run: Run, number: int | None) -> tuple[Exported, Path]:
     """What is exported, and where its weights lie."""
     result = run.result
     if number is None and result is not None and result.exported is not None:
-        return result.exported, run.path / result.exported.weights
+        weights = run.path / result.exported.weights
+        if weights.exists():  # else the search has gone on since, and found better
+            return result.exported, weights
     trial = _trial(run, number)
     assert trial.candidate is not None
     assert trial.seed is not None

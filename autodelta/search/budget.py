@@ -62,10 +62,6 @@ class Budget(BaseModel):
         kept = {name: limit * (1 - confirm_share) for name, limit in limits.items() if limit is not None}
         return self.model_copy(update=kept)
 
-    def exhausted(self, spent: Spent) -> bool:
-        """Whether the search must end now."""
-        return self.trials_left(spent) <= 0 or self.seconds_left(spent) <= 0
-
     def trials_left(self, spent: Spent) -> float:
         """Trials that may still be started; infinity where they are not limited."""
         return math.inf if self.trials is None else self.trials - spent.trials
@@ -74,6 +70,10 @@ class Budget(BaseModel):
         """Seconds of wall-clock left for trials."""
         limit = self.search_wall_seconds
         return math.inf if limit is None else limit - spent.wall_seconds
+
+    def whole_wall_left(self, spent: Spent) -> float:
+        """Seconds of wall-clock left, with those that are kept for the end of the search."""
+        return math.inf if self.wall_seconds is None else self.wall_seconds - spent.wall_seconds
 
     def device_left(self, spent: Spent) -> float:
         """Device-seconds left for trials."""

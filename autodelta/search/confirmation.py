@@ -89,10 +89,6 @@ class _Orders(Work):
             self._owed.append((entrant, seed))
             self.notice(f"{entrant.name}: {words}; its run starts again")
 
-    def silence(self, number: int) -> float:
-        """As for trials; scoring takes less."""
-        return patience(self.costs.seconds(self._under_way[number][0].candidate.training))
-
     def tick(self) -> None:
         """Books time; says about once a second how the budget stands."""
         self.accounts.tick(self._standing)
@@ -105,13 +101,14 @@ class _Orders(Work):
     def _kind(self, kind: Spending) -> Spending:
         return Spending.CONFIRMATION
 
-    def _order(self, entrant: Entrant, seed_index: int, *, split: str | None = None) -> Order:
+    def _order(
+        self, entrant: Entrant, seed_index: int, *, seconds: float = math.inf, split: str | None = None
+    ) -> Order:
         self._given += 1
         number = -self._given  # numbers from 0 on are trials
         self._under_way[number] = (entrant, seed_index)
         assert self.folder is not None
         folder = run_folder(self.folder, entrant, seed_index)
-        seconds = self.accounts.budget.seconds_left(self.accounts.spent())
         assignment = Assignment(
             number=number,
             candidate=entrant.candidate,
@@ -149,19 +146,26 @@ class Confirmation(_Orders):
         if self.interrupted:
             return None
         if self._owed:
-            return self._order(*self._owed.pop(0))
+            return self._trained(*self._owed.pop(0))
         done = self.results.of(self.entrants)
         under_way = [(entrant.name, seed) for entrant, seed in self._under_way.values()]
+        spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(len(under_way) + 1)
+        foreseen = [self.costs.seconds(entrant.candidate.training) for entrant, _ in self._under_way.values()]
         chosen = next_run(
             self.entrants,
             done,
-            seconds_left=self._seconds_left(len(done) + len(under_way) + 1),
+            seconds_left=budget.wall_left(spent) - scoring / self._workers,
+            device_seconds_left=budget.device_left(spent) - sum(filter(None, foreseen)) - scoring,
             runs_left=self._runs - len(done) - len(under_way),
             seconds_of=lambda candidate: self.costs.seconds(candidate.training),
             running=under_way,
             workers=self._workers,
         )
-        return None if chosen is None else self._order(*chosen)
+        return None if chosen is None else self._trained(*chosen)
+
+    def silence(self, number: int) -> float:
+        """As for trials; a run reports at its end alone."""
+        return patience(self.costs.seconds(self._under_way[number][0].candidate.training))
 
     def report(self, number: int, report: Report) -> bool:
         """Remembers the score; the run goes on."""
@@ -187,14 +191,16 @@ class Confirmation(_Orders):
             self.accounts.emit(EntrantConfirmed(entrant=entrant.name, seeds=seed_index + 1, score=run.validation))
         self.tick()
 
-    def _seconds_left(self, runs: int) -> float:
-        """Seconds that each worker has for training, when so many runs are to be scored on test afterwards."""
-        spent, budget, scoring = self.accounts.spent(), self.accounts.budget, runs * self.scoring_seconds
-        committed = sum(
-            self.costs.seconds(entrant.candidate.training) or 0.0 for entrant, _ in self._under_way.values()
-        )
-        on_devices = (budget.device_left(spent) - committed - scoring) / self._workers
-        return min(budget.wall_left(spent) - scoring / self._workers, on_devices)
+    def _trained(self, entrant: Entrant, seed_index: int) -> Order:
+        """A run that gives up before it takes the time that scoring the others on test needs."""
+        spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(0)
+        left = min(budget.wall_left(spent) - scoring / self._workers, budget.device_left(spent) - scoring)
+        return self._order(entrant, seed_index, seconds=left)
+
+    def _scoring(self, more: int) -> float:
+        """Device-seconds for scoring on test all runs that wait for it, and so many more."""
+        waiting = sum(run.test is None and not run.failed for run in self.results.of(self.entrants))
+        return (waiting + more) * self.scoring_seconds
 
 
 class Testing(_Orders):
@@ -217,16 +223,26 @@ class Testing(_Orders):
         self._owed = [(by_name[name], seed) for name, seed in runs if (name, seed) not in tested]
 
     def next(self) -> Order | None:
-        """The next run to score, as long as there is time."""
+        """The next run to score, as long as there is time: also that which was kept for the end of the search."""
         self.tick()
-        left = self.accounts.budget.seconds_left(self.accounts.spent())
-        if self.interrupted or not self._owed or left < self.scoring_seconds:
+        spent, budget = self.accounts.spent(), self.accounts.budget
+        on_devices = budget.device_left(spent) - len(self._under_way) * self.scoring_seconds
+        if self.interrupted or not self._owed or min(budget.whole_wall_left(spent), on_devices) < self.scoring_seconds:
             return None
         return self._order(*self._owed.pop(0), split="test")
+
+    @property
+    def owed(self) -> int:
+        """Runs that wait to be scored."""
+        return len(self._owed)
 
     def report(self, number: int, report: Report) -> bool:
         """Scoring has no reports."""
         return True
+
+    def silence(self, number: int) -> float:
+        """By what scoring takes, which on a large test split is more than training."""
+        return patience(self.scoring_seconds or None)
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Writes the score and the predictions down beside the run."""

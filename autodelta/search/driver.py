@@ -139,15 +139,18 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
     assert session.folder is not None
     trials, folder, accounts = session.study.trials(), session.folder, session.accounts
     before = Run(folder, settings).result
-    if before is not None and before.trials == len(trials):
+    if before is not None and (before.trials, before.budget) == (len(trials), settings.budget):
         accounts.emit(Notice(text="the search has ended before; give it a larger budget to go on"))
         return
     entrants = finalists(trials, rows=settings.rows["validation"], metric=settings.metric)
     entrants += baselines(space) if entrants else ()
     results = Results(folder)
     shared = (folder, accounts, results, entrants, trials)
-    workers.run(Confirmation(*shared, settings=settings))
-    workers.run(Testing(*shared, settings=settings, runs=answer.to_test(entrants, results.of(entrants))))
+    if entrants and settings.confirm_share:
+        workers.run(Confirmation(*shared, settings=settings))
+    testing = Testing(*shared, settings=settings, runs=answer.to_test(entrants, results.of(entrants)))
+    if testing.owed:
+        workers.run(testing)
     task = settings.worker.load_task()
     done = results.of(entrants)
     found = answer.conclude(
@@ -161,9 +164,9 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         floors=floors(task) if any(run.test is not None for run in done) else {},
     )
     exported = _exported(found, entrants, done, session)
-    result = Result(trials=len(trials), answer=found, exported=exported)
+    result = Result(trials=len(trials), budget=settings.budget, answer=found, exported=exported)
     write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
-    _clear(folder, entrants, exported)
+    _clear(folder, entrants, done)
     accounts.emit(Answered(lines=tuple(answer.lines(found))))
 
 
@@ -175,8 +178,7 @@ def _exported(
     if entrant is None:
         return None
     assert session.folder is not None
-    runs = [run for run in done if run.entrant == entrant.name and run.validation is not None]
-    best = max(runs, key=lambda run: (run.validation or 0.0, -run.seed_index), default=None)
+    best = _preferred(session.folder, entrant, done)
     if best is not None:
         folder = run_folder(session.folder, entrant, best.seed_index)
         seed: int | None = best.seed
@@ -200,10 +202,25 @@ def _exported(
     )
 
 
-def _clear(folder: Path, entrants: Sequence[Entrant], exported: Exported | None) -> None:
-    """Removes the weights of confirmation runs, but for the one that is exported."""
-    for file in (folder / FOLDER).glob(f"*/{WEIGHTS}"):
-        if exported is None or str(file.relative_to(folder)) != exported.weights:
+def _preferred(folder: Path, entrant: Entrant, done: Sequence[Confirmed]) -> Confirmed | None:
+    """Of an entrant's runs whose weights are there, the one of the highest score on validation."""
+    runs = [run for run in done if run.entrant == entrant.name and run.validation is not None]
+    there = [run for run in runs if (run_folder(folder, entrant, run.seed_index) / WEIGHTS).exists()]
+    return max(there, key=lambda run: (run.validation or 0.0, -run.seed_index), default=None)
+
+
+def _clear(folder: Path, entrants: Sequence[Entrant], done: Sequence[Confirmed]) -> None:
+    """Removes the weights of confirmation runs that nobody will ask for: not those of a finalist's preferred run, which
+    a larger budget may come to export, nor of runs that there was no time to score on test.
+    """
+    waiting = {(run.entrant, run.seed_index) for run in done if run.test is None} & {*answer.to_test(entrants, done)}
+    kept = {run_folder(folder, entrant, seed) for entrant in entrants for name, seed in waiting if name == entrant.name}
+    for entrant in entrants:
+        best = _preferred(folder, entrant, done) if entrant.kind == "finalist" else None
+        if best is not None:
+            kept.add(run_folder(folder, entrant, best.seed_index))
+    for file in (folder / FOLDER).absolute().glob(f"*/{WEIGHTS}"):
+        if file.parent not in kept:
             file.unlink()
             with suppress(OSError):
                 file.parent.rmdir()
@@ -211,7 +228,7 @@ def _clear(folder: Path, entrants: Sequence[Entrant], exported: Exported | None)
 
 def _refuse_if_too_small(session: Session, budget: str) -> None:
     """A budget that ended before the first trial did is a mistake to mend, not a result."""
-    trials = session.study.trials()
+    trials = [trial for trial in session.study.trials() if trial.seed is not None]  # of the others nothing was trained
     if session.end_reason == BUDGET and all(t.state == "pruned" and t.reason.startswith(BUDGET) for t in trials):
         needed = session.costs().cheapest()
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""

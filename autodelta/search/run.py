@@ -58,6 +58,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int  # that the study had
+    budget: str = ""  # that it was found with
     answer: Answer
     exported: Exported | None
 
@@ -98,7 +99,12 @@ class Run:
     def result(self) -> Result | None:
         """The answer, and what is exported; None until the search has ended by itself."""
         path = self.path / RESULT_FILE
-        return Result.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return Result.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise UserError(f"{path} {_said(error)}; without this file the run can be taken up again") from None
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -170,7 +176,7 @@ def _test(result: Result | None) -> dict[str, Any] | None:
     return {
         "metric": result.answer.metric,
         "score": standing.test,
-        "seeds": list(standing.seeds),
+        "seeds": list(standing.test_seeds),
         "exported": result.exported.test,
     }
 
@@ -270,9 +276,15 @@ def _settings(path: Path) -> Settings:
             raise UserError(f"{path} has schema {schema}; this version of autodelta reads {SCHEMA}")
         return Settings.model_validate(data["settings"])
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise UserError(f"{path} {_said(error)}") from None
     except UserError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no run's settings: {error}") from None
+
+
+def _said(error: ValidationError) -> str:
+    """The first thing that is wrong with a file."""
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"cannot be read: {place}{': ' if place else ''}{problem['msg']}"

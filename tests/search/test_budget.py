@@ -56,10 +56,11 @@ def test_gpu_time_without_a_gpu_is_an_error() -> None:
 
 def test_the_first_limit_to_run_out_ends_the_search() -> None:
     budget = parse("1h,10trials,1cpu-h")
-    assert not budget.exhausted(Spent(device_seconds=3599, wall_seconds=3000, trials=9))
-    assert budget.exhausted(Spent(trials=10))
-    assert budget.exhausted(Spent(device_seconds=3600))
-    assert budget.exhausted(Spent(wall_seconds=3600))
+    early = Spent(device_seconds=3599, wall_seconds=3000, trials=9)
+    assert (budget.trials_left(early), budget.seconds_left(early)) == (1, 1)
+    assert budget.trials_left(Spent(trials=10)) == 0
+    assert budget.seconds_left(Spent(device_seconds=3600)) == budget.seconds_left(Spent(wall_seconds=3570)) == 0
+    assert budget.whole_wall_left(Spent(wall_seconds=3570)) == 30
 
 
 def test_trials_end_early_enough_to_score_the_winner() -> None:

@@ -9,9 +9,11 @@ from sqlalchemy.exc import OperationalError
 
 from autodelta.errors import UserError
 from autodelta.search import driver, events, request, storage
-from autodelta.search.attempt import CHECKPOINT
+from autodelta.search.answer.entrants import Entrant, finalists
+from autodelta.search.attempt import CHECKPOINT, WEIGHTS
+from autodelta.search.confirmation import Results, run_folder
 from autodelta.search.lock import driving
-from autodelta.search.run import RUN_FILE, Run
+from autodelta.search.run import RESULT_FILE, RUN_FILE, Run
 from autodelta.search.storage import FILE, Disk
 from tests.search import fakes
 
@@ -99,6 +101,61 @@ def test_a_torn_checkpoint_means_that_the_trial_starts_again(tmp_path: Path) -> 
     (first.path / "trials" / "1" / CHECKPOINT).write_text("{")
     again, _ = gone_on_with(first, tmp_path, budget="3trials")
     assert (again.trials[2].continues, again.trials[2].state) == (1, "complete")
+
+
+def test_a_grid_that_is_done_is_confirmed_further_by_a_larger_budget(tmp_path: Path) -> None:
+    """As is a search whose new time is too short for one more trial."""
+    space = fakes.space(tmp_path, fakes.FINITE)
+    settings = fakes.settings(budget="20trials", sampler="grid", repeats=1, confirm_share=0.1)
+    first = driver.search(settings, space, folder=tmp_path / "run")
+    seeds = [run.seed_index for run in Results(first.path).of(finalists_of(first))]
+    again = Run(first.path, settings.model_copy(update={"budget": "1cpu-h"}))
+    driver.take_up(again, space)
+    assert [trial.state for trial in again.trials] == ["complete"] * 3
+    more = Results(first.path).of(finalists_of(again))
+    assert len(more) > len(seeds)
+    assert all(run.test is not None for run in more)
+
+
+def test_a_finalist_that_only_a_larger_budget_prefers_can_still_be_exported(tmp_path: Path) -> None:
+    settings = fakes.settings(budget="1cpu-h", sampler="grid", repeats=1, space=fakes.FINITE)
+    run = driver.search(settings, fakes.space(tmp_path, fakes.FINITE), folder=tmp_path / "run")
+    entrants, done = finalists_of(run), Results(run.path).of(finalists_of(run))
+    assert len(entrants) > 1
+    for entrant in entrants:
+        runs = [one for one in done if one.entrant == entrant.name]
+        best = max(runs, key=lambda one: (one.validation or 0.0, -one.seed_index))
+        kept = [one.seed_index for one in runs if (run_folder(run.path, entrant, one.seed_index) / WEIGHTS).exists()]
+        assert kept == [best.seed_index]
+    assert len(list(run.path.glob(f"confirmation/*/{WEIGHTS}"))) == len(entrants)  # and none of a baseline
+
+
+def test_runs_that_there_was_no_time_to_score_keep_their_weights(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.EntrantConfirmed):
+            raise KeyboardInterrupt
+
+    settings = fakes.settings(budget="4trials")
+    run = driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=interrupt)
+    entrants, done = finalists_of(run), Results(run.path).of(finalists_of(run))
+    driver._clear(run.path, entrants, done)
+    assert [(one.test, one.seed_index) for one in done] == [(None, 0)]
+    assert len(list(run.path.glob(f"confirmation/*/{WEIGHTS}"))) == 1
+    again, heard = gone_on_with(run, tmp_path, budget="4trials")
+    assert not any(isinstance(event, events.Notice) for event in heard)
+    assert again.result is not None
+    assert again.result.answer.standings[0].test is not None
+
+
+def finalists_of(run: Run) -> tuple[Entrant, ...]:
+    return finalists(run.trials, rows=run.settings.rows["validation"], metric=run.settings.metric)
+
+
+def test_a_torn_answer_is_one_line(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    (first.path / RESULT_FILE).write_text('{"trials": 2, "ans')
+    with pytest.raises(UserError, match=r"result\.json cannot be read: .*the run can be taken up again"):
+        first.as_json()
 
 
 def test_a_second_driver_is_refused_with_the_first_ones_host_and_process(tmp_path: Path) -> None:

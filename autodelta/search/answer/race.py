@@ -39,6 +39,7 @@ def next_run(
     results: Sequence[Confirmed],
     *,
     seconds_left: float = math.inf,
+    device_seconds_left: float = math.inf,
     runs_left: float = math.inf,
     seconds_of: Seconds = lambda candidate: None,
     running: Collection[tuple[str, int]] = (),
@@ -49,15 +50,17 @@ def next_run(
     has to wait for runs under way.
 
     seconds_of: device-seconds that a candidate will take, None where nobody knows (it is then taken to fit).
-    running: runs under way, which ``seconds_left`` and ``runs_left`` have already been charged for.
-    workers: that have ``seconds_left`` each.
+    running: runs under way, which ``device_seconds_left`` and ``runs_left`` have already been charged for.
+    workers: that have ``seconds_left`` of wall-clock each, and ``device_seconds_left`` together.
     """
     if runs_left < 1:
         return None
-    race = _Race(entrants, results, seconds_left * workers, runs_left, seconds_of, running, plan or Plan())
+    race = _Race(
+        entrants, results, seconds_left * workers, device_seconds_left, runs_left, seconds_of, running, plan or Plan()
+    )
     for entrant, seeds in race.wanted():
         seed = race.seed_for(entrant, seeds)
-        if seed is not None and race.seconds(entrant) <= seconds_left:
+        if seed is not None and race.seconds(entrant) <= min(seconds_left, device_seconds_left):
             return entrant, seed
     return None
 
@@ -70,6 +73,7 @@ class _Race:
         entrants: Sequence[Entrant],
         results: Sequence[Confirmed],
         seconds_left: float,
+        device_seconds_left: float,
         runs_left: float,
         seconds_of: Seconds,
         running: Collection[tuple[str, int]],
@@ -81,8 +85,10 @@ class _Race:
         self.rivals = {rival: [entrant for entrant in entrants if entrant.rival == rival] for rival in RIVALS}
         finalists = [entrant for entrant in entrants if entrant.kind == "finalist"]
         spent = sum(run.device_seconds for run in results)
+        under_way = sum(self.seconds(entrant) for entrant in entrants for name, _ in running if entrant.name == name)
+        in_all = spent + min(seconds_left, device_seconds_left + under_way)
         sound = [entrant for entrant in finalists if entrant.name not in self.broken]
-        self.field = sound[: self._affordable(sound, seconds_left + spent, runs_left + len(self.taken))]
+        self.field = sound[: self._affordable(sound, in_all, runs_left + len(self.taken))]
         names = contenders(self.field, results)
         self.leader = leader(names, results) if names else None
         behind = worse(self.leader, names, results, level=plan.level) if self.leader else set()

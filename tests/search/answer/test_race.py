@@ -74,6 +74,17 @@ def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
     assert next_run(ENTRANTS, [], seconds_left=0.5, seconds_of=seconds) is None
 
 
+def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> None:
+    running: list[tuple[str, int]] = []
+    left = 20.0
+    while found := next_run(
+        FINALISTS, [], device_seconds_left=left, workers=16, seconds_of=lambda wanted: 1.0, running=running
+    ):
+        running.append((found[0].name, found[1]))
+        left -= 1.0
+    assert len(running) == 9  # half of the seconds for three seeds each of the first finalists
+
+
 def test_a_run_is_foreseen_to_cost_what_its_like_cost_before() -> None:
     dear = [WORLD.run(FINALISTS[0], 0).model_copy(update={"device_seconds": 50.0})]
     found = next_run(ENTRANTS, dear, seconds_left=40.0, seconds_of=lambda wanted: 1.0)
