@@ -14,6 +14,7 @@ import numpy as np
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.files import Lines
+from autodelta.search.answer.answer import to_test
 from autodelta.search.answer.entrants import Entrant
 from autodelta.search.answer.race import next_run, runs_allowed
 from autodelta.search.answer.results import Confirmed
@@ -199,8 +200,9 @@ class Confirmation(_Orders):
 
     def _scoring(self, more: int) -> float:
         """Device-seconds for scoring on test all runs that wait for it, and so many more."""
-        waiting = sum(run.test is None and not run.failed for run in self.results.of(self.entrants))
-        return (waiting + more) * self.scoring_seconds
+        done = self.results.of(self.entrants)
+        tested = {(run.entrant, run.seed_index) for run in done if run.test is not None}
+        return (len({*to_test(self.entrants, done)} - tested) + more) * self.scoring_seconds
 
 
 class Testing(_Orders):

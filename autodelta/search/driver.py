@@ -92,7 +92,7 @@ def take_up(
     emit = _logged(folder / LOG_FILE, events)
     with (
         driving(folder),
-        _told(folder),
+        told(folder),
         quiet(),
         closing(_study(settings, space, folder)) as study,
         executor(settings) as workers,
@@ -248,7 +248,7 @@ def _logged(path: Path, events: Listener) -> Listener:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
     """Trouble with the disk is one line, and the run stays as it is."""
     try:
         yield

@@ -5,8 +5,9 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from autodelta.errors import UserError
 
@@ -18,17 +19,28 @@ def driving(folder: Path) -> Iterator[None]:
     """Holds the run's lock.
 
     Raises:
-        UserError: another driver holds it; names its host and process.
+        UserError: another driver holds it; names its host and process. Or nothing can be written or locked there.
     """
-    with (folder / FILE).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another search works on run {folder.name!r}: {_holder(folder)}") from None
+    try:
+        file = _locked(folder / FILE)
+    except BlockingIOError:
+        raise UserError(f"another search works on run {folder.name!r}: {_holder(folder)}") from None
+    except OSError as error:
+        raise UserError(f"cannot lock the run {folder} for writing: {error.strerror}; nothing was changed") from None
+    with file:
+        yield
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, open and locked, with our name in it."""
+    with ExitStack() as failed:
+        file = failed.enter_context(path.open("a+", encoding="utf-8"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
         file.flush()
-        yield
+        failed.pop_all()
+    return file
 
 
 def _holder(folder: Path) -> str:

@@ -10,7 +10,7 @@ from autodelta.errors import UserError, one_of
 from autodelta.search import loggers, placement
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
-from autodelta.search.driver import take_up
+from autodelta.search.driver import take_up, told
 from autodelta.search.events import Event, Listener, Notice
 from autodelta.search.lock import driving
 from autodelta.search.pruning import PRUNERS
@@ -210,16 +210,16 @@ def resume(
         UserError: no such run, another search works on it, its task or backbone has changed, or the budget is smaller.
     """
     found = open_run(os.fspath(run), os.fspath(runs))
-    settings = found.settings
     if budget is not None:
-        _refuse_less(settings.budget, budget)
-        settings = settings.model_copy(update={"budget": budget})
-    moved = {"executor": executor, "workers": workers, "address": address}
+        _refuse_less(found.settings.budget, budget)
+        parse(budget, has_gpu=found.settings.has_gpu)
     placement.check(executor, workers, address=address)
-    settings = settings.model_copy(update={name: value for name, value in moved.items() if value is not None})
+    changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+    settings = found.settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    placement.check(settings.executor, settings.workers)  # Ray may be gone since
     _refuse_changed(settings)
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
-    with driving(found.path):  # so that no search that is under way sees other settings
+    with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
         write_settings(found.path, settings)
     resumed = Run(found.path, settings)
     take_up(resumed, space, events=listener)

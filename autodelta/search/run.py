@@ -225,9 +225,14 @@ def create(folder: Path, settings: Settings) -> Run:
         raise UserError(f"the run {folder.name!r} is there already, in {folder.parent}; choose another name") from None
     except OSError as error:
         raise UserError(f"cannot make the run's folder {folder}: {error.strerror}") from None
-    write_text(folder / LOG_FILE, "")
-    write_settings(folder, settings)
-    return Run(folder, settings)
+    run = Run(folder, settings)
+    try:
+        write_text(folder / LOG_FILE, "")
+        write_settings(folder, settings)
+    except OSError as error:
+        discard(run)
+        raise UserError(f"cannot write the run's folder {folder}: {error.strerror}; it is gone again") from None
+    return run
 
 
 def write_settings(folder: Path, settings: Settings) -> None:

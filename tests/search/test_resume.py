@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from autodelta.errors import UserError
-from autodelta.search import driver, events, request, storage
+from autodelta.search import driver, events, lock, placement, request, storage
 from autodelta.search.answer.entrants import Entrant, finalists
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.confirmation import Results, run_folder
 from autodelta.search.lock import driving
-from autodelta.search.run import RESULT_FILE, RUN_FILE, Run
+from autodelta.search.run import RESULT_FILE, RUN_FILE, Run, create
 from autodelta.search.storage import FILE, Disk
 from tests.search import fakes
 
@@ -163,6 +163,35 @@ def test_a_second_driver_is_refused_with_the_first_ones_host_and_process(tmp_pat
     with driving(first.path), pytest.raises(UserError, match=r"another search works on run 'run': process \d+ on \S+"):
         gone_on_with(first, tmp_path, budget="4trials")
     gone_on_with(first, tmp_path, budget="4trials")
+
+
+def test_a_run_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = begun(tmp_path, budget="2trials")
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "FILE", "no such folder/driver.lock")  # root may write anywhere but on a read-only mount
+        with pytest.raises(UserError, match=r"cannot lock the run .*: No such file or directory; nothing was changed"):
+            gone_on_with(first, tmp_path, budget="4trials")
+    assert len(first.trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "2gpu-h"}, "a budget in GPU time needs a GPU"),
+        ({"workers": 0}, "at least 1"),
+        ({"executor": "rai"}, "unknown executor 'rai'; did you mean 'ray'"),
+        ({}, "the executor 'ray' needs Ray"),
+    ],
+)
+def test_a_mistake_in_taking_a_run_up_changes_nothing(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "has_ray", lambda: False)
+    run = create(tmp_path / "run", fakes.settings(executor="ray"))
+    before = (run.path / RUN_FILE).read_bytes()
+    with pytest.raises(UserError, match=message):
+        request.resume(run.path, **changes)
+    assert (run.path / RUN_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("text", [b"", b"SQLite format 3\x00 and then nothing of the kind", b"half"])

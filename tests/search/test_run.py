@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_made(
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere but on a read-only mount
     with pytest.raises(UserError, match="nothing can be written"):
         new_folder(tmp_path / "deep" / "runs", "mine", task="rte")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("autodelta.search.run.write_json", full)
+    with pytest.raises(UserError, match="No space left on device; it is gone again"):
+        create(tmp_path / "mine", fakes.settings())
     assert list(tmp_path.iterdir()) == []
 
 
