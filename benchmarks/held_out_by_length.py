@@ -2,9 +2,9 @@
 
     python benchmarks/held_out_by_length.py --work DIR T5 [T5 ...]
 
-``--work`` is the folder that ``python -m autodelta.backbones.pretrain prepare`` left; each T5 a bundled name or a folder.
-Written to ``benchmarks/results/held_out_by_length.md``. Nats a target token, sentinels among them: at 16 tokens they are
-half of the target, so lengths are compared down a column, not along a row.
+``--work`` is the folder that ``python -m autodelta.backbones.pretrain prepare`` left; each T5 a bundled name or a
+folder. Written to ``benchmarks/results/held_out_by_length.md``. Nats a target token, sentinels among them: at 16 tokens
+they are half of the target, so lengths are compared down a column, not along a row.
 """
 
 import argparse

@@ -169,15 +169,16 @@ class Run:
 
 
 def _test(result: Result | None) -> dict[str, Any] | None:
-    """The test scores of what is exported: the mean over seeds, and that of the weights that are handed over."""
+    """The test score of the very weights that are exported, and the mean over all seeds of that candidate."""
     if result is None or result.exported is None or result.exported.test is None:
         return None
     standing = result.answer.standing(result.exported.name)
     return {
         "metric": result.answer.metric,
-        "score": standing.test,
-        "seeds": list(standing.test_seeds),
-        "exported": result.exported.test,
+        "score": result.exported.test,
+        "seeds": [result.exported.seed],
+        "mean": standing.test,
+        "mean_of": len(standing.test_scores),
     }
 
 

@@ -95,8 +95,8 @@ def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
     assert all(keys <= set(trial) for trial in shown["trials"] + shown["front"])
     assert len(shown["trials"]) == 5
     assert shown["best"]["score"] == max(trial["score"] for trial in shown["trials"])
-    assert (shown["test"]["metric"], len(shown["test"]["seeds"])) == ("accuracy", 3)
-    assert shown["test"]["exported"] == pytest.approx(shown["test"]["score"], abs=0.03)
+    assert (shown["test"]["metric"], len(shown["test"]["seeds"]), shown["test"]["mean_of"]) == ("accuracy", 1, 3)
+    assert shown["test"]["mean"] == pytest.approx(shown["test"]["score"], abs=0.03)
     assert shown["best"]["seed"] not in shown["test"]["seeds"]
     assert shown["lines"][0].startswith(f"{' + '.join(shown['best']['methods'])} (trial ")
     assert shown["budget"]["spent"]["trials"] == 5
