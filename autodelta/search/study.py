@@ -6,8 +6,7 @@ trials. (With `nsga2` two directions, and then Optuna keeps no intermediate valu
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import write_text
 from autodelta.search.given import GivenParameters
+from autodelta.search.grid import Plan, grid
 from autodelta.search.pruning import Halving, reports, rungs
 from autodelta.search.records import Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler
@@ -34,8 +34,6 @@ TRACEBACK = "traceback.txt"
 REJECTIONS_IN_A_ROW = 1000
 BUDGET, INTERRUPTED = "budget", "interrupted"
 CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
-
-Plan = Callable[[optuna.Study, int], Candidate | None]  # the next candidate, from the study so far and a seed
 
 
 class Study:
@@ -65,7 +63,7 @@ class Study:
         self.levels = rungs(space.settings.most_steps)
         self._can_continue = can_continue
         self.on_rejected: Callable[[TrialRecord], None] = lambda trial: None
-        self._plan = plan or (_grid(space, repeats, self.trials) if sampler.build is None else None)
+        self._plan = plan or (grid(space, repeats, self.trials) if sampler.build is None else None)
         directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 1 + sampler.two_directions]
         self._disk = Disk(folder, directions) if folder is not None else None
         self._study = optuna.create_study(directions=directions)
@@ -167,10 +165,6 @@ class Study:
         self._known = None
         self._on_disk(lambda disk: disk.end(self._frozen(number)))
         return self.trial(number)
-
-    def reconcile(self, reason: str) -> list[TrialRecord]:
-        """Ends every trial that is still RUNNING as pruned for that reason."""
-        return [self.tell(number, Outcome(state="pruned", reason=reason)) for number in self.running]
 
     def close(self) -> None:
         """Leaves the file for good."""
@@ -290,21 +284,6 @@ class Study:
     def _on_disk(self, write: Callable[[Disk], None]) -> None:
         if self._disk is not None:
             write(self._disk)
-
-
-def _grid(space: Space, repeats: int, trials: Callable[[], Sequence[TrialRecord]]) -> Plan:
-    """The grid's first candidate among those asked least often; None when all have their repeats."""
-    cells = tuple(dict.fromkeys(space.grid()))
-
-    def next_cell(study: optuna.Study, seed: int) -> Candidate | None:
-        asked = Counter(trial.candidate for trial in trials() if trial.counts)
-        for repeat in range(repeats):
-            for candidate in cells:
-                if asked[candidate] <= repeat:
-                    return candidate
-        return None
-
-    return next_cell
 
 
 def trial_folder(run_folder: Path, number: int) -> Path:

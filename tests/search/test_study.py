@@ -31,6 +31,11 @@ def report(step: int, score: float, *, done: bool = False) -> Report:
     return Report(step=step, score=score, train_loss=1.0, device_seconds=step / 10, done=done)
 
 
+def end_all(study: Study) -> None:
+    for number in study.running:
+        study.tell(number, Outcome(state="pruned", reason="interrupted"))
+
+
 def run_trial(study: Study) -> str | None:
     """Asks and completes one trial; its candidate and seed."""
     asked = study.ask()
@@ -121,16 +126,17 @@ def test_a_score_that_is_not_finite_is_not_kept(score: float, tmp_path: Path) ->
         assert one.tell(0, Outcome(state="failed", reason="nan")).score == 0.25
 
 
-def test_trials_left_running_by_a_killed_search_are_reconciled(tmp_path: Path) -> None:
+def test_trials_left_running_by_a_killed_search_are_found_and_can_be_told(tmp_path: Path) -> None:
     with study(tmp_path) as killed:
         run_trial(killed)
         killed.ask()
         killed.report(1, report(10, 0.5))
         killed.ask()
     with study(tmp_path) as one:
-        assert [trial.number for trial in one.reconcile("interrupted")] == [1, 2]
+        assert one.running == (1, 2)
+        end_all(one)
         assert [(t.state, t.reason) for t in one.trials()] == [("complete", ""), *[("pruned", "interrupted")] * 2]
-        assert one.reconcile("interrupted") == []
+        assert one.running == ()
         assert one.trials()[1].score == 0.5
 
 
@@ -139,7 +145,7 @@ def test_a_study_can_be_read_while_it_is_written_and_where_nothing_can_be(tmp_pa
         run_trial(one)
         one.ask()
         assert [trial.state for trial in load_trials(tmp_path)] == ["complete", "running"]
-        one.reconcile("interrupted")
+        end_all(one)
     assert sorted(path.name for path in tmp_path.glob("study.db*")) == ["study.db"]  # no log beside it: one whole file
     assert len(load_trials(tmp_path)) == 2
 

@@ -52,7 +52,10 @@ class Judge:
         self.gold = list(gold)
         self._metric = metric
         places = np.random.default_rng(seed).permutation(len(self.gold))
-        self._kept = [np.setdiff1d(places, group) for group in np.array_split(places, min(GROUPS, len(self.gold)))]
+        groups = (
+            np.array_split(places, min(GROUPS, len(self.gold))) if len(self.gold) > 1 else []
+        )
+        self._kept = [np.setdiff1d(places, group) for group in groups]
         self._known: dict[tuple[str, ...], np.ndarray] = {}
 
     def score(self, predictions: Sequence[str]) -> float:

@@ -152,6 +152,11 @@ def test_the_jackknife_finds_the_spread_over_rows_for_any_metric(metric: str) ->
     assert np.sqrt(np.mean(found)) == pytest.approx(np.std(differences, ddof=1), rel=0.3)
 
 
+def test_a_test_split_of_one_row_has_an_answer() -> None:
+    judge = Judge(["yes"], lambda gold, predicted: score("accuracy", gold, predicted))
+    assert judge.row_variance([("yes",)], [("no",), ("yes",)]) == 0
+
+
 def test_finalists_and_the_chosen_baselines_are_scored_on_test() -> None:
     results = World(NULL, seed=2).race(ENTRANTS, runs=28)
     untested = [run.model_copy(update={"test": None}) for run in results]
