@@ -145,7 +145,7 @@ def search(
                 run = submit(request, listener)
         _handed_over(screen, run)
     if listener.end_reason == INTERRUPTED:
-        print(f"interrupted: what was found is kept, test was not touched; go on: autodelta search --resume {run.path}")
+        print(f"interrupted: what was found is kept; go on: autodelta search --resume {run.path}")
         raise typer.Exit(130)
 
 

@@ -50,7 +50,7 @@ def search(
     """Searches in a new folder (``run.new_folder`` finds a place), and answers.
 
     Ctrl-C ends the search in good order: running trials are pruned, workers ended, and the run can be read and taken up
-    again; test stays untouched.
+    again; there is no answer from a part of its confirmation.
 
     Raises:
         UserError: wrong settings, a name that is taken, or a budget too small for one trial; the folder is gone again.

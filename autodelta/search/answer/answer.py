@@ -32,7 +32,6 @@ class Standing(Frozen):
     seeds: tuple[int, ...]
     validation: float | None  # means over the fresh seeds
     test: float | None
-    test_seeds: tuple[int, ...] = ()  # those of them that were scored on test
     test_scores: tuple[float, ...]
     failure: str | None  # why a run did not come to its end
 
@@ -166,7 +165,6 @@ def _standing(entrant: Entrant, results: Sequence[Confirmed]) -> Standing:
         seeds=tuple(run.seed for run in of(results, entrant.name)),
         validation=_mean(validation),
         test=_mean(test),
-        test_seeds=tuple(run.seed for run in of(results, entrant.name) if run.test is not None),
         test_scores=tuple(test.values()),
         failure=failure(results, entrant.name),
     )

@@ -52,9 +52,7 @@ class Judge:
         self.gold = list(gold)
         self._metric = metric
         places = np.random.default_rng(seed).permutation(len(self.gold))
-        groups = (
-            np.array_split(places, min(GROUPS, len(self.gold))) if len(self.gold) > 1 else []
-        )
+        groups = np.array_split(places, min(GROUPS, len(self.gold))) if len(self.gold) > 1 else []
         self._kept = [np.setdiff1d(places, group) for group in groups]
         self._known: dict[tuple[str, ...], np.ndarray] = {}
 
