@@ -153,6 +153,8 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         workers.run(testing)
     task = settings.worker.load_task()
     done = results.of(entrants)
+    if not done:  # what the search itself left is handed over, so the answer speaks of what it kept the weights of
+        entrants = tuple(e for e in entrants if e.trial is not None and _weights(folder, e.trial).exists())
     found = answer.conclude(
         entrants,
         done,
@@ -168,6 +170,10 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
     write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
     _clear(folder, entrants, done)
     accounts.emit(Answered(lines=tuple(answer.lines(found))))
+
+
+def _weights(folder: Path, trial: int) -> Path:
+    return trial_folder(folder, trial) / WEIGHTS
 
 
 def _exported(

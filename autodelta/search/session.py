@@ -234,7 +234,8 @@ class Session(Work):
         rate = report.device_seconds / report.step
         spent, budget = self.spent(), self.accounts.search_budget
         needed = rate * min(following - report.step, plan.steps)
-        return needed <= budget.wall_left(spent) and needed <= budget.device_left(spent)
+        others = self._committed(but=number)
+        return needed <= budget.wall_left(spent) and needed + others <= budget.device_left(spent)
 
     def _fits(self, seconds: float | None) -> bool:
         """Whether a trial that takes so long will finish in what is left after the trials that run already."""
@@ -244,10 +245,10 @@ class Session(Work):
         left = budget.device_left(spent)
         return seconds <= budget.wall_left(spent) and (left == math.inf or seconds + self._committed() <= left)
 
-    def _committed(self) -> float:
-        """Device-seconds that running trials still need."""
+    def _committed(self, *, but: int | None = None) -> float:
+        """Device-seconds that running trials still need to their ends, one perhaps left out."""
         trials, costs = self.study.trials(), self.costs()
-        plans = {number: self._plan_of(trials[number]) for number in self._running}
+        plans = {number: self._plan_of(trials[number]) for number in self._running if number != but}
         return sum(costs.until(plan, plan.steps, since=trials[n].step) or 0.0 for n, plan in plans.items())
 
     def _may_go_on(self, trials: list[TrialRecord]) -> set[int]:

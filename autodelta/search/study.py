@@ -103,8 +103,8 @@ class Study:
                 return self._assign(trial, self._space.suggest(trial))
             except Infeasible as error:
                 self._reject(trial, error)
-        if only_continue:
-            return None
+        if only_continue or any(trial.state == "complete" for trial in self.trials()):
+            return None  # what was found is worth an answer
         raise UserError(f"{REJECTIONS_IN_A_ROW} candidates in a row broke a constraint of the space; loosen it")
 
     def assignment(self, number: int) -> Assignment:
