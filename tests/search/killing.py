@@ -21,7 +21,7 @@ from autodelta.search.run import LEDGER_FILE, Run, create
 from autodelta.search.storage import Disk
 from tests.search import fakes
 
-TRIALS = 24
+TRIALS = 48
 NEVER = "never:1"
 # Early ones first, as one search lives through all of them; what is killed in a worker is killed by `fakes`.
 POINTS = (
