@@ -153,7 +153,8 @@ def test_two_simulated_workers_decide_what_two_processes_decide(tmp_path: Path, 
 
     second = two_workers()[1].candidate
     found = [out_of_step(record, odd=record.candidate == second) for record in found]
-    workers = Processes(spec(tmp_path, found, second=0.3, ready_at=time.time() + 8.0), workers=2)
+    (tmp_path / "turns").mkdir()
+    workers = Processes(spec(tmp_path, found, turns=tmp_path / "turns"), workers=2)
     real, _ = really(workers, tmp_path / "run", space, found, budget, workers=2, by=by)
     assert decisions(two_workers()) == decisions(real)
     assert {"complete", "pruned"} <= {trial.state for trial in real}
