@@ -1,10 +1,25 @@
 """Writing files so that a crash never leaves half of one."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+NO_ROOM = (*FULL, errno.EACCES, errno.EPERM)  # the user's to mend
+
+
+def full(error: BaseException) -> str | None:
+    """What the system says where a disk takes no more; None for any other error.
+
+    safetensors has errors of its own, which name the system's number.
+    """
+    number = getattr(error, "errno", None)
+    if number not in FULL:
+        number = next((known for known in FULL if f"(os error {known})" in str(error)), None)
+    return None if number is None else os.strerror(number)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

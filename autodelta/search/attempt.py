@@ -13,7 +13,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import BrokenCheckpoint, OutOfTime, Violated
 from autodelta.engine.report import Report, Scored
-from autodelta.files import write_whole
+from autodelta.files import full, write_whole
 from autodelta.search.records import Outcome
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def _tried(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
     except MemoryError as error:
         return Outcome(state="infeasible", reason=_one_line("out of memory", error), traceback=traceback.format_exc())
     except Exception as error:
-        return _failed(error)
+        said = full(error)
+        return _failed(error) if said is None else Outcome(state="failed", reason=said, no_room=True)
 
 
 def _trained(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:

@@ -176,6 +176,7 @@ class Confirmation(_Orders):
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Writes a run down that came to its end, or failed; one that was stopped is none."""
+        self.check_room(outcome)
         entrant, seed_index = self._under_way.pop(number)
         last = self._last.pop(number, None)
         if outcome.state != "pruned":
@@ -248,6 +249,7 @@ class Testing(_Orders):
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Writes the score and the predictions down beside the run."""
+        self.check_room(outcome)
         entrant, seed_index = self._under_way.pop(number)
         if outcome.state == "complete":
             run = next(r for r in self.results.of([entrant]) if (r.entrant, r.seed_index) == (entrant.name, seed_index))

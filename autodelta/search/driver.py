@@ -1,6 +1,5 @@
 """A whole search: trials until only the confirmation share of the budget is left, then the answer."""
 
-import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -10,7 +9,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from autodelta.errors import UserError
-from autodelta.files import write_json
+from autodelta.files import NO_ROOM, write_json
 from autodelta.search import answer
 from autodelta.search.answer.entrants import Entrant, baselines, finalists
 from autodelta.search.answer.results import Confirmed
@@ -31,8 +30,6 @@ from autodelta.search.study import BUDGET, Study, trial_folder
 from autodelta.search.work import Accounts
 from autodelta.space import Space
 from autodelta.tasks.floor import floors
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class TooSmall(UserError):

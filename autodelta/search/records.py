@@ -21,6 +21,7 @@ class Outcome(BaseModel):
     state: Literal["complete", "pruned", "failed", "infeasible"]
     reason: str = ""
     traceback: str = ""
+    no_room: bool = False  # nothing can be written where the run lies: the search ends, and no trial has failed
     predictions: tuple[str, ...] = ()  # where saved weights were scored: a label a row
     score: float | None = None  # of those predictions
 

@@ -77,6 +77,7 @@ class Session(Work):
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Tells how a trial ended, and keeps what may yet be wanted of its files."""
+        self.check_room(outcome)
         before = self.best()
         if outcome.state == "pruned" and not outcome.reason:
             outcome = outcome.model_copy(update={"reason": self._stopped_for.get(number, BUDGET)})

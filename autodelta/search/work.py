@@ -1,5 +1,6 @@
 """What an executor is given to do, and the books that are kept while it does it."""
 
+import errno
 import math
 import time
 from abc import ABC, abstractmethod
@@ -92,6 +93,16 @@ class Work(ABC):
     @abstractmethod
     def tick(self) -> None:
         """Books time; to be called about every second."""
+
+    @staticmethod
+    def check_room(outcome: Outcome) -> None:
+        """A worker that could not write says nothing of its trial.
+
+        Raises:
+            OSError: it could not.
+        """
+        if outcome.no_room:
+            raise OSError(errno.ENOSPC, outcome.reason)
 
     def holds(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
         """A worker does this from now on, or since ``ago`` seconds."""

@@ -226,7 +226,7 @@ def test_a_run_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
         request.resume(first.path)
 
 
-@pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint"])
+@pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint", "weights"])
 def test_a_full_disk_is_one_line_and_costs_no_trial(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,9 +234,11 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
 
     def full(*words: Any, **more: Any) -> None:
         calls.append(words)
-        if len(calls) > (1 if place == "ledger" else 4):  # the ledger is written once a second
+        if len(calls) > {"ledger": 1, "weights": 2}.get(place, 4):  # the ledger is written once a second
             if place == "flush":  # SQLite's words
                 raise OperationalError("PRAGMA", None, sqlite3.OperationalError("No space left on device"))
+            if place == "weights":  # safetensors' words
+                raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
             raise OSError(errno.ENOSPC, "No space left on device")
         return plain(*words, **more)
 
@@ -246,23 +248,21 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
         "flush": (storage, "sync"),
         "ledger": (driver.Ledger, "_write"),
         "checkpoint": (fakes.FakeWorker, "save"),
+        "weights": (fakes.FakeWorker, "weights"),
     }[place]
     plain = getattr(owner, name)
     settings = fakes.settings(budget="6trials", task="smooth:0.3" if place == "ledger" else "smooth")
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, full)
-        if place == "checkpoint":
+        with pytest.raises(UserError, match="No space left on device; nothing that was finished is lost"):
             driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run")
-        else:
-            with pytest.raises(UserError, match="No space left on device; nothing that was finished is lost"):
-                driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run")
     first = Run(tmp_path / "run", settings)
     ended = [line for line in told(first) if line[3] == "complete"]
     assert ended
-    if place != "checkpoint":
-        again, _ = gone_on_with(first, tmp_path, budget="6trials")
-        assert set(ended) <= set(told(again))
-        assert sum(trial.state == "complete" for trial in again.trials) == 6
+    again, _ = gone_on_with(first, tmp_path, budget="6trials")
+    assert set(ended) <= set(told(again))
+    assert sum(trial.state == "complete" for trial in again.trials) == 6
+    assert not any(trial.state == "failed" for trial in again.trials)
 
 
 def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
