@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -260,6 +261,29 @@ def test_an_address_at_which_nothing_is_is_one_line(address: str, said: str, mon
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     with pytest.raises(UserError, match=rf"no Ray cluster at '{address}' \(nothing is there\).*{said}"):
         placement.place(executor="ray", workers=1, device="cpu", address=address)
+
+
+@pytest.mark.parametrize(("failures", "connects"), [(2, True), (3, False)])
+def test_a_client_server_that_fails_to_start_is_tried_again(
+    failures: int, connects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def init(**how: object) -> SimpleNamespace:
+        calls.append(how)
+        if len(calls) <= failures:
+            raise ConnectionAbortedError("RuntimeError: Starting Ray client server failed. See the logs.")
+        return SimpleNamespace(dashboard_url=None)
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "WAIT_SECONDS", 0.0)
+    if connects:
+        assert not cluster.connect("ray://10.0.0.9:10001").started
+    else:
+        with pytest.raises(UserError, match="no Ray cluster at"):
+            cluster.connect("ray://10.0.0.9:10001")
+    assert len(calls) == 3
 
 
 def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

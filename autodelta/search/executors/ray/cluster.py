@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ import ray
 
 from autodelta.errors import UserError, one_of
 from autodelta.search.executors import CLIENT, cluster_address
+
+# Ray Client gives each client a server process of its own, which a loaded head node at times fails to start.
+ATTEMPTS, WAIT_SECONDS = 3, 2.0
+FLEETING = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,24 @@ def connect(asked: str | None, *, workers: int = 1) -> Connection:
     else:
         how |= {"address": there, **({} if there.startswith(CLIENT) else {"log_to_driver": False})}
     try:
-        context = ray.init(**how)
+        context = _started(how)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         if there is None:
             raise
         raise UserError(_unreachable(there, str(error))) from error
     return Connection(started=there is None, dashboard=context.dashboard_url)
+
+
+def _started(how: dict[str, Any]) -> Any:
+    """Ray's context; what may pass by itself is tried again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return ray.init(**how)
+        except (ConnectionError, RuntimeError) as error:
+            if not any(said in str(error) for said in FLEETING):
+                raise
+            time.sleep(WAIT_SECONDS)
+    return ray.init(**how)
 
 
 def machines() -> Machines:
