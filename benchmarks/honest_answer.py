@@ -112,7 +112,7 @@ def table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
 def main(worlds: Annotated[int, typer.Option(min=10)] = 150) -> None:
     columns = ("world", "runs", "fresh seeds inside 90 %", "widest, in s.d.", "best in tie set")
     columns += ("winner gives up, points", "export gives up, points")
-    answers = [answer_row(setting, runs, worlds) for runs in (25, 40) for setting in SETTINGS]
+    answers = [answer_row(setting, runs, worlds) for runs in (25, 40, 60) for setting in SETTINGS]
     wins = [[f"{correlation:g}", f"{false_wins(correlation, worlds):.3f}"] for correlation in (0.5, 0.95)]
     gains = [row for trials in (80, 200) for row in pair_rows(trials, max(10, worlds // 4))]
     text = "\n\n".join(

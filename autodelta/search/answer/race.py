@@ -2,7 +2,7 @@
 
 What is needed most comes first, so that the race may end at any moment: three seeds for each finalist, round by round,
 without those that are significantly behind; five for the leader; LoRA as the plain baseline; five for all that tie;
-the best single method and full fine-tuning; at last eight seeds for the leader. A baseline is tried at each of its
+the best single method and full fine-tuning; at last sixteen seeds for the leader. A baseline is tried at each of its
 learning rates at the first seed, and goes on with the one that validation prefers. Racing: Maron and Moore 1994,
 Hoeffding races; here with paired t tests, as irace (Lopez-Ibanez et al. 2016).
 """
@@ -24,7 +24,7 @@ class Plan(Frozen):
 
     first: int = 3
     then: int = 5
-    at_most: int = 8
+    at_most: int = 16  # from then on the width of a prediction is the seeds' own scatter
     level: float = 0.95  # at each look; there are a few
     finalists_share: float = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
 

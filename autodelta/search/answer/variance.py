@@ -6,7 +6,8 @@ freedom is pulled towards the variance s0^2 pooled over the others, which counts
     s~^2 = (d0 s0^2 + d s^2) / (d0 + d),    with d0 + d degrees of freedom,
 
 as in Smyth 2004 (limma), equation 5. Departure: d0 is not estimated, which a handful of candidates cannot bear, but is
-what the others have, and at most PRIOR: candidates' own standard deviations may then differ by about a quarter.
+what the others have, at most PRIOR (candidates' own standard deviations may then differ by about a quarter), and no more
+than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter.
 """
 
 import math
@@ -16,7 +17,7 @@ import numpy as np
 
 from autodelta.search.answer.results import Frozen
 
-PRIOR = 8
+PRIOR, ENOUGH = 8, 12
 
 
 class Spread(Frozen):
@@ -47,7 +48,7 @@ def pooled(samples: Iterable[Sequence[float]]) -> Spread:
 
 def moderated(own: Spread, others: Spread, *, prior: int = PRIOR) -> Spread:
     """A candidate's own spread, pulled towards that of the others."""
-    weight = min(prior, others.dof)
+    weight = max(0, min(prior, others.dof, ENOUGH - own.dof))
     dof = own.dof + weight
     if not dof:
         return Spread(sd=0.0, dof=0)

@@ -26,7 +26,7 @@ def failed(name: str, seed_index: int) -> Confirmed:
 
 def test_a_race_with_room_for_all_ends_by_itself_with_every_comparison_made() -> None:
     found = numbers(WORLD.race(ENTRANTS, runs=1000))
-    assert found["finalist 0"] == 8
+    assert found["finalist 0"] == 16
     assert found["finalist 1"] == 5  # the best single method
     assert found["finalist 3"] == 2  # left behind as soon as that could be told
     assert (found["lora 0"], found["lora 1"], found["lora 2"]) == (1, 5, 1)
@@ -69,7 +69,7 @@ def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
         assert seconds(found[0].candidate) <= left
         results.append(WORLD.run(*found))
         left -= seconds(found[0].candidate)
-    assert numbers(results)["finalist 0"] == 8
+    assert numbers(results)["finalist 0"] == 16
     assert not any(run.entrant.startswith("full") for run in results)
     assert next_run(ENTRANTS, [], seconds_left=0.5, seconds_of=seconds) is None
 

@@ -36,6 +36,7 @@ def test_a_spread_is_pulled_towards_that_of_the_others_by_degrees_of_freedom() -
     found = moderated(Spread(sd=2.0, dof=4), Spread(sd=1.0, dof=30), prior=8)
     assert (found.dof, found.sd**2) == (12, pytest.approx((4 * 4 + 8 * 1) / 12))
     assert moderated(Spread(sd=2.0, dof=4), Spread(sd=0.0, dof=0)) == Spread(sd=2.0, dof=4)
+    assert moderated(Spread(sd=2.0, dof=15), Spread(sd=9.0, dof=30)) == Spread(sd=2.0, dof=15)  # has seeds enough
     assert moderated(Spread(sd=0.0, dof=0), Spread(sd=0.0, dof=0)).dof == 0
 
 
