@@ -4,24 +4,25 @@ The arithmetic is that of transformers' eager T5 (Raffel et al. 2020, arXiv 1910
 2002.05202), and the slots are the same objects that the hooks of ``autodelta.deltas`` put on a model. What is left out
 costs time and nothing else: no cache for generation, no dropout, projections of one input in one product where no delta
 stands, the position bias and the mask added up once a stack, logits only where a target is.
+
+Several candidates go through the frozen weights together, each with rows of its own, which its slots alone see. Their
+rows join the others' at the lowest block that they change: below it nothing is differentiated.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from autodelta.backbones import roles
 from autodelta.deltas.base import mapped
 from autodelta.deltas.compose import Composition
-from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, Norm, Positions, Slots
-from autodelta.shape import ATTENTIONS, BackboneShape, Site, Stack
-
-# Weights of projections of one input, one below the other, once a model.
-_stacked: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()
+from autodelta.engine.assembly import assemble
+from autodelta.engine.layers import Block, Positions, Read, Source, stacked_masks
+from autodelta.engine.layout import Layout, Part, Stream, joined
+from autodelta.shape import STACKS, BackboneShape, Stack
 
 
 class Memory(NamedTuple):
@@ -33,32 +34,35 @@ class Memory(NamedTuple):
 
 
 class Forward:
-    """The forward pass of a model with a composition's deltas in place; None: the bare backbone.
+    """The forward pass of a model with the deltas of one candidate or of several in place; none: the bare backbone.
 
-    The model itself is neither changed nor called: its weights are read.
+    The model itself is neither changed nor called: its weights are read. A candidate, the owner of its rows, is known
+    by its number among the compositions.
     """
 
-    def __init__(self, hf_model: Any, composition: Composition | None = None) -> None:
-        self._together = _stacked.setdefault(hf_model, {})
-        self._slots = composition.slots if composition is not None else {}
-        self._modules = roles.modules(hf_model)
+    def __init__(self, hf_model: Any, *compositions: Composition | None) -> None:
+        self._slots = [{} if one is None else one.slots for one in compositions or (None,)]
         self._config = hf_model.config
         self.shape = BackboneShape.of(hf_model)
         self.scale = _logit_scale(hf_model)
         self.start = int(hf_model.config.decoder_start_token_id)
         self.device = hf_model.device
-        self.encoder = self._blocks("encoder")
-        self.decoder = self._blocks("decoder")
-        self._final = {stack: self._norm(Site(stack, None, "final_norm")) for stack in ("encoder", "decoder")}
-        self._head = self._linear(Site("decoder", None, "lm_head"))
-        self.first_delta = self._first_delta()
+        self._all = assemble(hf_model, self._slots)
+        self.encoder, self.decoder = self._all.blocks["encoder"], self._all.blocks["decoder"]
+        self.stacked = self._all.stacked  # weights that are held twice
+        self.depths = self._lowest("encoder")
+        self._decoder_depths = self._lowest("decoder")
+        self._alone = {stack: self._attend_alone(stack) for stack in STACKS}
+        self._apart = [self._reads_apart(owner) for owner in range(len(self._slots))]
 
     @property
-    def stacked(self) -> tuple[Tensor, ...]:
-        """Weights that are held twice: those of projections of one input lie one below the other, too."""
-        return tuple(self._together.values())
+    def first_delta(self) -> int:
+        """The first encoder block that the only candidate changes, the norm after the last one counted as one more;
+        above them all, if none is changed. ``depths`` has every candidate's."""
+        (depth,) = self.depths
+        return depth
 
-    # --- what trains and scores use ----------------------------------------------------------------------------
+    # --- one candidate -----------------------------------------------------------------------------------------
 
     def encode(self, ids: Tensor, mask: Tensor | None) -> Memory:
         """The memory of input ids (batch, length); mask (batch, length): 1 where there is a token, or None."""
@@ -66,21 +70,11 @@ class Forward:
 
     def begin(self, ids: Tensor, mask: Tensor | None) -> Memory:
         """What enters the first encoder block."""
-        return Memory(*self._embedded("encoder", ids, mask))
+        return Memory(*self._embedded("encoder", 0, ids, mask))
 
     def finish(self, entered: Memory, block: int, *, until: int | None = None) -> Memory:
         """From what enters an encoder block to the memory, or to what enters block ``until``."""
-        hidden, mask = entered
-        positions = torch.arange(hidden.shape[1])
-        masked = _masked(mask, hidden.dtype)
-        last = len(self.encoder) if until is None else until
-        bias = None
-        for number, layer in enumerate(self.encoder[:last]):
-            if layer.positions is not None and (number >= block or number == 0):
-                bias = _sum(layer.positions(positions, positions).to(hidden.dtype), masked)
-            if number >= block:
-                hidden = layer.ffn(layer.self_attn(hidden, bias))
-        return Memory(hidden if until is not None else self._final["encoder"](hidden), mask)
+        return self.finish_all([entered], [block], until=until)[0]
 
     def decode(
         self, ids: Tensor, memory: Memory, *, positions: Tensor | None = None, seen: Tensor | None = None
@@ -93,127 +87,208 @@ class Forward:
             positions: (queries,), one after the other without it.
             seen: (queries, queries), whether a query (row) sees another (column); those before it without it.
         """
-        hidden, _ = self._embedded("decoder", ids, None)
-        added = hidden.shape[1] - ids.shape[1]
-        where, mask = _tree(ids.shape[1], added, positions, seen, hidden)
-        masked = _masked(memory.mask, hidden.dtype)
-        bias = None
-        for layer in self.decoder:
-            if layer.positions is not None:
-                bias = layer.positions(where, where).to(hidden.dtype) + mask
-            hidden = layer.self_attn(hidden, bias)
-            assert layer.cross_attn is not None
-            hidden = layer.cross_attn(hidden, None, layer.cross_attn.read(memory.hidden, masked))
-            hidden = layer.ffn(hidden)
-        return self._final["decoder"](hidden)[:, added:]
+        return self.decode_all([ids], [memory], positions=positions, seen=seen)[0]
 
     def loss(self, memory: Memory, targets: Tensor) -> Tensor:
         """Mean cross-entropy, nats a target token, of targets (batch, length) with -100 where padded."""
-        shifted = targets.new_full(targets.shape, self.start)
-        shifted[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1].eq(-100), self._config.pad_token_id)
-        there = targets.ne(-100)
-        logits = self.logits(self.decode(shifted, memory)[there])
-        return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets[there])
+        return self.losses([memory], [targets])[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., vocabulary) of decoder hidden states."""
-        return self._head(hidden * self.scale if self.scale != 1.0 else hidden)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        return self._logits(flat, [len(flat)]).view(*hidden.shape[:-1], -1)
+
+    # --- all candidates ----------------------------------------------------------------------------------------
+
+    def finish_all(self, entered: Sequence[Memory], blocks: Sequence[int], *, until: int | None = None) -> list[Memory]:
+        """``finish`` for every candidate, from what enters its block; above the last norm, its memory as it is."""
+        masks = [_masked(one) for one in entered]
+        runs = [self._run("encoder", owner, one.hidden.shape[1]) for owner, one in enumerate(entered)]
+        stream, table, last = Stream.of({}, runs), None, len(self.encoder[:until])
+        biases: list[Tensor | None] = []
+        for number in range(last + 1):
+            joining = {owner: entered[owner].hidden for owner, block in enumerate(blocks) if block == number}
+            if joining:
+                stream = Stream.of({**stream.parts(), **joining}, runs)
+            if number == last:
+                break
+            layer = self.encoder[number]
+            table = layer.positions or table
+            if stream.layout.parts:
+                if joining or layer.positions:
+                    biases = [_encoder_bias(table, run, masks, stream.hidden) for run in stream.layout.runs]
+                hidden = layer.self_attn(stream.hidden, stream.layout, biases)
+                stream = stream._replace(hidden=layer.ffn(hidden, stream.layout))
+        if until is None and stream.layout.parts:
+            stream = stream._replace(hidden=self._all.final["encoder"](stream.hidden, stream.layout))
+        done = stream.parts()
+        return [one._replace(hidden=done.get(owner, one.hidden)) for owner, one in enumerate(entered)]
+
+    def decode_all(
+        self,
+        ids: Sequence[Tensor],
+        memories: Sequence[Memory],
+        *,
+        positions: Tensor | None = None,
+        seen: Tensor | None = None,
+    ) -> list[Tensor]:
+        """``decode`` for every candidate: its ids (batch, queries) with its memory.
+
+        Those whose lowest blocks are frozen, memory included, go through them apart from the others.
+        """
+        parts = {owner: self._embedded("decoder", owner, one, None)[0] for owner, one in enumerate(ids)}
+        added = [parts[owner].shape[1] - one.shape[1] for owner, one in enumerate(ids)]
+        trees = [_tree(one.shape[1], more, positions, seen, parts[0]) for one, more in zip(ids, added, strict=True)]
+        readers = Counter(id(one.hidden) for one in memories)
+        runs = [
+            (
+                self._run("decoder", owner, parts[owner].shape[1]),
+                (added[owner], one.hidden.shape[1], id(one.hidden) if readers[id(one.hidden)] > 1 else None),
+            )
+            for owner, one in enumerate(memories)
+        ]
+        depths = [
+            0 if one.hidden.requires_grad else depth for one, depth in zip(memories, self._decoder_depths, strict=True)
+        ]
+        flows: list[_Flow] = []
+        for number, layer in enumerate(self.decoder):
+            regrouped = number == 0 or number in depths
+            if regrouped:
+                parts |= _parts(flows)
+                groups = [o for o in parts if depths[o] <= number], [o for o in parts if depths[o] > number]
+                streams = [(Stream.of({o: parts[o] for o in group}, runs), group) for group in groups if group]
+                flows = [_Flow(stream, self._read(memories, group), ()) for stream, group in streams]
+            table = layer.positions or self.decoder[0].positions
+            if regrouped or layer.positions:
+                flows = [one._replace(biases=_decoder_biases(table, one.stream, trees)) for one in flows]
+            flows = [_decoded(layer, one) for one in flows]
+        stream = Stream.of(_parts(flows), runs)
+        done = stream._replace(hidden=self._all.final["decoder"](stream.hidden, stream.layout)).parts()
+        return [done[owner][:, more:] for owner, more in enumerate(added)]
+
+    def losses(self, memories: Sequence[Memory], targets: Sequence[Tensor]) -> list[Tensor]:
+        """``loss`` for every candidate: a mean over its own target tokens."""
+        shifted = []
+        for one in targets:
+            before = one.new_full(one.shape, self.start)
+            before[:, 1:] = one[:, :-1].masked_fill(one[:, :-1].eq(-100), self._config.pad_token_id)
+            shifted.append(before.to(self.device))
+        wanted = torch.cat([one.flatten() for one in targets])
+        there = wanted.ne(-100).nonzero().squeeze(1)  # on the targets' device, where nobody waits for a GPU
+        counts = [int(one.ne(-100).sum()) for one in targets]
+        hidden = joined(self.decode_all(shifted, memories)).index_select(0, there.to(self.device))
+        logits = self._logits(hidden, counts)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        each = functional.cross_entropy(wide, wanted[there].to(self.device), reduction="none")
+        return [part.mean() for part in each.split(counts)]
 
     # --- how it is put together --------------------------------------------------------------------------------
 
-    def _embedded(self, stack: Stack, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Token embeddings after the slots at the table, prompts in front."""
-        table = self._weight(Site(stack, None, "tokens"))
-        hidden = functional.embedding(ids, table)
-        tokens = self._at(Site(stack, None, "tokens"))
-        if tokens:
-            hidden = mapped(tokens, ids, hidden, table)
+    def _embedded(self, stack: Stack, owner: int, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Token embeddings after one candidate's slots at the table, prompts in front."""
+        table = self._all.tables[stack]
+        hidden = functional.embedding(ids, table.weight)
+        if table.owned[owner]:
+            hidden = mapped(table.owned[owner], ids, hidden, table.weight)
         dtype = hidden.dtype
-        for slot in self._at(Site(stack, None, "embeddings")):
+        for slot in self._all.embeddings[stack][owner]:
             hidden, mask = slot(hidden, mask)
         return hidden.to(dtype), mask
 
-    def _blocks(self, stack: Stack) -> list[Block]:
-        found = []
-        for number in range(self.shape.blocks(stack)):
-            attentions = [self._attention(stack, number, part) for part in ATTENTIONS[stack]]
-            cross = attentions[1] if len(attentions) == 2 else None
-            found.append(Block(self._positions(stack, number), attentions[0], cross, self._feed_forward(stack, number)))
+    def _logits(self, hidden: Tensor, counts: Sequence[int]) -> Tensor:
+        """(tokens, vocabulary) of hidden states (tokens, d_model), so many of each candidate."""
+        layout = Layout(tuple((Part(owner, count, 1),) for owner, count in enumerate(counts)))
+        (found,) = self._all.head(hidden * self.scale if self.scale != 1.0 else hidden, layout)
         return found
 
-    def _attention(self, stack: Stack, block: int, part: str) -> Attention:
-        projections = {name: self._linear(Site(stack, block, f"{part}.{name}")) for name in "qkvo"}
-        fan = "kv" if part == "cross_attn" else "qkv"
-        return Attention(
-            norm=self._norm(Site(stack, block, f"{part}.norm")),
-            query=projections["q"],
-            projections=self._fan([Site(stack, block, f"{part}.{name}") for name in fan]),
-            out=projections["o"],
-            keys_values=self._at(Site(stack, block, f"{part}.keys_values")),
-            sublayer=self._at(Site(stack, block, part)),
-            heads=self.shape.num_heads,
+    def _run(self, stack: Stack, owner: int, length: int) -> Hashable:
+        """What candidates have in common that attend in one product."""
+        return length, owner if owner in self._alone[stack] else None
+
+    def _attend_alone(self, stack: Stack) -> frozenset[int]:
+        """The candidates with keys, values or position biases of their own."""
+        return frozenset(
+            owner
+            for owner, slots in enumerate(self._slots)
+            if any(s.stack == stack and s.part.rsplit(".", 1)[-1] in ("keys_values", "positions") for s in slots)
         )
 
-    def _feed_forward(self, stack: Stack, block: int) -> FeedForward:
-        parts = ("gate", "in") if self.shape.gated else ("in",)
-        return FeedForward(
-            norm=self._norm(Site(stack, block, "ffn.norm")),
-            enter=self._fan([Site(stack, block, f"ffn.{part}") for part in parts]),
-            out=self._linear(Site(stack, block, "ffn.out")),
-            sublayer=self._at(Site(stack, block, "ffn")),
-            activation=_activation(roles.inner(self._modules[Site(stack, block, "ffn")])),
+    def _reads_apart(self, owner: int) -> bool:
+        """Whether a candidate has products of its own with the memory: differences in the place of a weight."""
+        return any(block.cross_attn is not None and block.cross_attn.projections.apart[owner] for block in self.decoder)
+
+    def _lowest(self, stack: Stack) -> tuple[int, ...]:
+        """The first block of a stack that each candidate changes; what follows the last one counts as one more."""
+        last = self.shape.blocks(stack)
+        outer = {"final_norm": last, "lm_head": last}
+        return tuple(
+            min(
+                (outer.get(s.part, 0) if s.block is None else s.block for s in slots if s.stack == stack),
+                default=last + 1,
+            )
+            for slots in self._slots
         )
 
-    def _positions(self, stack: Stack, block: int) -> Positions | None:
-        site = Site(stack, block if self.shape.positions_in_blocks else None, "positions")
-        if block and not self.shape.positions_in_blocks:
-            return None
-        farthest = self._config.relative_attention_max_distance
-        return Positions(self._weight(site), self._at(site), stack == "encoder", farthest)
-
-    def _linear(self, site: Site) -> Linear:
-        return Linear(self._weight(site), self._at(site))
-
-    def _fan(self, sites: Sequence[Site]) -> Fan:
-        parts = [self._linear(site) for site in sites]
-        key = tuple(sites)
-        if key not in self._together:
-            self._together[key] = torch.cat([part.weight for part in parts])
-        return Fan.of(parts, self._together[key])
-
-    def _norm(self, site: Site) -> Norm:
-        return Norm(self._weight(site), self._config.layer_norm_epsilon, self._at(site))
-
-    def _weight(self, site: Site) -> Tensor:
-        weight = self._modules[site].weight
-        assert isinstance(weight, Tensor)
-        return weight.detach()
-
-    def _at(self, site: Site) -> Slots:
-        return self._slots.get(site, ())
-
-    def _first_delta(self) -> int:
-        """The first encoder block that a delta changes, the norm after the last one counted as one more; above them
-        all, if none is changed."""
-        last = len(self.encoder)
-        outer = {"final_norm": last}
-        numbers = [
-            outer.get(site.part, 0) if site.block is None else site.block
-            for site in self._slots
-            if site.stack == "encoder"
-        ]
-        return min(numbers, default=last + 1)
+    def _read(self, memories: Sequence[Memory], owners: Sequence[int]) -> Read:
+        """What these candidates read: a frozen memory once, whoever shares it, and apart from those in training."""
+        numbers: dict[int, int] = {}  # by the identity of a memory
+        of, together = {}, dict[tuple[bool, bool], dict[int, Tensor]]()
+        for owner in owners:
+            hidden = memories[owner].hidden
+            of[owner] = numbers.setdefault(id(hidden), owner)
+            kind = (hidden.requires_grad, self._apart[owner])
+            together.setdefault(kind, {}).setdefault(of[owner], hidden)
+        sources = []
+        for (_, apart), tensors in together.items():
+            stream = Stream.of(tensors, [None] * len(memories))
+            sources.append(Source(stream.hidden, stream.layout, apart))
+        return Read(tuple(sources), of, {owner: _masked(memories[owner]) for owner in numbers.values()})
 
 
-def _masked(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _masked(memory: Memory) -> Tensor | None:
     """What is added to scores (batch, 1, 1, keys): the least number where there is no token."""
-    if mask is None:
+    if memory.mask is None:
         return None
-    return (1 - mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
+    dtype = memory.hidden.dtype
+    return (1 - memory.mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
 
 
-def _sum(bias: Tensor, masked: Tensor | None) -> Tensor:
-    return bias if masked is None else bias + masked
+def _encoder_bias(table: Positions | None, run: Sequence[Part], masks: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """Position bias and masks of a run (1 or rows, heads, length, length)."""
+    assert table is not None
+    where = torch.arange(run[0].length)
+    bias = table(run[0].owner, where, where).to(like.dtype)
+    mask = stacked_masks([(masks[part.owner], part) for part in run], like)
+    return bias if mask is None else bias + mask
+
+
+def _decoder_biases(table: Positions | None, stream: Stream, trees: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Position bias and mask of every run (1, heads, queries, queries)."""
+    assert table is not None
+    owners = [run[0].owner for run in stream.layout.runs]
+    return [table(o, trees[o][0], trees[o][0]).to(stream.hidden.dtype) + trees[o][1] for o in owners]
+
+
+class _Flow(NamedTuple):
+    """Candidates that go through a decoder block together."""
+
+    stream: Stream
+    read: Read
+    biases: Sequence[Tensor | None]  # of each run
+
+
+def _decoded(layer: Block, flow: _Flow) -> _Flow:
+    """After one decoder block."""
+    assert layer.cross_attn is not None
+    (hidden, layout), read, biases = flow
+    hidden = layer.self_attn(hidden, layout, biases)
+    hidden = layer.cross_attn(hidden, layout, (), layer.cross_attn.read(read, layout))
+    return flow._replace(stream=Stream(layer.ffn(hidden, layout), layout))
+
+
+def _parts(flows: Sequence[_Flow]) -> dict[int, Tensor]:
+    """Every owner's tensor."""
+    return {owner: part for flow in flows for owner, part in flow.stream.parts().items()}
 
 
 def _tree(
@@ -227,14 +302,6 @@ def _tree(
         visible[added:, added:] = seen.cpu()
     mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, torch.finfo(like.dtype).min)
     return where, mask.to(like.device)[None, None]
-
-
-def _activation(network: nn.Module) -> Any:
-    """The network's activation; tanh-approximated GELU by torch's own kernel, which is the same function."""
-    own = network.act
-    if type(own).__name__ in ("NewGELUActivation", "GELUTanh"):
-        return lambda x: functional.gelu(x, approximate="tanh")
-    return own
 
 
 def _logit_scale(hf_model: Any) -> float:

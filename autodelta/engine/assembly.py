@@ -1,0 +1,119 @@
+"""Puts the sublayers of a model's forward pass together, with every candidate's slots at their places."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autodelta.backbones import roles
+from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, Norm, Owned, Positions, Slots
+from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
+
+# Weights of projections of one input, one below the other, once a model.
+_stacked: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()
+
+
+class Assembled(NamedTuple):
+    """The frozen weights of a model and all slots, as sublayers."""
+
+    blocks: dict[Stack, list[Block]]
+    final: dict[Stack, Norm]
+    head: Fan
+    tables: dict[Stack, Linear]  # token embeddings, looked up
+    embeddings: dict[Stack, Owned]  # slots at a stack's input
+    stacked: tuple[Tensor, ...]  # weights that are held twice
+
+
+def assemble(hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> Assembled:
+    """The sublayers over a Hugging Face T5's weights, with the slots of each candidate."""
+    builder = _Builder(hf_model, slots)
+    return Assembled(
+        blocks={stack: builder.blocks(stack) for stack in STACKS},
+        final={stack: builder.norm(Site(stack, None, "final_norm")) for stack in STACKS},
+        head=builder.fan([Site("decoder", None, "lm_head")]),
+        tables={stack: builder.linear(Site(stack, None, "tokens")) for stack in STACKS},
+        embeddings={stack: builder.at(Site(stack, None, "embeddings")) for stack in STACKS},
+        stacked=tuple(builder.together.values()),
+    )
+
+
+class _Builder:
+    """What all sublayers are made from."""
+
+    def __init__(self, hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> None:
+        self.together = _stacked.setdefault(hf_model, {})
+        self._slots = slots
+        self._modules = roles.modules(hf_model)
+        self._config = hf_model.config
+        self._shape = BackboneShape.of(hf_model)
+
+    def blocks(self, stack: Stack) -> list[Block]:
+        found = []
+        for number in range(self._shape.blocks(stack)):
+            attentions = [self._attention(stack, number, part) for part in ATTENTIONS[stack]]
+            cross = attentions[1] if len(attentions) == 2 else None
+            found.append(Block(self._positions(stack, number), attentions[0], cross, self._feed_forward(stack, number)))
+        return found
+
+    def _attention(self, stack: Stack, block: int, part: str) -> Attention:
+        fan = "kv" if part == "cross_attn" else "qkv"
+        return Attention(
+            norm=self.norm(Site(stack, block, f"{part}.norm")),
+            query=self.fan([Site(stack, block, f"{part}.q")]),
+            projections=self.fan([Site(stack, block, f"{part}.{name}") for name in fan]),
+            out=self.fan([Site(stack, block, f"{part}.o")]),
+            keys_values=self.at(Site(stack, block, f"{part}.keys_values")),
+            sublayer=self.at(Site(stack, block, part)),
+            heads=self._shape.num_heads,
+        )
+
+    def _feed_forward(self, stack: Stack, block: int) -> FeedForward:
+        parts = ("gate", "in") if self._shape.gated else ("in",)
+        return FeedForward(
+            norm=self.norm(Site(stack, block, "ffn.norm")),
+            enter=self.fan([Site(stack, block, f"ffn.{part}") for part in parts]),
+            out=self.fan([Site(stack, block, "ffn.out")]),
+            sublayer=self.at(Site(stack, block, "ffn")),
+            activation=_activation(roles.inner(self._modules[Site(stack, block, "ffn")])),
+        )
+
+    def _positions(self, stack: Stack, block: int) -> Positions | None:
+        site = Site(stack, block if self._shape.positions_in_blocks else None, "positions")
+        if block and not self._shape.positions_in_blocks:
+            return None
+        farthest = self._config.relative_attention_max_distance
+        return Positions(self._weight(site), self.at(site), stack == "encoder", farthest)
+
+    def linear(self, site: Site) -> Linear:
+        return Linear(self._weight(site), self.at(site))
+
+    def fan(self, sites: Sequence[Site]) -> Fan:
+        parts = [self.linear(site) for site in sites]
+        if len(parts) == 1:
+            return Fan.of(parts, parts[0].weight)
+        key = tuple(sites)
+        if key not in self.together:
+            self.together[key] = torch.cat([part.weight for part in parts])
+        return Fan.of(parts, self.together[key])
+
+    def norm(self, site: Site) -> Norm:
+        return Norm(self._weight(site), self._config.layer_norm_epsilon, self.at(site))
+
+    def _weight(self, site: Site) -> Tensor:
+        weight = self._modules[site].weight
+        assert isinstance(weight, Tensor)
+        return weight.detach()
+
+    def at(self, site: Site) -> Owned:
+        return tuple(slots.get(site, ()) for slots in self._slots)
+
+
+def _activation(network: nn.Module) -> Any:
+    """The network's activation; tanh-approximated GELU by torch's own kernel, which is the same function."""
+    own = network.act
+    if type(own).__name__ in ("NewGELUActivation", "GELUTanh"):
+        return lambda x: functional.gelu(x, approximate="tanh")
+    return own
