@@ -11,6 +11,8 @@ from autodelta.shape import STACKS, BackboneShape, Site
 
 TOGETHER = "together"
 THEN = " > "
+Loss = Literal["text", "labels"]
+TEXT: Loss = "text"
 
 
 class _Frozen(BaseModel):
@@ -102,6 +104,8 @@ class Training(_Frozen):
     weight_decay: float = Field(0.0, ge=0)
     # Methods in the order in which they are put on and trained, as "prompt > bitfit"; the others follow at the end.
     sequence: str = TOGETHER
+    # What is lowered: the cross-entropy of the label's whole text, or of the label among the task's labels alone.
+    loss: Loss = TEXT
 
     @field_validator("sequence")
     @classmethod
@@ -141,7 +145,9 @@ class Candidate(_Frozen):
     @property
     def key(self) -> str:
         """A short name that is the same for equal candidates."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        # What came later is not said where it is not used: candidates keep the names that records have for them.
+        unsaid = {"training": {"loss"}} if self.training.loss == TEXT else None
+        return hashlib.sha256(self.model_dump_json(exclude=unsaid).encode()).hexdigest()[:12]
 
     def check(self, hf_config: Any) -> None:
         """Raises ValueError where the candidate does not fit the backbone, or puts one method twice at one site."""

@@ -86,7 +86,7 @@ def latency_share(
 
     def seconds(forward: Forward) -> float:
         started = clock()
-        label_log_likelihoods(forward, rows)
+        label_log_likelihoods(forward, rows, loss=candidate.training.loss)
         return clock() - started
 
     ratios = []

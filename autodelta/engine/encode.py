@@ -54,11 +54,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded rows: input_ids and mask (batch, length), target ids (batch, target_length) with -100 where padded."""
+    """Padded rows: input_ids and mask (batch, length), target ids (batch, target_length) with -100 where padded; the
+    number of each row's label (batch,), and every label's target ids."""
 
     input_ids: Tensor
     mask: Tensor
     targets: Tensor
+    labels: Tensor
+    words: tuple[NDArray[np.int64], ...]
 
     @property
     def tokens(self) -> int:
@@ -72,8 +75,9 @@ class Batch:
 
     def parts(self, rows: int) -> Iterator["Batch"]:
         """The batch in parts of so many rows, the last one perhaps of fewer."""
-        for parts in zip(self.input_ids.split(rows), self.mask.split(rows), self.targets.split(rows), strict=True):
-            yield Batch(*parts)
+        whole = (self.input_ids, self.mask, self.targets, self.labels)
+        for ids, mask, targets, labels in zip(*(tensor.split(rows) for tensor in whole), strict=True):
+            yield Batch(ids, mask, targets, labels, self.words)
 
 
 def encode(backbone: Backbone, task: Task, split: str, *, max_input_tokens: int = MAX_INPUT_TOKENS) -> Encoded:
@@ -149,7 +153,8 @@ def collate(encoded: Encoded, rows: NDArray[np.int64]) -> Batch:
     """The batch of these rows."""
     ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
     targets = pad([encoded.targets[encoded.labels[row]] for row in rows], -100)
-    return Batch(input_ids=ids, mask=ids.ne(encoded.pad).long(), targets=targets)
+    labels = torch.from_numpy(encoded.labels[rows])
+    return Batch(ids, ids.ne(encoded.pad).long(), targets, labels, encoded.targets)
 
 
 def pad(rows: Sequence[NDArray[np.int64]], value: int) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autodelta.candidate import TEXT, Loss
 from autodelta.engine.activations import Activations
 from autodelta.engine.encode import Encoded, pad
 from autodelta.engine.forward import Forward
@@ -23,14 +24,21 @@ DECODED_POSITIONS = 1024  # rows x nodes of the tree of labels in one pass of th
 
 
 def evaluate(
-    forward: Forward, encoded: Encoded, task: Task, *, rows: Rows | None = None, kept: Activations | None = None
+    forward: Forward,
+    encoded: Encoded,
+    task: Task,
+    *,
+    loss: Loss = TEXT,
+    rows: Rows | None = None,
+    kept: Activations | None = None,
 ) -> Scored:
-    """The task's metric on an encoded split, higher is better, and the most likely label of every row.
+    """The task's metric on an encoded split, higher is better, and the most likely label of every row, by the
+    probabilities that the loss has trained.
 
     Raises:
         OutOfMemory: one row does not fit.
     """
-    likeliest = label_log_likelihoods(forward, encoded, rows=rows, kept=kept).argmax(axis=1)
+    likeliest = label_log_likelihoods(forward, encoded, loss=loss, rows=rows, kept=kept).argmax(axis=1)
     predictions = tuple(task.labels[number] for number in likeliest)
     gold = [task.labels[number] for number in encoded.labels]
     return Scored(score=task.score(gold, list(predictions)), predictions=predictions)
@@ -38,14 +46,19 @@ def evaluate(
 
 @torch.no_grad()
 def label_log_likelihoods(
-    forward: Forward, encoded: Encoded, *, rows: Rows | None = None, kept: Activations | None = None
+    forward: Forward,
+    encoded: Encoded,
+    *,
+    loss: Loss = TEXT,
+    rows: Rows | None = None,
+    kept: Activations | None = None,
 ) -> NDArray[np.float32]:
-    """Log-likelihood of every label's text for every row: (rows, labels).
+    """Log-likelihood of every label's text for every row, among all texts or among the labels': (rows, labels).
 
     The order and grouping of the rows depend on the split alone, so that a score is the same wherever it is taken; only
     where memory runs out, fewer rows go at once, as ``rows`` then remembers.
     """
-    tree = LabelTree.of(encoded.targets, start=forward.start)
+    tree = LabelTree.of(encoded.targets, start=forward.start, among=loss != TEXT)
     rows, kept = rows or Rows(ROWS), kept or Activations(0)
     rows.at_most(DECODED_POSITIONS // len(tree))
     found = np.empty((len(encoded), tree.count), dtype=np.float32)

@@ -93,10 +93,16 @@ class Forward:
         """Mean cross-entropy, nats a target token, of targets (batch, length) with -100 where padded."""
         return self.losses([memory], [targets])[0]
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., vocabulary) of decoder hidden states."""
+    def logits(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """(..., vocabulary) of decoder hidden states, or (..., tokens) of these tokens (tokens,) alone."""
         flat = hidden.reshape(-1, hidden.shape[-1])
-        return self._logits(flat, [len(flat)]).view(*hidden.shape[:-1], -1)
+        head = self._all.head.parts[0]
+        if tokens is not None and not any(head.owned):
+            found = functional.linear(flat * self.scale, head.weight[tokens])
+        else:
+            whole = self._logits(flat, [len(flat)])
+            found = whole if tokens is None else whole[:, tokens]
+        return found.view(*hidden.shape[:-1], -1)
 
     # --- all candidates ----------------------------------------------------------------------------------------
 

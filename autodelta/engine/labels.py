@@ -2,11 +2,14 @@
 
 A node of the tree is a beginning of a label's target; it sees the nodes that it grew out of, and stands as far from the
 start as it is long. So every decoder position is computed once, and every label reads its tokens' probabilities from
-the nodes on its way. Source of the scores: ``evaluate``.
+the nodes on its way. Among the labels alone, a token's probability is its share of the tokens that go on from its node:
+where only one does it is 1, and nothing is computed there. Source of the scores: ``evaluate``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,45 +18,89 @@ from torch import Tensor
 from torch.nn import functional
 
 from autodelta.engine.forward import Forward, Memory
+from autodelta.errors import UserError
+
+Ids = tuple[int, ...]
+
+
+class Words(NamedTuple):
+    """The tokens that a choice is among: their ids (tokens,), and which of them go on from a node (nodes, tokens)."""
+
+    tokens: Tensor
+    follow: Tensor
 
 
 @dataclass(frozen=True)
 class LabelTree:
-    """The beginnings of all targets, and where each label reads its tokens."""
+    """The beginnings of targets, and where each label reads its tokens."""
 
     tokens: Tensor  # (nodes,) decoder inputs
     positions: Tensor  # (nodes,)
     seen: Tensor  # (nodes, nodes) whether a node (row) sees another
     nodes: Tensor  # (reads,) where a token's probability is read
-    read: Tensor  # (reads,) which token
+    read: Tensor  # (reads,) which token, by its number among ``words``
     labels: Tensor  # (reads,) whose it is
     count: int  # of labels
+    words: Words | None  # None: the whole vocabulary
 
     @classmethod
-    def of(cls, targets: Sequence[NDArray[np.int64]], *, start: int) -> "LabelTree":
-        """The tree of label targets, each closed by ``</s>``; ``start`` is the decoder's first input."""
-        numbers: dict[tuple[int, ...], int] = {}
-        reads: list[tuple[int, int, int]] = []
-        for label, target in enumerate(targets):
-            ids = tuple(int(token) for token in target)
-            for length, token in enumerate(ids):
-                node = numbers.setdefault(ids[:length], len(numbers))
-                reads.append((node, token, label))
-        beginnings = list(numbers)
-        seen = [[one[: len(other)] == other for other in beginnings] for one in beginnings]
-        columns = torch.tensor(reads).T
-        return cls(
-            tokens=torch.tensor([one[-1] if one else start for one in beginnings]),
-            positions=torch.tensor([len(one) for one in beginnings]),
-            seen=torch.tensor(seen),
-            nodes=columns[0],
-            read=columns[1],
-            labels=columns[2],
-            count=len(targets),
-        )
+    def of(cls, targets: Sequence[NDArray[np.int64]], *, start: int, among: bool = False) -> "LabelTree":
+        """The tree of label targets, each closed by ``</s>``.
+
+        Args:
+            targets: of every label.
+            start: the decoder's first input.
+            among: whether a token's probability is among those that go on to a label, instead of all tokens.
+
+        Raises:
+            UserError: there is no choice between labels.
+        """
+        if len(targets) < 2:
+            raise UserError(
+                f"labels are ranked where a task has a fixed set of them, two at least, not {len(targets)}; "
+                "an open-ended task trains with the loss 'text'"
+            )
+        return _tree(tuple(tuple(target.tolist()) for target in targets), start, among)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+@lru_cache(maxsize=32)
+def _tree(targets: tuple[Ids, ...], start: int, among: bool) -> LabelTree:
+    following: dict[Ids, set[int]] = {}
+    for ids in targets:
+        for length, token in enumerate(ids):
+            following.setdefault(ids[:length], set()).add(token)
+    asked = {node: tokens for node, tokens in following.items() if len(tokens) > 1 or not among}
+    beginnings = [node for node in following if any(other[: len(node)] == node for other in asked)]
+    numbers = {node: number for number, node in enumerate(beginnings)}
+    reads = [
+        (numbers[ids[:length]], token, label)
+        for label, ids in enumerate(targets)
+        for length, token in enumerate(ids)
+        if ids[:length] in asked
+    ]
+    nodes, read, labels = torch.tensor(reads).T
+    words = _words(beginnings, asked) if among else None
+    return LabelTree(
+        tokens=torch.tensor([one[-1] if one else start for one in beginnings]),
+        positions=torch.tensor([len(one) for one in beginnings]),
+        seen=torch.tensor([[one[: len(other)] == other for other in beginnings] for one in beginnings]),
+        nodes=nodes,
+        read=read if words is None else torch.searchsorted(words.tokens, read.contiguous()),
+        labels=labels,
+        count=len(targets),
+        words=words,
+    )
+
+
+def _words(beginnings: Sequence[Ids], asked: Mapping[Ids, set[int]]) -> Words:
+    tokens = sorted(set().union(*asked.values()))
+    return Words(
+        tokens=torch.tensor(tokens),
+        follow=torch.tensor([[token in asked.get(node, tokens) for token in tokens] for node in beginnings]),
+    )
 
 
 def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor:
@@ -61,7 +108,9 @@ def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor
     device, rows = memory.hidden.device, len(memory.hidden)
     ids = tree.tokens.to(device).expand(rows, -1)
     hidden = forward.decode(ids, memory, positions=tree.positions, seen=tree.seen)
-    logits = forward.logits(hidden)
+    logits = forward.logits(hidden, None if tree.words is None else tree.words.tokens.to(device))
+    if tree.words is not None:
+        logits = logits.masked_fill(~tree.words.follow.to(device), float("-inf"))
     logs = functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
     read = logs[:, tree.nodes.to(device), tree.read.to(device)]
     found = torch.zeros(rows, tree.count, dtype=read.dtype, device=device)

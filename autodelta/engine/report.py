@@ -10,7 +10,7 @@ class Report(BaseModel):
 
     step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
-    train_loss: float  # mean since the last report, nats a target token
+    train_loss: float  # mean since the last report, nats a target token; over labels alone: nats a row
     device_seconds: float  # spent in the trial so far
     evaluation_seconds: float = 0.0  # the part of them that went into evaluations
     memory_bytes: int = 0  # peak so far

@@ -20,6 +20,7 @@ from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import ROWS, evaluate
 from autodelta.engine.failures import NotFinite, OutOfTime
 from autodelta.engine.forward import Forward
+from autodelta.engine.loss import counted, mean_loss
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
 from autodelta.engine.pace import Pace
@@ -129,7 +130,7 @@ class Trial:
         )
 
     def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
-        """Trains; yields each step's number, from 1, and its loss, nats a target token.
+        """Trains; yields each step's number, from 1, and its loss, nats a target token (or a row, over labels).
 
         The phases of a sequence share the steps evenly. Each puts its deltas on beside the earlier ones, which stay
         as they are, and has a warm-up and a schedule of its own.
@@ -154,7 +155,8 @@ class Trial:
         Raises:
             OutOfMemory: one row does not fit.
         """
-        return evaluate(self.forward, encoded, task, rows=self._scored_rows, kept=self._kept)
+        loss = self.candidate.training.loss
+        return evaluate(self.forward, encoded, task, loss=loss, rows=self._scored_rows, kept=self._kept)
 
     def next_phase(self) -> None:
         """Puts the next deltas of a sequence on, beside those that are on, which keep their weights."""
@@ -169,15 +171,16 @@ class Trial:
         self.composition.load_tensors({**self.composition.tensors(), **kept})
 
     def gradients(self, batch: Batch, rows: int) -> float:
-        """The loss of a batch and its gradients, so many rows at once: the mean over all its target tokens."""
+        """The loss of a batch and its gradients, so many rows at once: the mean over all that counts in it."""
         self._optimiser.zero_grad(set_to_none=True)
-        total, whole = 0.0, batch.target_tokens
+        kind = self.candidate.training.loss
+        total, whole = 0.0, counted(batch, kind)
         device = self.backbone.device
         for part in batch.parts(rows):
             with self.meter.forward(part.tokens):
                 memory = self._kept.encode(self.forward, part.input_ids, part.mask, device=device)
-                mean = self.forward.loss(memory, part.targets.to(device))
-            loss = mean * (part.target_tokens / whole)
+                mean = mean_loss(self.forward, memory, part, kind)
+            loss = mean * (counted(part, kind) / whole)
             loss.backward()
             total += float(loss.detach())
         return total
@@ -245,7 +248,7 @@ class Trial:
         return self.candidate.training.steps * (phase + 1) // len(self.candidate.phases)
 
     def _step(self, batch: Batch, rate: float) -> float:
-        """One optimiser step; returns the loss, nats a target token."""
+        """One optimiser step; returns the loss, as ``steps``."""
         self.step += 1
         loss = self.rows.fit(partial(self.gradients, batch))
         if not math.isfinite(loss):

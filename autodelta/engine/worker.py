@@ -121,7 +121,8 @@ class Worker:
             composition = compose(self.backbone.model, candidate)
             composition.load_tensors(load_file(weights))
             forward = Forward(self.backbone.model, composition)
-            return evaluate(forward, encode(self.backbone, self.task, split), self.task)
+            encoded = encode(self.backbone, self.task, split)
+            return evaluate(forward, encoded, self.task, loss=candidate.training.loss)
 
     def evaluate_running(self, split: str) -> Scored:
         """Score and predictions of the running trial, as it is now, on a split.

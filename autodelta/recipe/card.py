@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autodelta.candidate import TOGETHER
+from autodelta.candidate import TEXT, TOGETHER
 
 if TYPE_CHECKING:
     from autodelta.candidate import Candidate
     from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
+
+AMONG_LABELS = (
+    "The loss was over the task's label words alone: labels are ranked among themselves, as `autodelta predict` does; "
+    "what the model generates freely may be no label."
+)
 
 
 def card(recipe: "Recipe") -> str:
@@ -24,6 +29,7 @@ def card(recipe: "Recipe") -> str:
         f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. Seeds and candidates are "
         "chosen by the score on validation, which is therefore optimistic; the score on test was taken once.",
         *([] if plan.sequence == TOGETHER else [f"The methods were trained one after another: {plan.sequence}."]),
+        *([] if plan.loss == TEXT else [AMONG_LABELS]),
         "",
         "## Use",
         "",

@@ -47,7 +47,8 @@ def predict(
     )
     with single_threaded(loaded.device.type), recipe.apply(loaded.model) as attached:
         encoded = encode(loaded, seen, split)
-        found = evaluate(Forward(loaded.model, attached.composition), encoded, seen)
+        forward = Forward(loaded.model, attached.composition)
+        found = evaluate(forward, encoded, seen, loss=recipe.candidate.training.loss)
     if to is not None:
         _write_labels(to, found.predictions, [seen.labels[number] for number in encoded.labels])
     return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))

@@ -137,3 +137,16 @@ def test_the_card_names_methods_parameters_and_scores(trained: Recipe) -> None:
     assert "# lora + prompt for small" in card
     assert f"{trained.parameters:,} trainable" in card
     assert f"| test | accuracy | {trained.scores[1].value:.4f} | 16 | 7 |" in card
+
+
+def test_a_recipe_that_was_trained_over_labels_alone_says_so_and_predicts_so(
+    trained: Recipe, place: Path, tmp_path: Path
+) -> None:
+    training = CANDIDATE.training.model_copy(update={"loss": "labels"})
+    plan = trained.model_copy(update={"candidate": CANDIDATE.model_copy(update={"training": training})})
+    found = train(plan, to=tmp_path / "recipe", data=place / "data")
+    again = Recipe.load(tmp_path / "recipe")
+    assert again.candidate.training.loss == "labels"
+    assert predict(again, data=place / "data") == found.scores[1]
+    assert "label words alone" in (tmp_path / "recipe" / "README.md").read_text()
+    assert "label words alone" not in (trained.folder / "README.md").read_text()

@@ -420,3 +420,13 @@ def many_methods(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     methods = {f"own{number}": made(number) for number in range(10)}
     monkeypatch.setattr(registry, "specs", lambda: methods)
     return tuple(methods)
+
+
+def test_the_loss_is_a_gene_like_any_other(space: Callable[..., Space], shape: BackboneShape) -> None:
+    both = space(TIGHT.replace("3%", "12%").replace("batch_size: 4", "batch_size: 4\n  loss: [text, labels]"), shape)
+    rng = np.random.default_rng(0)
+    drawn = [both.sample(rng) for _ in range(20)]
+    assert {candidate.training.loss for candidate in drawn} == {"text", "labels"}
+    assert all(both.contains(candidate) for candidate in drawn)
+    with pytest.raises(UserError, match="'text' or 'labels'"):
+        space(TIGHT.replace("batch_size: 4", "batch_size: 4\n  loss: [text, words]"), shape)

@@ -1,0 +1,27 @@
+"""What training lowers: the cross-entropy of the label's text, or of the label among the task's labels alone."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from autodelta.candidate import TEXT, Loss
+from autodelta.engine.encode import Batch
+from autodelta.engine.forward import Forward, Memory
+from autodelta.engine.labels import LabelTree, log_likelihoods
+
+
+def mean_loss(forward: Forward, memory: Memory, batch: Batch, kind: Loss) -> Tensor:
+    """The mean over what ``counted`` counts, nats; the memory is that of the batch's inputs.
+
+    Raises:
+        UserError: a loss over labels, of a task that has none.
+    """
+    device = memory.hidden.device
+    if kind == TEXT:
+        return forward.loss(memory, batch.targets.to(device))
+    tree = LabelTree.of(batch.words, start=forward.start, among=True)
+    return functional.nll_loss(log_likelihoods(forward, memory, tree), batch.labels.to(device))
+
+
+def counted(batch: Batch, kind: Loss) -> int:
+    """What a batch's loss is the mean of: target tokens, or rows."""
+    return batch.target_tokens if kind == TEXT else len(batch.labels)
