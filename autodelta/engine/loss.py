@@ -1,5 +1,7 @@
 """What training lowers: the cross-entropy of the label's text, or of the label among the task's labels alone."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +22,20 @@ def mean_loss(forward: Forward, memory: Memory, batch: Batch, kind: Loss) -> Ten
         return forward.loss(memory, batch.targets.to(device))
     tree = LabelTree.of(batch.words, start=forward.start, among=True)
     return functional.nll_loss(log_likelihoods(forward, memory, tree), batch.labels.to(device))
+
+
+def mean_losses(
+    together: Forward,
+    alone: Sequence[Forward],
+    memories: Sequence[Memory],
+    batches: Sequence[Batch],
+    kinds: Sequence[Loss],
+) -> list[Tensor]:
+    """``mean_loss`` of each candidate of a pack: if all are of texts, in one pass of the decoder."""
+    if all(kind == TEXT for kind in kinds):
+        return together.losses(memories, [batch.targets for batch in batches])
+    each = zip(alone, memories, batches, kinds, strict=True)
+    return [mean_loss(forward, memory, batch, kind) for forward, memory, batch, kind in each]
 
 
 def counted(batch: Batch, kind: Loss) -> int:
