@@ -76,7 +76,7 @@ def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_proce
     assert call("export", "first", "--runs", str(place / "runs"), "--to", str(folder)).exit_code == 0
     words = ["predict", "--recipe", str(folder), "--task", "small", "--data", str(place / "data"), "--split", "test"]
     result = subprocess.run(
-        [sys.executable, "-m", "autodelta.cli", *words, "--json"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "autodelta", *words, "--json"], capture_output=True, text=True, check=True
     )
     found = json.loads(result.stdout)
     assert found == {"metric": "accuracy", "score": searched["test"]["score"], "rows": 16, "split": "test"}

@@ -1,5 +1,0 @@
-"""``python -m autodelta.cli``."""
-
-from autodelta.cli import app
-
-app()
