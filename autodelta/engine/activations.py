@@ -29,17 +29,21 @@ class Activations:
 
     def encode(self, forward: Forward, ids: Tensor, mask: Tensor | None, *, device: torch.device) -> Memory:
         """The memory of input ids (batch, length) on the CPU; what no delta touches comes from the cache."""
+        return forward.finish(self.entering(forward, ids, mask, device=device), forward.first_delta)
+
+    def entering(self, forward: Forward, ids: Tensor, mask: Tensor | None, *, device: torch.device) -> Memory:
+        """What enters the lowest block that a delta changes, from the cache unless it is the first; the memory itself
+        if none is changed."""
         depth = forward.first_delta
         if depth == 0:
-            return forward.encode(ids.to(device), None if mask is None else mask.to(device))
+            return forward.begin(ids.to(device), None if mask is None else mask.to(device))
         whole = depth > len(forward.encoder)
 
         def below() -> Memory:
             entered = forward.begin(ids.to(device), None if mask is None else mask.to(device))
             return forward.finish(entered, 0, until=None if whole else depth)
 
-        found = self._kept((depth, tuple(ids.shape), blake2b(ids.numpy().tobytes()).digest()), below)
-        return found if whole else forward.finish(found, depth)
+        return self._kept((depth, *named(ids)), below)
 
     def _kept(self, key: Key, compute: Callable[[], Memory]) -> Memory:
         if key in self._found:
@@ -57,6 +61,11 @@ class Activations:
         """Drops everything."""
         self._found.clear()
         self.held_bytes = 0
+
+
+def named(ids: Tensor) -> tuple[tuple[int, ...], bytes]:
+    """What tells token ids (batch, length) on the CPU from others: their shape and a hash."""
+    return tuple(ids.shape), blake2b(ids.numpy().tobytes()).digest()
 
 
 def _bytes(memory: Memory) -> int:

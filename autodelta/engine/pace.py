@@ -1,11 +1,17 @@
-"""Notices a trial that hangs, by its own speed so far."""
+"""Notices a trial that hangs, by its own speed so far; and the clock by which trials are timed."""
 
 import statistics
+from time import monotonic
 
 from autodelta.engine.failures import Stalled
 
 TIMES = 30  # so many times the median of the trial's own steps, or evaluations, is no longer that of a busy machine
 LEAST_SECONDS = 60.0
+
+
+def now() -> float:
+    """Seconds on a clock that never goes back."""
+    return monotonic()
 
 
 class Pace:

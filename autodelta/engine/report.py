@@ -11,7 +11,8 @@ class Report(BaseModel):
     step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
     train_loss: float  # mean since the last report, nats a target token; over labels alone: nats a row
-    device_seconds: float  # spent in the trial so far
+    device_seconds: float  # spent in the trial so far; of one in a pack, what it would have taken alone
+    held_seconds: float = 0.0  # that the device was held for it so far: its share of a pack's, its own if alone
     evaluation_seconds: float = 0.0  # the part of them that went into evaluations
     memory_bytes: int = 0  # peak so far
     micro_batch: int = 0  # rows that go through the backbone at once

@@ -1,12 +1,9 @@
 """Trains one candidate on one device: a generator of reports, stopped by not asking for the next one."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import AdamW
@@ -14,18 +11,18 @@ from torch.optim import AdamW
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate, Delta
 from autodelta.deltas.compose import compose
-from autodelta.engine.activations import Activations
+from autodelta.engine.activations import Activations, named
 from autodelta.engine.checkpoint import Progress
-from autodelta.engine.encode import Batch, Encoded, batches
+from autodelta.engine.course import Course
+from autodelta.engine.encode import Batch, Encoded
 from autodelta.engine.evaluate import ROWS, evaluate
-from autodelta.engine.failures import NotFinite, OutOfTime
 from autodelta.engine.forward import Forward
-from autodelta.engine.loss import counted, mean_loss
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
-from autodelta.engine.pace import Pace
+from autodelta.engine.pack import Pack, Share, Stepped
+from autodelta.engine.packing import Demand, Work
 from autodelta.engine.report import Report, Scored
-from autodelta.engine.schedule import order_seed, rate_at, report_steps
+from autodelta.engine.schedule import rate_at
 from autodelta.tasks import Task
 
 MAX_GRADIENT_NORM = 1.0
@@ -33,7 +30,8 @@ WEIGHTS, OPTIMISER = "weights.", "optimiser."
 
 
 class Trial:
-    """A candidate on a backbone, in training. The backbone is read and never changed: no hook is put on it.
+    """A candidate on a backbone, in training: a member of a pack, or by itself, a pack of one. The backbone is read and
+    never changed: no hook is put on it.
 
     All that a step depends on is the deltas' weights, the optimiser's state, the number of the step and of the phase,
     and how many rows go at once: no random number is drawn after the start.
@@ -95,39 +93,11 @@ class Trial:
             Stalled: a step or an evaluation took far longer than those before it.
         """
         yield from tuple(self.reported)
-        due, pace = report_steps(self.candidate.training.steps, at), Pace()
-        losses: list[float] = []
-        spent = self.reported[-1].device_seconds if self.reported else 0.0
-        evaluating = self.reported[-1].evaluation_seconds if self.reported else 0.0
-        started = resumed = before = monotonic()
-        for step, loss in self.steps(train):
-            now = monotonic()
-            pace.note("step", step, now - before)
-            if seconds is not None and now - started > seconds:
-                raise OutOfTime(step, seconds)
-            losses.append(loss)
-            before = now
-            if step in due:
-                score = self.evaluate(validation, task).score
-                before = monotonic()
-                pace.note("evaluation", step, before - now)
-                spent, evaluating = spent + before - resumed, evaluating + before - now
-                self.reported.append(self._report(score, losses, spent, evaluating))
-                losses = []
-                yield self.reported[-1]
-                resumed = before = monotonic()
-
-    def _report(self, score: float, losses: Sequence[float], spent: float, evaluating: float) -> Report:
-        return Report(
-            step=self.step,
-            score=score,
-            train_loss=float(np.mean(losses)),
-            device_seconds=spent,
-            evaluation_seconds=evaluating,
-            memory_bytes=self.meter.peak,
-            micro_batch=self.rows.at_once,
-            done=self.step == self.candidate.training.steps,
-        )
+        course = Course(self, validation, task, at=at, seconds=seconds)
+        for stepped in self._stepped(train):
+            report = course.take(stepped)
+            if report is not None:
+                yield report
 
     def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
         """Trains; yields each step's number, from 1, and its loss, nats a target token (or a row, over labels).
@@ -138,16 +108,21 @@ class Trial:
         Raises:
             NotFinite, OutOfMemory: as ``reports``.
         """
-        plan = self.candidate.training
-        stream = batches(train, batch_size=plan.batch_size, seed=order_seed(self.seed), first_step=self.step)
-        self.rows.at_most(len(train))
-        while self.step < plan.steps:
-            while self.step == self._end_of(self.phase):
-                self.next_phase()
-            first, end = self._end_of(self.phase - 1), self._end_of(self.phase)
-            rate = rate_at(self.step - first, plan.model_copy(update={"steps": end - first}))
-            loss = self._step(next(stream), rate)
-            yield self.step, loss
+        for stepped in self._stepped(train):
+            if stepped.error is not None:
+                raise stepped.error
+            yield stepped.step, stepped.loss
+
+    def _stepped(self, train: Encoded) -> Iterator[Stepped]:
+        """The steps of a pack of one."""
+        pack = self._alone()
+        if self.step < self.candidate.training.steps:
+            pack.enter(self, train)
+        while pack.trials:
+            yield from pack.step()
+
+    def _alone(self) -> Pack:
+        return Pack(self.backbone, kept=self._kept)
 
     def evaluate(self, encoded: Encoded, task: Task) -> Scored:
         """Score and predictions on a split, with the deltas as they are now.
@@ -172,18 +147,46 @@ class Trial:
 
     def gradients(self, batch: Batch, rows: int) -> float:
         """The loss of a batch and its gradients, so many rows at once: the mean over all that counts in it."""
+        (loss,) = self._alone().gradients([Share(self, batch, rows)])
+        return loss
+
+    # --- what a pack does with a trial in a step ---------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """Counts the step, and begins the next phase of a sequence where it is due."""
+        while self.step == self._end_of(self.phase):
+            self.next_phase()
+        self.step += 1
+
+    def work(self, batch: Batch) -> Work:
+        """What a pass over the batch needs."""
+        (rows, length), target = batch.input_ids.shape, batch.targets.shape[1]
+        return self._demand.at(rows, length, target, memory=named(batch.input_ids))
+
+    def forget_gradients(self) -> None:
+        """As before any pass."""
         self._optimiser.zero_grad(set_to_none=True)
-        kind = self.candidate.training.loss
-        total, whole = 0.0, counted(batch, kind)
-        device = self.backbone.device
-        for part in batch.parts(rows):
-            with self.meter.forward(part.tokens):
-                memory = self._kept.encode(self.forward, part.input_ids, part.mask, device=device)
-                mean = mean_loss(self.forward, memory, part, kind)
-            loss = mean * (counted(part, kind) / whole)
-            loss.backward()
-            total += float(loss.detach())
-        return total
+
+    def clip(self) -> Tensor:
+        """Bounds the gradient; its norm before, on the device."""
+        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        return torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+
+    def update(self) -> None:
+        """Moves the weights by their gradients, at the learning rate of this step.
+
+        Raises:
+            OutOfMemory: the optimiser's state does not fit.
+        """
+        first, end = self._end_of(self.phase - 1), self._end_of(self.phase)
+        plan = self.candidate.training.model_copy(update={"steps": end - first})
+        rate = rate_at(self.step - 1 - first, plan)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["peak"] * rate
+        in_memory(self._optimiser.step)
+        self.forget_gradients()
+
+    # -----------------------------------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
         """How far the trial got."""
@@ -229,6 +232,7 @@ class Trial:
         self.composition = in_memory(build)
         self.forward = Forward(self.backbone.model, self.composition)
         self._optimiser = self._begin()
+        self._demand = Demand(self.backbone.shape, self.composition, self.forward.first_delta)
 
     def _begin(self) -> AdamW:
         """The optimiser of the current phase, over its deltas; all others need no gradient."""
@@ -246,22 +250,6 @@ class Trial:
     def _end_of(self, phase: int) -> int:
         """The last step of a phase; 0 for the one before the first."""
         return self.candidate.training.steps * (phase + 1) // len(self.candidate.phases)
-
-    def _step(self, batch: Batch, rate: float) -> float:
-        """One optimiser step; returns the loss, as ``steps``."""
-        self.step += 1
-        loss = self.rows.fit(partial(self.gradients, batch))
-        if not math.isfinite(loss):
-            raise NotFinite(self.step, loss)
-        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
-        if not math.isfinite(norm):
-            raise NotFinite(self.step, norm, "gradient's norm")
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["peak"] * rate
-        in_memory(self._optimiser.step)
-        self._optimiser.zero_grad(set_to_none=True)
-        return loss
 
 
 def _copied(tensor: Tensor) -> Tensor:

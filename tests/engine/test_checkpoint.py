@@ -60,7 +60,7 @@ def ended(
 
 
 def untimed(reports: list[Report]) -> list[dict[str, Any]]:
-    return [report.model_dump(exclude={"device_seconds", "evaluation_seconds"}) for report in reports]
+    return [report.model_dump(exclude={"device_seconds", "held_seconds", "evaluation_seconds"}) for report in reports]
 
 
 def assert_goes_on_as_if_unbroken(

@@ -18,6 +18,7 @@ from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import OutOfMemory
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.memory import Rows, in_memory
+from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
 from tests.engine.samples import LINEAR, candidate, sequential, uneven
@@ -280,7 +281,7 @@ def test_only_passes_larger_than_all_before_are_looked_at(worker: Worker, monkey
     hooks = module.saved_tensors_hooks
     monkeypatch.setattr(module, "saved_tensors_hooks", lambda *given: looked.append(1) or hooks(*given))
     trial = Trial(worker.backbone, candidate(9), seed=1)
-    gradients = trial.gradients
-    monkeypatch.setattr(trial, "gradients", lambda batch, rows: tokens.append(batch.tokens) or gradients(batch, rows))
+    gradients = Pack.gradients
+    monkeypatch.setattr(Pack, "gradients", lambda *given: tokens.append(given[1][0].batch.tokens) or gradients(*given))
     assert len(list(trial.steps(uneven(worker._train)))) == 9
     assert len(looked) == sum(now > max(tokens[:at], default=0) for at, now in enumerate(tokens)) < 9

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autodelta.engine import train
+from autodelta.engine import pace, train
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.failures import Stalled
 from autodelta.engine.pace import Pace
@@ -53,7 +53,7 @@ def test_a_stalled_step_ends_the_trial_and_leaves_the_backbone_clean(
         now += 1000.0 if worker._running is not None and worker._running.trial.step == 5 else 0.5
         return now
 
-    monkeypatch.setattr(train, "monotonic", clock)
+    monkeypatch.setattr(pace, "now", clock)
     with pytest.raises(Stalled) as caught:
         list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1)))
     assert caught.value.step == 5
@@ -69,7 +69,7 @@ def test_evaluations_may_be_slow_beside_steps(worker: Worker, monkeypatch: pytes
         return Scored(score=0.0, predictions=())
 
     monkeypatch.setattr(train.Trial, "evaluate", evaluate)
-    monkeypatch.setattr(train, "monotonic", lambda: now)
+    monkeypatch.setattr(pace, "now", lambda: now)
     reports = list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1)))
     worker.close_trial()
     assert [report.evaluation_seconds for report in reports] == [1000.0, 2000.0, 3000.0, 4000.0]
@@ -83,7 +83,7 @@ def test_time_between_reports_belongs_to_nobody(worker: Worker, monkeypatch: pyt
         now += 1.0
         return now
 
-    monkeypatch.setattr(train, "monotonic", clock)
+    monkeypatch.setattr(pace, "now", clock)
     reports = []
     for report in worker.run(Assignment(number=0, candidate=candidate(4), seed=1, report_at=(2,))):
         reports.append(report)

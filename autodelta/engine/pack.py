@@ -1,0 +1,220 @@
+"""A pack: several trials that train in one pass through the frozen backbone. A trial by itself is a pack of one.
+
+Each trial keeps what is its own: deltas, optimiser, schedule, order of rows, and how it ends. What they share is the
+pass: rows lie end to end, and a loss is a sum of means, so that no trial's gradient knows of another's.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import torch
+
+from autodelta.backbones import Backbone
+from autodelta.engine import pace
+from autodelta.engine.activations import Activations, named
+from autodelta.engine.encode import Batch, Encoded, batches
+from autodelta.engine.failures import NotFinite
+from autodelta.engine.forward import Forward, Memory
+from autodelta.engine.loss import counted, mean_losses
+from autodelta.engine.memory import Rows, exhaustion
+from autodelta.engine.packing import PLAIN, Costs, Work
+from autodelta.engine.schedule import order_seed
+
+if TYPE_CHECKING:
+    from autodelta.engine.train import Trial
+
+MOST = 64  # trials in one pass
+T = TypeVar("T")
+
+
+class Stepped(NamedTuple):
+    """What a step of a pack was for one of its trials."""
+
+    trial: "Trial"
+    step: int  # of the trial, from 1
+    loss: float  # nats a target token
+    seconds: float  # that the step would have taken the trial alone
+    held_seconds: float  # its share of those that the pack held the device; the shares add up to them
+    error: Exception | None  # with which the trial has ended
+
+
+class Share(NamedTuple):
+    """One trial's part of a step."""
+
+    trial: "Trial"
+    batch: Batch
+    rows: int  # of it that go through the backbone at once
+
+
+class Pack:
+    """Trials that train together; they enter and leave between steps, and one that fails leaves the others as they are.
+
+    Args:
+        backbone: that of all trials.
+        kept: activations of the frozen part, shared with evaluations and with other packs.
+        costs: of this machine, by which the trials' seconds in a step are told apart.
+    """
+
+    def __init__(self, backbone: Backbone, *, kept: Activations | None = None, costs: Costs = PLAIN) -> None:
+        self.backbone = backbone
+        self._kept = Activations(0) if kept is None else kept
+        self._costs = costs
+        self._streams: dict[Trial, Iterator[Batch]] = {}
+        self._most = MOST  # trials in one pass, halved for good when memory runs out
+        self._forwards: dict[tuple[int, ...], Forward] = {}
+        self._passes: list[list[tuple[int, Work]]] = []  # of this step
+
+    @property
+    def trials(self) -> tuple["Trial", ...]:
+        """Those that are in it, in the order in which they entered."""
+        return tuple(self._streams)
+
+    def enter(self, trial: "Trial", train: Encoded) -> None:
+        """The trial trains from the next step on, on these rows, from where it is: fresh, restored, or after it left
+        another pack."""
+        plan = trial.candidate.training
+        self._streams[trial] = batches(
+            train, batch_size=plan.batch_size, seed=order_seed(trial.seed), first_step=trial.step
+        )
+        trial.rows.at_most(len(train))
+
+    def leave(self, trial: "Trial") -> None:
+        """The trial trains no more and stays as it is; one that is not in the pack is left alone."""
+        self._streams.pop(trial, None)
+        self._forwards.clear()
+
+    def step(self) -> list[Stepped]:
+        """Trains every trial by one step. Those that have failed, or have done all their steps, are no longer in."""
+        began = pace.now()
+        self._passes = []
+        shares = [self._begun(trial, stream) for trial, stream in self._streams.items()]
+        together = Rows(max(1, min(self._most, len(shares))))
+        before = together.at_once
+        found = together.fit(partial(self._gradients, shares))
+        if together.at_once < before:
+            self._most = together.at_once
+        errors = _update(found)
+        spent = self._spent(pace.now() - began)
+        stepped = []
+        for number, (trial, loss) in enumerate(found.items()):
+            seconds, held = spent[number]
+            value = math.nan if isinstance(loss, Exception) else loss
+            stepped.append(Stepped(trial, trial.step, value, seconds, held, errors.get(trial)))
+            if trial in errors or trial.step == trial.candidate.training.steps:
+                self.leave(trial)
+        return stepped
+
+    def gradients(self, shares: Sequence[Share]) -> list[float]:
+        """The loss of each share's batch, a mean over all that counts in it, and its gradients.
+
+        A trial that comes with more tokens than ever before goes by itself, and is measured.
+        """
+        for share in shares:
+            share.trial.forget_gradients()
+        kinds = [share.trial.candidate.training.loss for share in shares]
+        totals = [0.0] * len(shares)
+        whole = [counted(share.batch, kind) for share, kind in zip(shares, kinds, strict=True)]
+        for parts in zip_longest(*(share.batch.parts(share.rows) for share in shares)):
+            going = {number: part for number, part in enumerate(parts) if part is not None}
+            new = [number for number, part in going.items() if part.tokens > shares[number].trial.meter.largest]
+            for numbers in (*([number] for number in new), [number for number in going if number not in new]):
+                if numbers:
+                    weights = [counted(going[number], kinds[number]) / whole[number] for number in numbers]
+                    trials = [shares[number].trial for number in numbers]
+                    losses = self._pass(trials, [going[number] for number in numbers], weights)
+                    for number, loss in zip(numbers, losses, strict=True):
+                        totals[number] += loss
+        return totals
+
+    def _begun(self, trial: "Trial", stream: Iterator[Batch]) -> Share:
+        trial.begin_step()
+        return Share(trial, next(stream), trial.rows.at_once)
+
+    def _gradients(self, shares: Sequence[Share], together: int) -> dict["Trial", float | Exception]:
+        """The loss of every trial, or how it failed, with so many of them in a pass."""
+        found: dict[Trial, float | Exception] = {}
+        for start in range(0, len(shares), together):
+            lane = shares[start : start + together]
+            if len(lane) > 1:
+                try:
+                    losses = self.gradients(lane)
+                    found |= {share.trial: loss for share, loss in zip(lane, losses, strict=True)}
+                    continue
+                except Exception as error:
+                    if exhaustion(error) is not None:
+                        raise
+            # Alone, also to find out whose fault it was that the pass of all failed.
+            found |= {share.trial: _caught(partial(self._alone, share)) for share in lane}
+        return found
+
+    def _alone(self, share: Share) -> float:
+        """One trial's loss and gradients; memory that runs out halves its rows."""
+        return share.trial.rows.fit(lambda rows: self.gradients([share._replace(rows=rows)])[0])
+
+    def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> list[float]:
+        """One pass forth and back; the weighted losses."""
+        order = list(self._streams)
+        self._passes.append(
+            [(order.index(t) if t in order else 0, t.work(part)) for t, part in zip(trials, parts, strict=True)]
+        )
+        with trials[0].meter.forward(parts[0].tokens) if len(trials) == 1 else nullcontext():
+            forward = self._forward(trials)
+            memories = forward.finish_all(self._entered(trials, parts), forward.depths)
+            kinds = [trial.candidate.training.loss for trial in trials]
+            means = mean_losses(forward, [t.forward for t in trials], memories, parts, kinds)
+        losses = torch.stack([mean * weight for mean, weight in zip(means, weights, strict=True)])
+        losses.sum().backward()
+        found: list[float] = losses.detach().tolist()
+        return found
+
+    def _entered(self, trials: Sequence["Trial"], parts: Sequence[Batch]) -> list[Memory]:
+        """What enters the lowest block that each trial changes; one for all that have the same batch and block."""
+        found: dict[tuple[Hashable, ...], Memory] = {}
+        entered = []
+        for trial, part in zip(trials, parts, strict=True):
+            depth = trial.forward.first_delta
+            key = (depth, *named(part.input_ids))
+            if depth == 0 or key not in found:
+                found[key] = self._kept.entering(trial.forward, part.input_ids, part.mask, device=self.backbone.device)
+            entered.append(found[key])
+        return entered
+
+    def _forward(self, trials: Sequence["Trial"]) -> Forward:
+        """The way through the backbone for these together."""
+        if len(trials) == 1:
+            return trials[0].forward
+        key = tuple(id(trial.composition) for trial in trials)
+        if key not in self._forwards:
+            self._forwards[key] = Forward(self.backbone.model, *(trial.composition for trial in trials))
+        return self._forwards[key]
+
+    def _spent(self, held: float) -> dict[int, tuple[float, float]]:
+        """Seconds alone and seconds held, by a trial's number."""
+        if len(self._streams) == 1:
+            return {0: (held, held)}
+        return self._costs.apart(self._passes, held)
+
+
+def _update(losses: Mapping["Trial", float | Exception]) -> dict["Trial", Exception]:
+    """Moves the weights of every trial whose loss and gradient are finite; how the others ended."""
+    errors = {trial: loss for trial, loss in losses.items() if isinstance(loss, Exception)}
+    errors |= {t: NotFinite(t.step, x) for t, x in losses.items() if isinstance(x, float) and not math.isfinite(x)}
+    going = [trial for trial in losses if trial not in errors]
+    norms = torch.stack([trial.clip() for trial in going]).tolist() if going else []
+    for trial, norm in zip(going, norms, strict=True):
+        error = _caught(trial.update) if math.isfinite(norm) else NotFinite(trial.step, norm, "gradient's norm")
+        if isinstance(error, Exception):
+            errors[trial] = error
+    return errors
+
+
+def _caught(action: Callable[[], T]) -> T | Exception:
+    """What the action gives, or the error that it ends with."""
+    try:
+        return action()
+    except Exception as error:
+        return error
