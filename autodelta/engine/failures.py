@@ -1,5 +1,7 @@
 """How a trial ends before its time: one error for each way. No torch, so that the search can name them."""
 
+from typing import Literal, NamedTuple
+
 from autodelta.errors import UserError
 
 GIB = 2**30
@@ -48,6 +50,27 @@ class Violated(ValueError):
 
 class BrokenCheckpoint(UserError):
     """A file is no whole checkpoint: torn, damaged, missing, or something else. The trial can start afresh."""
+
+
+class Ending(NamedTuple):
+    """How a trial ended that raised something."""
+
+    state: Literal["infeasible", "failed"]
+    reason: str  # one line
+
+
+def ending(error: Exception) -> Ending:
+    """What an error makes of a trial: infeasible if the machine or a constraint has no room for it, else failed."""
+    if isinstance(error, Violated):
+        return Ending("infeasible", str(error))
+    if isinstance(error, MemoryError):
+        return Ending("infeasible", _one_line("out of memory", error))
+    return Ending("failed", _one_line(type(error).__name__, error))
+
+
+def _one_line(what: str, error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return f"{what}: {said[0]}" if said else what
 
 
 def _amount(constraint: str, value: float) -> str:

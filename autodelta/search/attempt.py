@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.failures import BrokenCheckpoint, OutOfTime, Violated
+from autodelta.engine.failures import BrokenCheckpoint, OutOfTime, Violated, ending
 from autodelta.engine.report import Report, Scored
 from autodelta.files import full, write_whole
 from autodelta.search.records import Outcome
@@ -86,7 +86,7 @@ class KeptWorker:
                 worker.close_trial()
             except Exception as error:
                 self._worker = None
-                outcome = _failed(error)
+                outcome = _ended(error)
         return outcome
 
 
@@ -109,13 +109,9 @@ def _tried(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
         return (yield from _trained(worker, order))
     except OutOfTime:
         return Outcome(state="pruned")
-    except Violated as error:
-        return Outcome(state="infeasible", reason=str(error))
-    except MemoryError as error:
-        return Outcome(state="infeasible", reason=_one_line("out of memory", error), traceback=traceback.format_exc())
     except Exception as error:
         said = full(error)
-        return _failed(error) if said is None else Outcome(state="failed", reason=said, no_room=True)
+        return _ended(error) if said is None else Outcome(state="failed", reason=said, no_room=True)
 
 
 def _trained(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
@@ -146,17 +142,10 @@ def _reports(worker: Worker, order: Order) -> Iterator[Report]:
     yield from worker.run(order.assignment)
 
 
-def _failed(error: Exception) -> Outcome:
-    return Outcome(
-        state="failed",
-        reason=_one_line(type(error).__name__, error),
-        traceback="".join(traceback.format_exception(error)),
-    )
-
-
-def _one_line(what: str, error: BaseException) -> str:
-    said = str(error).strip().splitlines()
-    return f"{what}: {said[0]}" if said else what
+def _ended(error: Exception) -> Outcome:
+    found = ending(error)
+    told = "" if isinstance(error, Violated) else "".join(traceback.format_exception(error))
+    return Outcome(state=found.state, reason=found.reason, traceback=told)
 
 
 def _save(worker: Worker, order: Order) -> None:

@@ -8,6 +8,7 @@ those lines each time, so that a search killed in its confirmation goes on with 
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from autodelta.engine.report import Report
 from autodelta.files import Lines
 from autodelta.search.answer.answer import to_test
 from autodelta.search.answer.entrants import Entrant
-from autodelta.search.answer.race import next_run, runs_allowed
+from autodelta.search.answer.race import Chooser, next_run, runs_allowed
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.attempt import Order
 from autodelta.search.budget import Spent
@@ -42,6 +43,10 @@ class Results:
             run = Confirmed.model_validate(row)
             self._runs[run.entrant, run.seed_index] = run
 
+    def all(self) -> list[Confirmed]:
+        """Every run, in the order in which they ended, those of former entrants too."""
+        return list(self._runs.values())
+
     def of(self, entrants: Iterable[Entrant]) -> list[Confirmed]:
         """The runs of these entrants, in the order in which they ended."""
         candidates = {entrant.name: entrant.candidate for entrant in entrants}
@@ -53,22 +58,24 @@ class Results:
         self._runs[run.entrant, run.seed_index] = run
 
 
+class Field(NamedTuple):
+    """Who is confirmed, and in which search."""
+
+    folder: Path
+    settings: Settings
+    entrants: tuple[Entrant, ...]
+    trials: Sequence[TrialRecord]
+    results: Results
+
+
 class _Orders(Work):
     """Orders that are no trials: each stands for one run of an entrant."""
 
-    def __init__(
-        self,
-        folder: Path,
-        accounts: Accounts,
-        results: Results,
-        entrants: Sequence[Entrant],
-        trials: Sequence[TrialRecord],
-        *,
-        settings: Settings,
-    ) -> None:
-        super().__init__(folder, accounts)
-        self.results = results
-        self.entrants = tuple(entrants)
+    def __init__(self, field: Field, accounts: Accounts) -> None:
+        super().__init__(field.folder, accounts)
+        settings, trials = field.settings, field.trials
+        self.results = field.results
+        self.entrants = field.entrants
         self.costs = Costs(trials)
         self._seed = settings.seed
         self._workers = settings.workers
@@ -121,19 +128,11 @@ class _Orders(Work):
 
 
 class Confirmation(_Orders):
-    """The race of the finalists and baselines over fresh seeds, on validation."""
+    """Entrants over fresh seeds, on validation: the race of finalists and baselines, unless something else chooses."""
 
-    def __init__(
-        self,
-        folder: Path,
-        accounts: Accounts,
-        results: Results,
-        entrants: Sequence[Entrant],
-        trials: Sequence[TrialRecord],
-        *,
-        settings: Settings,
-    ) -> None:
-        super().__init__(folder, accounts, results, entrants, trials, settings=settings)
+    def __init__(self, field: Field, accounts: Accounts, *, choose: Chooser = next_run) -> None:
+        super().__init__(field, accounts)
+        self._choose = choose
         self._last: dict[int, Report] = {}
         budget = accounts.budget
         timed = budget.wall_seconds is not None or budget.device_seconds is not None
@@ -142,7 +141,7 @@ class Confirmation(_Orders):
             self._runs = 0
 
     def next(self) -> Order | None:
-        """The run that the race needs most."""
+        """The run that is needed most."""
         self.tick()
         if self.interrupted:
             return None
@@ -152,7 +151,7 @@ class Confirmation(_Orders):
         under_way = [(entrant.name, seed) for entrant, seed in self._under_way.values()]
         spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(len(under_way) + 1)
         foreseen = [self.costs.seconds(entrant.candidate.training) for entrant, _ in self._under_way.values()]
-        chosen = next_run(
+        chosen = self._choose(
             self.entrants,
             done,
             seconds_left=budget.wall_left(spent) - scoring / self._workers,
@@ -209,20 +208,11 @@ class Confirmation(_Orders):
 class Testing(_Orders):
     """The one look at the test split: every run that the answer speaks of, scored once."""
 
-    def __init__(
-        self,
-        folder: Path,
-        accounts: Accounts,
-        results: Results,
-        entrants: Sequence[Entrant],
-        trials: Sequence[TrialRecord],
-        *,
-        settings: Settings,
-        runs: Sequence[Run],
-    ) -> None:
-        super().__init__(folder, accounts, results, entrants, trials, settings=settings)
-        by_name = {entrant.name: entrant for entrant in entrants}
-        tested = {(run.entrant, run.seed_index) for run in results.of(entrants) if run.test is not None}
+    def __init__(self, field: Field, accounts: Accounts, *, runs: Sequence[Run]) -> None:
+        super().__init__(field, accounts)
+        by_name = {entrant.name: entrant for entrant in self.entrants}
+        done = self.results.of(self.entrants)
+        tested = {(run.entrant, run.seed_index) for run in done if run.test is not None}
         self._owed = [(by_name[name], seed) for name, seed in runs if (name, seed) not in tested]
 
     def next(self) -> Order | None:

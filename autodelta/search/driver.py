@@ -15,18 +15,19 @@ from autodelta.search.answer.entrants import Entrant, baselines, finalists
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.budget import parse
-from autodelta.search.confirmation import FOLDER, Confirmation, Results, Testing, run_folder
+from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
 from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
 from autodelta.search.executors import Executor, driven_elsewhere, executor
 from autodelta.search.ledger import Ledger
 from autodelta.search.lock import driving
 from autodelta.search.pruning import pruner, rungs
+from autodelta.search.records import BUDGET
 from autodelta.search.run import LEDGER_FILE, LOG_FILE, RESULT_FILE, Exported, Result, Run, create, discard
 from autodelta.search.samplers import sampler
 from autodelta.search.session import Session
 from autodelta.search.settings import Settings
 from autodelta.search.storage import quiet
-from autodelta.search.study import BUDGET, Study, trial_folder
+from autodelta.search.study import Study, trial_folder
 from autodelta.search.work import Accounts
 from autodelta.space import Space
 from autodelta.tasks.floor import floors
@@ -86,7 +87,7 @@ def take_up(
 
         return take_up_there(run, elsewhere, events=events)
     started = clock()
-    emit = _logged(folder / LOG_FILE, events)
+    emit = logged(folder / LOG_FILE, events)
     with (
         driving(folder),
         told(folder),
@@ -111,6 +112,7 @@ def _study(settings: Settings, space: Space, folder: Path) -> Study:
         sampler=sampler(settings.sampler),
         seed=settings.seed,
         repeats=settings.repeats,
+        first=settings.first,
         pruner=pruner(settings.pruner, rungs(space.settings.most_steps)),
         can_continue=lambda number: (trial_folder(folder, number) / CHECKPOINT).exists(),
     )
@@ -142,10 +144,10 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
     entrants = finalists(trials, rows=settings.rows["validation"], metric=settings.metric)
     entrants += baselines(space) if entrants else ()
     results = Results(folder)
-    shared = (folder, accounts, results, entrants, trials)
+    field = Field(folder, settings, entrants, trials, results)
     if entrants and settings.confirm_share:
-        workers.run(Confirmation(*shared, settings=settings))
-    testing = Testing(*shared, settings=settings, runs=answer.to_test(entrants, results.of(entrants)))
+        workers.run(Confirmation(field, accounts))
+    testing = Testing(field, accounts, runs=answer.to_test(entrants, results.of(entrants)))
     if testing.owed:
         workers.run(testing)
     task = settings.worker.load_task()
@@ -238,7 +240,7 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
         raise TooSmall(f"the budget {budget!r} is too small for one trial{hint}; give it more")
 
 
-def _logged(path: Path, events: Listener) -> Listener:
+def logged(path: Path, events: Listener) -> Listener:
     """Writes events into the run's log before handing them on; not how the budget stands, which the ledger knows."""
 
     def emit(event: Event) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autodelta import __version__
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.failures import Violated
+from autodelta.engine.failures import ending
 from autodelta.engine.report import Report
 from autodelta.meta.features import VERSION, backbone_features, encoder_features, features
 from autodelta.meta.records import Point, Record, TaskFeatures, task_key
@@ -65,12 +65,8 @@ def attempt(job: Job) -> Record:
     began = time.monotonic()
     try:
         ended = _trained(worker, job.assignment, reports)
-    except MemoryError as error:
-        ended = {"state": "infeasible", "reason": _one_line("out of memory", error)}
-    except Violated as error:
-        ended = {"state": "infeasible", "reason": str(error)}
     except Exception as error:
-        ended = {"state": "failed", "reason": _one_line(type(error).__name__, error)}
+        ended = ending(error)._asdict()
     seconds = time.monotonic() - began
     try:
         worker.close_trial()
@@ -185,8 +181,3 @@ def _record(job: Job, reports: list[Report], train_rows: int, *, seconds: float,
 
 def _versions() -> dict[str, str]:
     return {"autodelta": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
-
-
-def _one_line(what: str, error: BaseException) -> str:
-    said = str(error).strip().splitlines()
-    return f"{what}: {said[0]}"[:300] if said else what

@@ -74,6 +74,19 @@ training: {steps: 40, batch_size: 8}
 """
 
 
+class Clock:
+    """A clock that only goes on when it is told to, or when a fake of this process sleeps on it."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class FakeSpec(WorkerSpec):
     """Opens a fake worker; ``backbone`` names what is wrong with opening it."""
 

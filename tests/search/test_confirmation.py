@@ -7,7 +7,7 @@ from autodelta.search.answer.entrants import Entrant
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.attempt import Order
 from autodelta.search.budget import parse
-from autodelta.search.confirmation import Confirmation, Results
+from autodelta.search.confirmation import Confirmation, Field, Results
 from autodelta.search.confirmation import Testing as Scoring
 from autodelta.search.ledger import Ledger, Spending
 from autodelta.search.records import TrialRecord
@@ -16,14 +16,6 @@ from tests.search import fakes
 
 CANDIDATE = fakes.a_candidate()
 ENTRANT = Entrant(name="bitfit (trial 0)", kind="finalist", candidate=CANDIDATE, parameters=10, trial=0)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def a_trial(seconds: float, *, evaluating: float) -> TrialRecord:
@@ -41,7 +33,7 @@ class Books:
     """Accounts on a clock of their own, and the works that stand on them."""
 
     def __init__(self, folder: Path, budget: str, trial: TrialRecord, **changes: object) -> None:
-        self.clock, self.folder, self.trial = Clock(), folder, trial
+        self.clock, self.folder, self.trial = fakes.Clock(), folder, trial
         self.settings = fakes.settings(budget=budget, **changes)
         self.ledger = Ledger(None, clock=self.clock)
         share = self.settings.confirm_share
@@ -57,17 +49,17 @@ class Books:
         self.ledger.leave(0)
 
     def confirmation(self) -> Confirmation:
-        return Confirmation(self.folder, self.accounts, self.results, [ENTRANT], [self.trial], settings=self.settings)
+        return Confirmation(self.field(), self.accounts)
 
     def testing(self) -> Scoring:
         for number in range(3):
             self.results.add(
                 Confirmed(entrant=ENTRANT.name, candidate=CANDIDATE, seed_index=number, seed=number, validation=0.5)
             )
-        return Scoring(
-            self.folder, self.accounts, self.results, [ENTRANT], [self.trial], settings=self.settings,
-            runs=[(ENTRANT.name, number) for number in range(3)],
-        )  # fmt: skip
+        return Scoring(self.field(), self.accounts, runs=[(ENTRANT.name, number) for number in range(3)])
+
+    def field(self) -> Field:
+        return Field(self.folder, self.settings, (ENTRANT,), [self.trial], self.results)
 
 
 def test_the_time_kept_for_the_end_is_there_for_test(tmp_path: Path) -> None:

@@ -4,14 +4,7 @@ import pytest
 
 from autodelta.files import Lines, write_json, write_whole
 from autodelta.search.ledger import Ledger, Spending, read
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.search.fakes import Clock
 
 
 def test_everything_held_is_booked_idle_time_too(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ freedom is pulled towards the variance s0^2 pooled over the others, which counts
     s~^2 = (d0 s0^2 + d s^2) / (d0 + d),    with d0 + d degrees of freedom,
 
 as in Smyth 2004 (limma), equation 5. Departure: d0 is not estimated, which a handful of candidates cannot bear, but is
-what the others have, at most PRIOR (candidates' own standard deviations may then differ by about a quarter), and no more
-than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter.
+what the others have, at most PRIOR (candidates' own standard deviations may then differ by about a quarter), and no
+more than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter.
 """
 
 import math
