@@ -98,9 +98,9 @@ def search(
 ) -> None:
     """Search the best composition for a task within a budget, or go on with a search."""
     from autodelta.report.live import display
+    from autodelta.search.records import INTERRUPTED
     from autodelta.search.request import Request, submit
-    from autodelta.search.request import resume as take_up
-    from autodelta.search.study import INTERRUPTED
+    from autodelta.search.resuming import resume as take_up
 
     screen = console()
     with mistakes():

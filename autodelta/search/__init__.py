@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autodelta.search.request import resume as resume
     from autodelta.search.request import search as search
+    from autodelta.search.resuming import resume as resume
     from autodelta.search.run import Run as Run
     from autodelta.search.run import open_run as open_run
 
 __all__ = ["Run", "open_run", "resume", "search"]
 
-_HOME = {"Run": "run", "open_run": "run", "resume": "request", "search": "request"}
+_HOME = {"Run": "run", "open_run": "run", "resume": "resuming", "search": "request"}
 
 
 def __getattr__(name: str) -> Any:

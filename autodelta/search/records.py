@@ -10,6 +10,9 @@ from autodelta.engine.report import Report
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+BUDGET, INTERRUPTED = "budget", "interrupted"
+CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
+
 State = Literal["running", "complete", "pruned", "failed", "infeasible"]
 
 

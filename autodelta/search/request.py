@@ -10,11 +10,9 @@ from autodelta.errors import UserError, one_of
 from autodelta.search import loggers, placement
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
-from autodelta.search.driver import take_up, told
 from autodelta.search.events import Event, Listener, Notice
-from autodelta.search.lock import driving
 from autodelta.search.pruning import PRUNERS
-from autodelta.search.run import Run, new_folder, open_run, write_settings
+from autodelta.search.run import Run, new_folder
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
 from autodelta.space import Space, find
@@ -129,7 +127,18 @@ def search(
 
 
 def submit(request: Request, listener: Listener) -> Run:
-    """Checks a request, cheap things first, and searches.
+    """Checks a request, and searches.
+
+    Raises:
+        UserError: as ``search``.
+    """
+    folder, settings, space = checked(request, listener)
+    return run_search(settings, space, folder=folder, events=listener)
+
+
+def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space]:
+    """A request looked through, cheap things first: the folder for it, which is not made yet, what it comes to, and its
+    space.
 
     Raises:
         UserError: as ``search``.
@@ -183,64 +192,7 @@ def submit(request: Request, listener: Listener) -> Run:
         address=request.address,
         log=log,
     )
-    del backbone  # each worker loads its own
-    return run_search(settings, space, folder=folder, events=listener)
-
-
-def resume(
-    run: str | os.PathLike[str],
-    *,
-    budget: str | None = None,
-    executor: str | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-    runs: str | os.PathLike[str] = "runs",
-    listener: Callable[[Event], None] = lambda event: None,
-) -> Run:
-    """Takes a search up again where it stands, whatever ended it: with its own budget, or a larger one.
-
-    Args:
-        run: its name in ``runs``, or its folder.
-        budget: what it may spend in all, with what it has spent already.
-        executor, workers, address: others than before, if the machine or the cluster has changed.
-        runs: the folder of runs.
-        listener: is told everything that happens.
-
-    Raises:
-        UserError: no such run, another search works on it, its task or backbone has changed, or the budget is smaller.
-    """
-    found = open_run(os.fspath(run), os.fspath(runs))
-    if budget is not None:
-        _refuse_less(found.settings.budget, budget)
-        parse(budget, has_gpu=found.settings.has_gpu)
-    placement.check(executor, workers, address=address)
-    changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
-    settings = found.settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    placement.check(settings.executor, settings.workers)  # Ray may be gone since
-    _refuse_changed(settings)
-    space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
-    with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
-        write_settings(found.path, settings)
-    resumed = Run(found.path, settings)
-    take_up(resumed, space, events=listener)
-    return resumed
-
-
-def _refuse_less(before: str, now: str) -> None:
-    old, new = parse(before), parse(now)
-    for name, limit in old.model_dump(exclude={"text"}, exclude_none=True).items():
-        asked = getattr(new, name)
-        if asked is not None and asked < limit:
-            raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
-
-
-def _refuse_changed(settings: Settings) -> None:
-    """A search must not go on with other rows or another backbone than it began with."""
-    if settings.worker.load_task().fingerprint() != settings.fingerprint:
-        raise UserError(f"the rows of task {settings.task!r} are not those that the search began with")
-    on_cpu = settings.worker.model_copy(update={"device": "cpu"})  # there may be no GPU where a cluster is driven
-    if on_cpu.load_backbone().sha256 != settings.backbone_sha256:
-        raise UserError(f"the backbone {settings.worker.backbone!r} is not the one that the search began with")
+    return folder, settings, space
 
 
 def _pruner(request: Request) -> str:

@@ -14,8 +14,8 @@ from autodelta.search.events import BestChanged, TrialEnded, TrialReported, Tria
 from autodelta.search.front import bar, best, front
 from autodelta.search.ledger import Spending
 from autodelta.search.pruning import ETA
-from autodelta.search.records import Outcome, TrialRecord
-from autodelta.search.study import BUDGET, CUT_SHORT, INTERRUPTED, Study, trial_folder
+from autodelta.search.records import BUDGET, CUT_SHORT, INTERRUPTED, Outcome, TrialRecord
+from autodelta.search.study import Study, trial_folder
 from autodelta.search.work import LOSSES, Accounts, Work, patience
 
 UNFIT_IN_A_ROW = 3  # trials asked for and not started, because the budget is too small for them

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from autodelta import __version__
+from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.search.budget import CONFIRM_SHARE
 from autodelta.shape import BackboneShape
@@ -31,6 +32,7 @@ class Settings(BaseModel):
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = CONFIRM_SHARE
     sampler: str = "tpe"
     pruner: str = "asha"
+    first: tuple[Candidate, ...] = ()  # that are tried before all others: winners of another search
     repeats: Annotated[int, Field(gt=0)] = 3  # seeds a candidate of a grid is trained at
     seed: Annotated[int, Field(ge=0)] = 0
     executor: Literal["local", "ray"] = "local"

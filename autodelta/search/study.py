@@ -6,7 +6,7 @@ trials. (With `nsga2` two directions, and then Optuna keeps no intermediate valu
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import write_text
 from autodelta.search.given import GivenParameters
-from autodelta.search.grid import Plan, grid
+from autodelta.search.grid import Plan, ahead, grid
 from autodelta.search.pruning import Halving, reports, rungs
-from autodelta.search.records import Outcome, TrialRecord, record
+from autodelta.search.records import CUT_SHORT, Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler
 from autodelta.search.seeds import Purpose, derived
 from autodelta.search.storage import Disk
@@ -32,14 +32,13 @@ from autodelta.space import Infeasible, Space
 
 TRACEBACK = "traceback.txt"
 REJECTIONS_IN_A_ROW = 1000
-BUDGET, INTERRUPTED = "budget", "interrupted"
-CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
 
 
 class Study:
     """Asks for candidates and is told what became of them; what was told is on disk when the call returns.
 
-    ``folder`` None keeps everything in memory. ``plan`` names the candidates instead of the sampler.
+    ``folder`` None keeps everything in memory. ``plan`` names the candidates instead of the sampler; those in ``first``
+    go before all others.
     ``can_continue`` says whether a stopped trial left a checkpoint from which it can go on.
     """
 
@@ -53,6 +52,7 @@ class Study:
         repeats: int = 1,
         pruner: BasePruner | None = None,
         plan: Plan | None = None,
+        first: Sequence[Candidate] = (),
         can_continue: Callable[[int], bool] = lambda number: False,
     ) -> None:
         self._folder = folder
@@ -64,6 +64,7 @@ class Study:
         self._can_continue = can_continue
         self.on_rejected: Callable[[TrialRecord], None] = lambda trial: None
         self._plan = plan or (grid(space, repeats, self.trials) if sampler.build is None else None)
+        self._first = ahead(space, first, self.trials)
         directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 1 + sampler.two_directions]
         self._disk = Disk(folder, directions) if folder is not None else None
         self._study = optuna.create_study(directions=directions)
@@ -95,7 +96,9 @@ class Study:
         for _ in range(0 if only_continue else REJECTIONS_IN_A_ROW):
             number = len(self.trials())
             seed = derived(self._seed, Purpose.SAMPLER, number)
-            planned = self._plan(self._study, seed) if self._plan is not None else None
+            planned = self._first(self._study, seed)
+            if planned is None and self._plan is not None:
+                planned = self._plan(self._study, seed)
             if self._plan is not None and planned is None:
                 return None
             trial = self._new_trial(planned, seed)

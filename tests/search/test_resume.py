@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from autodelta.errors import UserError
-from autodelta.search import driver, events, lock, placement, request, storage
+from autodelta.search import driver, events, lock, placement, resuming, storage
 from autodelta.search.answer.entrants import Entrant, finalists
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.confirmation import Results, run_folder
@@ -190,7 +190,7 @@ def test_a_mistake_in_taking_a_run_up_changes_nothing(
     run = create(tmp_path / "run", fakes.settings(executor="ray"))
     before = (run.path / RUN_FILE).read_bytes()
     with pytest.raises(UserError, match=message):
-        request.resume(run.path, **changes)
+        resuming.resume(run.path, **changes)
     assert (run.path / RUN_FILE).read_bytes() == before
 
 
@@ -223,7 +223,7 @@ def test_a_run_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
     first = begun(tmp_path, budget="2trials")
     (first.path / RUN_FILE).write_text('{"schema": 99}')
     with pytest.raises(UserError, match="has schema 99; this version of autodelta reads"):
-        request.resume(first.path)
+        resuming.resume(first.path)
 
 
 @pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint", "weights"])
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
 
 
 def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
-    request._refuse_less("1h,20trials", "2h,20trials")
-    request._refuse_less("1h,20trials", "30trials")
+    resuming._refuse_less("1h,20trials", "2h,20trials")
+    resuming._refuse_less("1h,20trials", "30trials")
     with pytest.raises(UserError, match="its own budget or a larger one: '1h,20trials', not '30min,40trials'"):
-        request._refuse_less("1h,20trials", "30min,40trials")
+        resuming._refuse_less("1h,20trials", "30min,40trials")

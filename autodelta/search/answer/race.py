@@ -9,6 +9,7 @@ Hoeffding races; here with paired t tests, as irace (Lopez-Ibanez et al. 2016).
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer.entrants import Entrant, Rival
@@ -17,6 +18,23 @@ from autodelta.search.answer.select import contenders, leader, worse
 
 RIVALS: tuple[Rival, ...] = ("lora", "full")
 Seconds = Callable[[Candidate], float | None]
+
+
+class Chooser(Protocol):
+    """Names the next confirmation run, with ``next_run``'s arguments."""
+
+    def __call__(
+        self,
+        entrants: Sequence[Entrant],
+        results: Sequence[Confirmed],
+        *,
+        seconds_left: float,
+        device_seconds_left: float,
+        runs_left: float,
+        seconds_of: Seconds,
+        running: Collection[tuple[str, int]],
+        workers: int,
+    ) -> tuple[Entrant, int] | None: ...
 
 
 class Plan(Frozen):

@@ -1,0 +1,82 @@
+"""Taking a search up again: what may change, and what must not have changed since."""
+
+import os
+from collections.abc import Callable
+
+from autodelta.errors import UserError
+from autodelta.search import placement
+from autodelta.search.budget import parse
+from autodelta.search.driver import take_up, told
+from autodelta.search.events import Event
+from autodelta.search.lock import driving
+from autodelta.search.run import Run, open_run, write_settings
+from autodelta.search.settings import Settings
+from autodelta.space import Space
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    budget: str | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    listener: Callable[[Event], None] = lambda event: None,
+) -> Run:
+    """Takes a search up again where it stands, whatever ended it: with its own budget, or a larger one.
+
+    Args:
+        run: its name in ``runs``, or its folder.
+        budget: what it may spend in all, with what it has spent already.
+        executor, workers, address: others than before, if the machine or the cluster has changed.
+        runs: the folder of runs.
+        listener: is told everything that happens.
+
+    Raises:
+        UserError: no such run, another search works on it, its task or backbone has changed, or the budget is smaller.
+    """
+    found = open_run(os.fspath(run), os.fspath(runs))
+    settings = changed(found.settings, budget=budget, executor=executor, workers=workers, address=address)
+    space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
+    with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
+        write_settings(found.path, settings)
+    resumed = Run(found.path, settings)
+    take_up(resumed, space, events=listener)
+    return resumed
+
+
+def changed(
+    settings: Settings, *, budget: str | None, executor: str | None, workers: int | None, address: str | None
+) -> Settings:
+    """What a search is told that goes on with another budget, or elsewhere.
+
+    Raises:
+        UserError: as ``resume``.
+    """
+    if budget is not None:
+        _refuse_less(settings.budget, budget)
+        parse(budget, has_gpu=settings.has_gpu)
+    placement.check(executor, workers, address=address)
+    changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+    found = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    placement.check(found.executor, found.workers)  # Ray may be gone since
+    _refuse_changed(found)
+    return found
+
+
+def _refuse_less(before: str, now: str) -> None:
+    old, new = parse(before), parse(now)
+    for name, limit in old.model_dump(exclude={"text"}, exclude_none=True).items():
+        asked = getattr(new, name)
+        if asked is not None and asked < limit:
+            raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
+
+
+def _refuse_changed(settings: Settings) -> None:
+    """A search must not go on with other rows or another backbone than it began with."""
+    if settings.worker.load_task().fingerprint() != settings.fingerprint:
+        raise UserError(f"the rows of task {settings.task!r} are not those that the search began with")
+    on_cpu = settings.worker.model_copy(update={"device": "cpu"})  # there may be no GPU where a cluster is driven
+    if on_cpu.load_backbone().sha256 != settings.backbone_sha256:
+        raise UserError(f"the backbone {settings.worker.backbone!r} is not the one that the search began with")
