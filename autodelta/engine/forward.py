@@ -20,8 +20,9 @@ from torch.nn import functional
 from autodelta.deltas.base import mapped
 from autodelta.deltas.compose import Composition
 from autodelta.engine.assembly import assemble
-from autodelta.engine.layers import Block, Positions, Read, Source, stacked_masks
+from autodelta.engine.layers import Block, Read, Source
 from autodelta.engine.layout import Layout, Part, Stream, joined
+from autodelta.engine.masks import decoder_biases, encoder_bias, masked, tree
 from autodelta.shape import STACKS, BackboneShape, Stack
 
 
@@ -108,7 +109,7 @@ class Forward:
 
     def finish_all(self, entered: Sequence[Memory], blocks: Sequence[int], *, until: int | None = None) -> list[Memory]:
         """``finish`` for every candidate, from what enters its block; above the last norm, its memory as it is."""
-        masks = [_masked(one) for one in entered]
+        masks = [masked(one.mask, one.hidden.dtype) for one in entered]
         runs = [self._run("encoder", owner, one.hidden.shape[1]) for owner, one in enumerate(entered)]
         stream, table, last = Stream.of({}, runs), None, len(self.encoder[:until])
         biases: list[Tensor | None] = []
@@ -122,7 +123,7 @@ class Forward:
             table = layer.positions or table
             if stream.layout.parts:
                 if joining or layer.positions:
-                    biases = [_encoder_bias(table, run, masks, stream.hidden) for run in stream.layout.runs]
+                    biases = [encoder_bias(table, run, masks, stream.hidden) for run in stream.layout.runs]
                 hidden = layer.self_attn(stream.hidden, stream.layout, biases)
                 stream = stream._replace(hidden=layer.ffn(hidden, stream.layout))
         if until is None and stream.layout.parts:
@@ -144,7 +145,7 @@ class Forward:
         """
         parts = {owner: self._embedded("decoder", owner, one, None)[0] for owner, one in enumerate(ids)}
         added = [parts[owner].shape[1] - one.shape[1] for owner, one in enumerate(ids)]
-        trees = [_tree(one.shape[1], more, positions, seen, parts[0]) for one, more in zip(ids, added, strict=True)]
+        trees = [tree(one.shape[1], more, positions, seen, parts[0]) for one, more in zip(ids, added, strict=True)]
         readers = Counter(id(one.hidden) for one in memories)
         runs = [
             (
@@ -166,7 +167,7 @@ class Forward:
                 flows = [_Flow(stream, self._read(memories, group), ()) for stream, group in streams]
             table = layer.positions or self.decoder[0].positions
             if regrouped or layer.positions:
-                flows = [one._replace(biases=_decoder_biases(table, one.stream, trees)) for one in flows]
+                flows = [one._replace(biases=decoder_biases(table, one.stream.layout, trees)) for one in flows]
             flows = [_decoded(layer, one) for one in flows]
         stream = Stream.of(_parts(flows), runs)
         done = stream._replace(hidden=self._all.final["decoder"](stream.hidden, stream.layout)).parts()
@@ -248,31 +249,11 @@ class Forward:
         for (_, apart), tensors in together.items():
             stream = Stream.of(tensors, [None] * len(memories))
             sources.append(Source(stream.hidden, stream.layout, apart))
-        return Read(tuple(sources), of, {owner: _masked(memories[owner]) for owner in numbers.values()})
-
-
-def _masked(memory: Memory) -> Tensor | None:
-    """What is added to scores (batch, 1, 1, keys): the least number where there is no token."""
-    if memory.mask is None:
-        return None
-    dtype = memory.hidden.dtype
-    return (1 - memory.mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
-
-
-def _encoder_bias(table: Positions | None, run: Sequence[Part], masks: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """Position bias and masks of a run (1 or rows, heads, length, length)."""
-    assert table is not None
-    where = torch.arange(run[0].length)
-    bias = table(run[0].owner, where, where).to(like.dtype)
-    mask = stacked_masks([(masks[part.owner], part) for part in run], like)
-    return bias if mask is None else bias + mask
-
-
-def _decoder_biases(table: Positions | None, stream: Stream, trees: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Position bias and mask of every run (1, heads, queries, queries)."""
-    assert table is not None
-    owners = [run[0].owner for run in stream.layout.runs]
-    return [table(o, trees[o][0], trees[o][0]).to(stream.hidden.dtype) + trees[o][1] for o in owners]
+        return Read(
+            tuple(sources),
+            of,
+            {owner: masked(memories[owner].mask, memories[owner].hidden.dtype) for owner in numbers.values()},
+        )
 
 
 class _Flow(NamedTuple):
@@ -295,19 +276,6 @@ def _decoded(layer: Block, flow: _Flow) -> _Flow:
 def _parts(flows: Sequence[_Flow]) -> dict[int, Tensor]:
     """Every owner's tensor."""
     return {owner: part for flow in flows for owner, part in flow.stream.parts().items()}
-
-
-def _tree(
-    queries: int, added: int, positions: Tensor | None, seen: Tensor | None, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Positions and mask of a decoder's queries with ``added`` ones in front, which all of them see."""
-    own = torch.arange(queries) if positions is None else positions.cpu()
-    where = torch.cat([torch.arange(added), own + added])
-    visible = torch.ones(added + queries, added + queries, dtype=torch.bool).tril()
-    if seen is not None:
-        visible[added:, added:] = seen.cpu()
-    mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, torch.finfo(like.dtype).min)
-    return where, mask.to(like.device)[None, None]
 
 
 def _logit_scale(hf_model: Any) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 
 from autodelta.backbones import Backbone
+from autodelta.deltas.compose import Composition
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations, named
 from autodelta.engine.encode import Batch, Encoded, batches
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from autodelta.engine.train import Trial
 
 MOST = 64  # trials in one pass
+FORWARDS = 16  # ways through the backbone that are kept: of all trials, and of those left when one goes by itself
 T = TypeVar("T")
 
 
@@ -65,8 +67,8 @@ class Pack:
         self._costs = costs
         self._streams: dict[Trial, Iterator[Batch]] = {}
         self._most = MOST  # trials in one pass, halved for good when memory runs out
-        self._forwards: dict[tuple[int, ...], Forward] = {}
-        self._passes: list[list[tuple[int, Work]]] = []  # of this step
+        self._forwards: dict[tuple[Composition, ...], Forward] = {}
+        self._passes: list[list[tuple[Trial, Work]]] = []  # of this step
 
     @property
     def trials(self) -> tuple["Trial", ...]:
@@ -100,8 +102,8 @@ class Pack:
         errors = _update(found)
         spent = self._spent(pace.now() - began)
         stepped = []
-        for number, (trial, loss) in enumerate(found.items()):
-            seconds, held = spent[number]
+        for trial, loss in found.items():
+            seconds, held = spent.get(trial, (0.0, 0.0))  # none of one that failed before its first pass
             value = math.nan if isinstance(loss, Exception) else loss
             stepped.append(Stepped(trial, trial.step, value, seconds, held, errors.get(trial)))
             if trial in errors or trial.step == trial.candidate.training.steps:
@@ -131,7 +133,10 @@ class Pack:
         return totals
 
     def _begun(self, trial: "Trial", stream: Iterator[Batch]) -> Share:
+        before = trial.composition
         trial.begin_step()
+        if trial.composition is not before:
+            self._forwards.clear()  # they hold the deltas of the phase before
         return Share(trial, next(stream), trial.rows.at_once)
 
     def _gradients(self, shares: Sequence[Share], together: int) -> dict["Trial", float | Exception]:
@@ -157,10 +162,8 @@ class Pack:
 
     def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> list[float]:
         """One pass forth and back; the weighted losses."""
-        order = list(self._streams)
-        self._passes.append(
-            [(order.index(t) if t in order else 0, t.work(part)) for t, part in zip(trials, parts, strict=True)]
-        )
+        works = zip(trials, (trial.work(part) for trial, part in zip(trials, parts, strict=True)), strict=True)
+        self._passes.append(list(works))
         with trials[0].meter.forward(parts[0].tokens) if len(trials) == 1 else nullcontext():
             forward = self._forward(trials)
             memories = forward.finish_all(self._entered(trials, parts), forward.depths)
@@ -187,15 +190,17 @@ class Pack:
         """The way through the backbone for these together."""
         if len(trials) == 1:
             return trials[0].forward
-        key = tuple(id(trial.composition) for trial in trials)
+        key = tuple(trial.composition for trial in trials)
         if key not in self._forwards:
-            self._forwards[key] = Forward(self.backbone.model, *(trial.composition for trial in trials))
+            if len(self._forwards) == FORWARDS:
+                self._forwards.clear()
+            self._forwards[key] = Forward(self.backbone.model, *key)
         return self._forwards[key]
 
-    def _spent(self, held: float) -> dict[int, tuple[float, float]]:
-        """Seconds alone and seconds held, by a trial's number."""
+    def _spent(self, held: float) -> dict["Trial", tuple[float, float]]:
+        """Seconds alone and seconds held, of every trial."""
         if len(self._streams) == 1:
-            return {0: (held, held)}
+            return dict.fromkeys(self._streams, (held, held))
         return self._costs.apart(self._passes, held)
 
 

@@ -7,7 +7,7 @@ the longer of the two: launches, or arithmetic.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,12 @@ from autodelta.deltas.compose import Composition
 from autodelta.deltas.difference import DifferenceSlot
 from autodelta.shape import BackboneShape, Kind, Stack
 
+K = TypeVar("K", bound=Hashable)
 MARGIN = 0.1  # of its solo time that a candidate must save at least to be packed
 # What is counted; the first three keep the program busy, the others the device.
 TERMS = ("blocks", "slots", "candidates", "gigaflops", "moved", "joins", "trained")
 LAUNCHES = 3
+STARTS = 9  # of a fit that has no single best answer
 
 
 class Work(NamedTuple):
@@ -144,7 +146,7 @@ class Costs(BaseModel):
                 into.append(number)
         return packs
 
-    def apart(self, passes: Sequence[Sequence[tuple[int, Work]]], held: float) -> dict[int, tuple[float, float]]:
+    def apart(self, passes: Sequence[Sequence[tuple[K, Work]]], held: float) -> dict[K, tuple[float, float]]:
         """For each candidate of a step: the seconds that it would have taken alone, and its share of those held.
 
         The model says how much dearer the step was than its parts; that ratio is applied to what was measured, so that
@@ -154,7 +156,7 @@ class Costs(BaseModel):
             passes: the candidates that went together, pass by pass, with their work.
             held: seconds that the step took.
         """
-        alone: dict[int, float] = {}
+        alone: dict[K, float] = {}
         for candidate, work in (one for together in passes for one in together):
             alone[candidate] = alone.get(candidate, 0.0) + self.seconds([work])
         foreseen = sum(self.seconds([work for _, work in together]) for together in passes)
@@ -163,11 +165,19 @@ class Costs(BaseModel):
 
 
 # Of a core with AVX-512 BF16 and nano, where nothing was calibrated: good for shares of a pack's time, not to decide.
-PLAIN = Costs(device="cpu", seconds_per=(3e-4, 2e-5, 1e-3, 1e-2, 1e-3, 1e-3, 1e-2), overlaps=False, error=1.0)
+PLAIN = Costs(
+    device="cpu", seconds_per=(1.6e-3, 0.0, 2.4e-3, 4.6e-3, 4.2e-3, 3.4e-3, 6.1e-2), overlaps=False, error=1.0
+)
 
 
-def fitted(device: str, passes: Sequence[Sequence[Work]], seconds: Sequence[float]) -> Costs:
-    """The costs that explain measured passes best, in relative error; as a sum, or as the longer of two parts.
+def fitted(device: str, passes: Sequence[Sequence[Work]], seconds: Sequence[float], *, may_overlap: bool) -> Costs:
+    """The costs that explain measured passes best, in relative error.
+
+    Args:
+        device: what it is called.
+        passes: the work of each.
+        seconds: that each took.
+        may_overlap: the device works while it is fed; then whichever explains better, a sum or the longer of two parts.
 
     Raises:
         ValueError: fewer passes than terms were measured.
@@ -175,13 +185,15 @@ def fitted(device: str, passes: Sequence[Sequence[Work]], seconds: Sequence[floa
     if len(passes) < len(TERMS):
         raise ValueError(f"at least {len(TERMS)} passes are needed to fit the costs, not {len(passes)}")
     table, measured = np.stack([counted(works) for works in passes]), np.asarray(seconds)
-    found = []
-    for overlaps in (False, True):
-        values = _overlapping(table, measured) if overlaps else _least_squares(table, measured)
-        model = Costs(device=device, seconds_per=tuple(map(float, values)), overlaps=overlaps, error=0.0)
+    found = [_least_squares(table, measured)]
+    if may_overlap:
+        found += [_overlapping(table, measured, share) for share in np.linspace(0, 1, STARTS)]
+    models = []
+    for number, values in enumerate(found):
+        model = Costs(device=device, seconds_per=tuple(map(float, values)), overlaps=number > 0, error=0.0)
         wrong = np.abs(np.array([model.seconds(works) for works in passes]) / measured - 1)
-        found.append(model.model_copy(update={"error": float(np.median(wrong))}))
-    return min(found, key=lambda model: model.error)
+        models.append(model.model_copy(update={"error": float(np.median(wrong))}))
+    return min(models, key=lambda model: model.error)
 
 
 def _least_squares(table: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -192,16 +204,20 @@ def _least_squares(table: NDArray[np.float64], seconds: NDArray[np.float64]) -> 
     return found
 
 
-def _overlapping(table: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients of the longer of two parts: in turn, which part a pass is ruled by, and what explains it."""
-    values = _least_squares(table, seconds)
+def _overlapping(table: NDArray[np.float64], seconds: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Coefficients of the longer of two parts: in turn, which part rules a pass, and what explains those that it rules.
+
+    To begin with, launches rule that ``share`` of the passes which has the least arithmetic a block.
+    """
+    arithmetic = table[:, TERMS.index("gigaflops")] / table[:, TERMS.index("blocks")]
+    launched = arithmetic <= np.quantile(arithmetic, share)
+    values = np.zeros(len(TERMS))
     for _ in range(20):
-        parts = np.stack([table[:, :LAUNCHES] @ values[:LAUNCHES], table[:, LAUNCHES:] @ values[LAUNCHES:]])
-        launched = parts[0] >= parts[1]
-        before = values.copy()
         for part, ruled in ((slice(0, LAUNCHES), launched), (slice(LAUNCHES, None), ~launched)):
             if ruled.any():
                 values[part] = _least_squares(table[ruled, part], seconds[ruled])
-        if np.allclose(values, before):
+        before = launched
+        launched = table[:, :LAUNCHES] @ values[:LAUNCHES] >= table[:, LAUNCHES:] @ values[LAUNCHES:]
+        if (launched == before).all():
             break
     return values

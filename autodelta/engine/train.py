@@ -161,7 +161,7 @@ class Trial:
     def work(self, batch: Batch) -> Work:
         """What a pass over the batch needs."""
         (rows, length), target = batch.input_ids.shape, batch.targets.shape[1]
-        return self._demand.at(rows, length, target, memory=named(batch.input_ids))
+        return self.demand.at(rows, length, target, memory=named(batch.input_ids))
 
     def forget_gradients(self) -> None:
         """As before any pass."""
@@ -232,7 +232,7 @@ class Trial:
         self.composition = in_memory(build)
         self.forward = Forward(self.backbone.model, self.composition)
         self._optimiser = self._begin()
-        self._demand = Demand(self.backbone.shape, self.composition, self.forward.first_delta)
+        self.demand = Demand(self.backbone.shape, self.composition, self.forward.first_delta)
 
     def _begin(self) -> AdamW:
         """The optimiser of the current phase, over its deltas; all others need no gradient."""

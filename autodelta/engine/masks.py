@@ -1,0 +1,45 @@
+"""What is added to attention scores before the softmax: position bias, and the least number where nobody may look."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from autodelta.engine.layers import Positions, stacked_masks
+from autodelta.engine.layout import Layout, Part
+
+
+def masked(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to scores (batch, 1, 1, keys): the least number where there is no token."""
+    if mask is None:
+        return None
+    return (1 - mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
+
+
+def encoder_bias(table: Positions | None, run: Sequence[Part], masks: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """Position bias and masks of a run (1 or rows, heads, length, length)."""
+    assert table is not None
+    where = torch.arange(run[0].length)
+    bias = table(run[0].owner, where, where).to(like.dtype)
+    mask = stacked_masks([(masks[part.owner], part) for part in run], like)
+    return bias if mask is None else bias + mask
+
+
+def decoder_biases(table: Positions | None, layout: Layout, trees: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Position bias and mask of every run (1, heads, queries, queries)."""
+    assert table is not None
+    owners = [run[0].owner for run in layout.runs]
+    return [table(o, trees[o][0], trees[o][0]).to(trees[o][1].dtype) + trees[o][1] for o in owners]
+
+
+def tree(
+    queries: int, added: int, positions: Tensor | None, seen: Tensor | None, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Positions and mask of a decoder's queries with ``added`` ones in front, which all of them see."""
+    own = torch.arange(queries) if positions is None else positions.cpu()
+    where = torch.cat([torch.arange(added), own + added])
+    visible = torch.ones(added + queries, added + queries, dtype=torch.bool).tril()
+    if seen is not None:
+        visible[added:, added:] = seen.cpu()
+    mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, torch.finfo(like.dtype).min)
+    return where, mask.to(like.device)[None, None]
