@@ -1,0 +1,182 @@
+"""Compositions of deltas as the meta-learner sees them: one token a delta; and recorded tables as its sources.
+
+A token: method, stacks, groups of roles, which part of the depth, log of size, parameters and learning rate, and the
+numbers and choices of the method's config. The settings are those of training, with the whole's size. A
+configuration's key is its candidate's JSON, so that a portfolio can be trained again."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from autodelta.candidate import TOGETHER, Candidate, Delta
+from autodelta.deltas.spec import specs
+from autodelta.errors import UserError
+from autodelta.meta.features import BACKBONE, ENCODER, FEATURES
+from autodelta.meta.folds import family
+from autodelta.meta.problem import Configurations, Floats, Layout, Points, Source, Sources, gathered
+from autodelta.meta.records import Record, Table
+from autodelta.shape import BackboneShape
+from autodelta.space import Space
+
+SIZES = ("rank", "bottleneck", "length", "dimension", "budget", "hidden")  # of a method: the logarithm counts
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "attention_qk": ("q", "k"),
+    "attention_vo": ("v", "o", "keys_values"),
+    "sublayer": ("self_attn", "cross_attn"),
+    "ffn": ("ffn", "in", "gate", "out"),
+    "norm": ("norm", "final_norm"),
+    "table": ("tokens", "positions", "embeddings", "lm_head"),
+}
+PLACES = ("encoder", "decoder", "cross", *GROUPS, "depth_from", "depth_to", "log_sites", "log_parameters", "log_rate")
+SCHEDULES = ("linear", "cosine", "constant")
+TRAINING = ("log_steps", "log_batch", "warmup", "log_decay", "in_sequence", *SCHEDULES, "log_total", "deltas")
+LEAST_DECAY = 1e-4
+
+
+def layout() -> Layout:
+    """The columns of compositions: all methods that are registered, and the features of a task on its backbone."""
+    kinds = tuple(specs())
+    return Layout(kinds, (*PLACES, *_config_columns()), TRAINING, (*FEATURES, *ENCODER, *BACKBONE))
+
+
+def configurations(candidates: Iterable[Candidate], shape: BackboneShape) -> Configurations:
+    """Candidates on a backbone.
+
+    Raises:
+        UserError: one of them does not fit it.
+    """
+    found = []
+    for candidate in candidates:
+        try:
+            tokens = [_token(delta, shape) for delta in candidate.deltas]
+            found.append((candidate.model_dump_json(), tokens, _settings(candidate, shape)))
+        except ValueError as error:
+            raise UserError(f"candidate {candidate.key} does not fit the backbone: {error}") from error
+    return gathered(layout(), found)
+
+
+def sources(*tables: Table, space: Space | None = None) -> Sources:
+    """Recorded trials as sources; a candidate outside of the space, where one is given, is left out.
+
+    Trials that failed or did not fit have no score and teach nothing of it. Of a trial each point of its curve counts.
+
+    Raises:
+        UserError: a table does not say of which backbone it is.
+    """
+    rows: dict[str, int] = {}
+    every: list[tuple[Candidate, BackboneShape]] = []
+    inside: dict[str, bool] = {}
+    tasks: list[Source] = []
+    for table in tables:
+        if table.about is None:
+            raise UserError("a table without table.json cannot be learned from: its backbone is not known")
+        by_task: dict[str, list[Record]] = {}
+        for record in table.records:
+            if record.curve and record.state in ("complete", "pruned"):
+                key = record.candidate.model_dump_json()
+                if key not in inside:
+                    inside[key] = space is None or space.contains(record.candidate)
+                if inside[key]:
+                    if key not in rows:
+                        rows[key] = len(rows)
+                        every.append((record.candidate, table.about.shape))
+                    by_task.setdefault(record.task, []).append(record)
+        tasks += [_source(table, task, found, rows) for task, found in by_task.items()]
+    columns = [configurations([candidate], shape) for candidate, shape in every]
+    return Sources(layout(), _stacked(columns), tuple(tasks))
+
+
+def _stacked(found: Sequence[Configurations]) -> Configurations:
+    """All in one."""
+    rows = [(one.keys[0], list(one.tokens[0][one.present[0]]), one.settings[0]) for one in found]
+    return gathered(layout(), rows)
+
+
+def _source(table: Table, task: str, records: Sequence[Record], rows: Mapping[str, int]) -> Source:
+    """One task. Costs belong to whole trials: they stand at the last point alone, the most of a curve."""
+    known = table.tasks.get(task)
+    features = np.array([(known.features if known else {}).get(name, math.nan) for name in layout().features])
+    points = [
+        (
+            rows[record.candidate.model_dump_json()],
+            min(1.0, point.step / record.candidate.training.steps),
+            point.score,
+            math.log(record.device_seconds) if point is record.curve[-1] and _whole(record) else math.nan,
+            math.log(record.memory_bytes) if record.memory_bytes else math.nan,
+        )
+        for record in records
+        for point in record.curve
+    ]
+    at, rungs, scores, seconds, memory = np.array(points, dtype=np.float64).T
+    return Source(task, family(task), features, Points(at.astype(np.int64), rungs, scores), seconds, memory)
+
+
+def _whole(record: Record) -> bool:
+    return record.state == "complete" and record.device_seconds > 0
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def _token(delta: Delta, shape: BackboneShape) -> Floats:
+    """One delta, (kinds + values,)."""
+    sites = delta.sites(shape)
+    blocks = [(site.block + 0.5) / shape.blocks(site.stack) for site in sites if site.block is not None]
+    stacks = [site.stack for site in sites]
+    parts = [site.part.rsplit(".", 1)[-1] for site in sites]
+    values = {
+        "encoder": stacks.count("encoder") / len(sites),
+        "decoder": stacks.count("decoder") / len(sites),
+        "cross": sum("cross_attn" in site.part for site in sites) / len(sites),
+        **{group: sum(part in names for part in parts) / len(sites) for group, names in GROUPS.items()},
+        "depth_from": min(blocks, default=0.0),
+        "depth_to": max(blocks, default=0.0),
+        "log_sites": math.log(len(sites)),
+        "log_parameters": math.log(max(1, delta.count_parameters(shape))),
+        "log_rate": math.log(delta.learning_rate),
+    }
+    kinds = [float(name == delta.method) for name in specs()]
+    numbers = [_config_value(delta, column) for column in _config_columns()]
+    return np.array([*kinds, *(values[name] for name in PLACES), *numbers], dtype=np.float64)
+
+
+@cache
+def _config_columns() -> tuple[str, ...]:
+    """One for each number of a method's config, one for each choice of a list: `rank`, `placement=serial`."""
+    found: dict[str, None] = {}
+    for method in specs().values():
+        for name, kind in get_type_hints(method.config).items():
+            if name in method.config.model_fields:
+                choices = get_args(kind) if get_origin(kind) is Literal else ()
+                found |= dict.fromkeys([f"{name}={choice}" for choice in choices] or [name])
+    return tuple(sorted(found))
+
+
+def _config_value(delta: Delta, column: str) -> float:
+    name, _, choice = column.partition("=")
+    value: Any = getattr(delta.config, name, None)
+    if choice:
+        return float(value == choice)
+    if value is None:
+        return 0.0
+    return math.log1p(float(value)) if name in SIZES else float(value)
+
+
+def _settings(candidate: Candidate, shape: BackboneShape) -> Floats:
+    training = candidate.training
+    return np.array(
+        [
+            math.log(training.steps),
+            math.log(training.batch_size),
+            training.warmup,
+            math.log(training.weight_decay + LEAST_DECAY),
+            float(training.sequence != TOGETHER),
+            *(float(training.schedule == name) for name in SCHEDULES),
+            math.log(max(1, candidate.count_parameters(shape))),
+            float(len(candidate.deltas)),
+        ],
+        dtype=np.float64,
+    )

@@ -1,0 +1,146 @@
+"""Fitting: sources -> a model that knows from held-out sources how to open a search and how wide its intervals must be.
+
+Beside the ensemble, in the same pass, judges are trained: members that each leave a fold of tasks out (a family is
+never on both sides). On these tasks they show whether a portfolio of past winners or the network makes the better
+first trials, and how far scores fall from what was expected. The judges are then dropped."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autodelta.meta.folds import folds
+from autodelta.meta.inputs import Inputs
+from autodelta.meta.model import Found, Model, Opening
+from autodelta.meta.network import Network, picked
+from autodelta.meta.plain import Plain
+from autodelta.meta.portfolio import greedy
+from autodelta.meta.posterior import Level
+from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
+from autodelta.meta.squash import seen
+from autodelta.meta.training import Settings, train
+
+JUDGES = 4
+LENGTH = 50  # of the portfolio
+OPENED = 5  # trials after which openings are compared
+SHOWN = (0, 5, 10, 25)  # trials at which intervals are judged
+SHARE = 0.9  # that an interval should hold
+LEAST_JUDGED = 8  # configurations that a task must have to be a judge's case
+
+
+def fit(sources: Sources, settings: Settings | None = None, *, seed: int = 0) -> Model:
+    """A model of these sources.
+
+    Raises:
+        NoTransfer: too few of their tasks have something to teach.
+    """
+    settings = settings or Settings()
+    sources = sources.usable()
+    number = min(JUDGES, len({task.family for task in sources.tasks}))
+    fold = folds([task.family for task in sources.tasks], number, seed=seed)
+    judged = range(number) if number > 1 else range(0)
+    allowed = [np.ones(len(fold), dtype=bool)] * settings.members + [fold != out for out in judged]
+    inputs = Inputs.of(sources)
+    network = train(sources, inputs, members=allowed, settings=settings, seed=seed)
+    judges = [
+        _model(sources, np.flatnonzero(fold != out), settings, inputs, picked(network, [settings.members + out]))
+        for out in judged
+    ]
+    found = _found([(judges[out], sources.tasks[task]) for task, out in enumerate(fold) if judges], sources, seed)
+    whole = np.arange(len(fold))
+    return _model(sources, whole, settings, inputs, picked(network, range(settings.members)), found)
+
+
+def level_of(tasks: Sequence[Source]) -> Level:
+    """How offset and scale lie among tasks."""
+    levels = np.array([task.scaled() for task in tasks])
+    offsets, scales = levels[:, 0], np.log(levels[:, 1])
+    return Level(float(offsets.mean()), float(offsets.std()) + 1e-9, float(scales.mean()), float(scales.std()) + 1e-3)
+
+
+def _model(
+    sources: Sources,
+    at: Integers,
+    settings: Settings,
+    inputs: Inputs,
+    network: Network,
+    found: Found | None = None,
+) -> Model:
+    """A model that has learned from some of the tasks."""
+    part = Sources(sources.layout, sources.configurations, tuple(sources.tasks[task] for task in at))
+    return Model(
+        layout=sources.layout,
+        settings=settings,
+        inputs=inputs,
+        network=network,
+        level=level_of(part.tasks),
+        plain=Plain.of(sources.layout, sources.configurations),
+        portfolio=sources.configurations.take(greedy(part, LENGTH)),
+        found=found or Found(),
+        tasks=tuple(task.name for task in part.tasks),
+    )
+
+
+def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Found:
+    """What the judges say of tasks that they have not learned from."""
+    rng = np.random.default_rng(seed)
+    openings: dict[Opening, list[Floats]] = {"model": [], "portfolio": []}
+    missed: dict[int, list[Floats]] = {number: [] for number in SHOWN}
+    for judge, task in cases:
+        rows, scores = _ends(task)
+        if len(rows) < LEAST_JUDGED:
+            continue
+        pool = sources.configurations.take(rows)
+        features = task.features if np.isfinite(task.features).all() and len(task.features) else None
+        for opening, regrets in openings.items():
+            regrets.append(_opened(judge, features, pool, scores, opening=opening))
+        order = rng.permutation(len(rows))
+        for number in SHOWN:
+            if number <= len(rows) // 2:
+                missed[number].append(_missed(judge, features, pool, scores, order[:number]))
+    regrets_of = {name: np.mean(found, axis=0) for name, found in openings.items() if found}
+    best: Opening = "model"
+    if regrets_of and regrets_of["portfolio"].mean() < regrets_of["model"].mean():
+        best = "portfolio"
+    return Found(
+        opening=best,
+        regrets={name: [round(float(value), 4) for value in found] for name, found in regrets_of.items()},
+        widths={number: float(np.quantile(np.concatenate(found), SHARE)) for number, found in missed.items() if found},
+        tasks=len(openings["model"]),
+    )
+
+
+def _ends(task: Source) -> tuple[Integers, Floats]:
+    """The configurations that were tried to the end, and their mean scores over repeats."""
+    ended = task.points.ended
+    rows, at = np.unique(task.points.rows[ended], return_inverse=True)
+    return rows, np.bincount(at, weights=task.points.scores[ended]) / np.bincount(at)
+
+
+def _opened(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, *, opening: Opening) -> Floats:
+    """Normalised regret after 1, 2, ... trials that are opened in one way, (OPENED,)."""
+    on = judge.on(features)
+    taken: Flags = np.zeros(len(pool), dtype=bool)
+    places = {key: place for place, key in enumerate(judge.portfolio.keys)}
+    fixed = np.array([-places.get(key, len(places)) for key in pool.keys], dtype=np.float64)
+    arm = on.arms[0]
+    best = []
+    for _ in range(min(OPENED, len(pool))):
+        wanted = fixed if opening == "portfolio" else on.wanted(pool, arm)
+        row = int(np.argmax(np.where(taken, -np.inf, wanted)))
+        taken[row] = True
+        on.observe(pool, Points.of_ends([row], [scores[row]]))
+        best.append(scores[taken].max())
+    regret = (scores.max() - np.array(best)) / max(float(np.ptp(scores)), 1e-12)
+    return np.asarray(np.concatenate([regret, np.full(OPENED - len(regret), regret[-1])]))
+
+
+def _missed(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, shown: Integers) -> Floats:
+    """How far scores lie from their median, in units of the interval to that side; of those that were not shown."""
+    on = judge.on(features)
+    if len(shown):
+        on.observe(pool, Points.of_ends(shown, scores[shown]))
+    beliefs = on.beliefs(pool, noisy=True)
+    low, middle, high = (beliefs.quantile(level) for level in ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
+    found = seen(scores, *on.level)
+    far = np.where(found > middle, (found - middle) / (high - middle), (middle - found) / (middle - low))
+    return np.asarray(np.delete(far, shown))

@@ -1,0 +1,268 @@
+"""The model on one task: what its trials have shown so far, what every arm expects, and which arm to believe.
+
+Three arms predict: the hypernetwork, the shared prior (the same network with its task embedding off), and a plain
+Gaussian process without transfer. Each is weighed by how well it foretold the scores that came (its evidence), so that
+a past that misleads loses its say; ``Model.on`` makes one, and ``autodelta.meta.policies`` decides with it."""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from autodelta.meta.plain import LENGTHS, NOISE
+from autodelta.meta.posterior import Mixture, Posterior, joined
+from autodelta.meta.problem import Configurations, Floats, Integers, Points
+from autodelta.meta.squash import seen, unseen
+
+if TYPE_CHECKING:
+    from autodelta.meta.model import Model
+
+Arm = Literal["hypernetwork", "shared", "plain"]
+ARMS: tuple[Arm, ...] = ("hypernetwork", "shared", "plain")
+BELIEF = {"hypernetwork": 0.6, "shared": 0.35, "plain": 0.05}  # before any trial
+TEMPER = 0.5  # on the evidence, which takes errors of neighbouring scores for independent ones
+ROUNDS = 3  # of inferring the level, then what scores look like at that level
+COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
+
+
+class Standing(NamedTuple):
+    """What a member holds of N points before any trial."""
+
+    mean: Floats  # (N,)
+    basis: Floats  # (N, d)
+    residual: Floats  # (N,) standard deviation of what is a configuration's own
+
+
+class Pool(NamedTuple):
+    """Points as all arms see them."""
+
+    ids: Integers  # (N,) the same for points of one configuration
+    logs: Floats  # (N,) of the rung
+    standings: dict[Arm, list[Standing]]
+    vectors: Floats  # (N, columns)
+    costs: Floats  # (N, 2) log seconds and log bytes
+
+
+class OnTask:
+    """One task. It draws nothing: the same observations in the same order give the same answers."""
+
+    def __init__(self, model: "Model", features: Floats | None) -> None:
+        self.model = model
+        self.features = features
+        self.arms: tuple[Arm, ...] = ARMS if features is not None else ARMS[1:]
+        self.keys: list[str] = []  # of the observed points
+        self.rungs, self.scores = np.empty(0), np.empty(0)
+        self._ids: dict[str, int] = {}
+        self._observed: Pool | None = None
+        self._cost_misses = np.empty((0, 2))
+        self._fits: dict[Arm, list[Posterior]] | None = None
+        self._level = (model.level.offset, float(np.exp(model.level.log_scale)))
+        self._held: tuple[Configurations, float, Pool] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def observe(
+        self,
+        configurations: Configurations,
+        points: Points,
+        *,
+        log_seconds: Floats | None = None,
+        log_bytes: Floats | None = None,
+    ) -> None:
+        """Adds scores of trials: of an ended one its end, of one under way its last point.
+
+        Args:
+            configurations: that the points' rows name.
+            points: n of them; a score that is no finite number is a UserError of the caller's.
+            log_seconds: (n,) of whole trials, NaN where not known.
+            log_bytes: (n,) the same.
+        """
+        if not np.isfinite(points.scores).all():
+            raise ValueError("scores must be finite numbers")
+        found = self._pool(configurations.take(points.rows), points.rungs)
+        self._observed = found if self._observed is None else _appended(self._observed, found)
+        self.keys += [configurations.keys[row] for row in points.rows]
+        self.rungs = np.concatenate([self.rungs, points.rungs])
+        self.scores = np.concatenate([self.scores, points.scores])
+        told = [np.full(len(points), np.nan) if cost is None else cost for cost in (log_seconds, log_bytes)]
+        self._cost_misses = np.concatenate([self._cost_misses, np.stack(told, axis=1) - found.costs])
+        self._fits = None
+
+    @property
+    def level(self) -> tuple[float, float]:
+        """The offset and the scale of the task's scores, as now expected."""
+        self._fitted()
+        return self._level
+
+    def trust(self) -> dict[Arm, float]:
+        """How far each arm is believed; sums to 1."""
+        logs = np.array([np.log(BELIEF[arm]) + TEMPER * self._evidence(arm) for arm in self.arms])
+        weights = np.exp(logs - logsumexp(logs))
+        return {arm: float(weight) for arm, weight in zip(self.arms, weights, strict=True)}
+
+    def beliefs(
+        self, pool: Configurations, arm: Arm | None = None, *, rung: float = 1.0, noisy: bool = False
+    ) -> Mixture:
+        """What is expected of N configurations, on the scale of ``seen_scores``.
+
+        Args:
+            pool: the configurations.
+            arm: one of ``arms``; None: all, by their trust.
+            rung: share of the steps done.
+            noisy: of a score as one seed gives it, not of the mean over seeds.
+        """
+        points = self._pool_at(pool, rung)
+        if arm is not None:
+            return self._of_arm(arm, points, noisy=noisy)
+        trust = self.trust()
+        parts = [self._of_arm(name, points, noisy=noisy) for name in self.arms]
+        return joined(parts, np.log(np.maximum(list(trust.values()), 1e-300)))
+
+    def predict(self, pool: Configurations, *, rung: float = 1.0) -> tuple[Floats, Floats]:
+        """Expected scores of N configurations, and their standard deviation, (N,) each."""
+        found = self.beliefs(pool, rung=rung)
+        middle = unseen(found.mean, *self._level)
+        return middle, np.asarray(
+            (unseen(found.mean + found.sd, *self._level) - unseen(found.mean - found.sd, *self._level)) / 2
+        )
+
+    def interval(self, pool: Configurations, *, share: float = 0.9, rung: float = 1.0) -> tuple[Floats, Floats]:
+        """Where a score will lie with this probability, (N,) each; as wide as held-out tasks need it."""
+        found = self.beliefs(pool, rung=rung, noisy=True).widened(self.model.width(len(self.scores)))
+        low, high = (found.quantile(0.5 + side * share / 2) for side in (-1, 1))
+        return unseen(low, *self._level), unseen(high, *self._level)
+
+    def costs(self, pool: Configurations) -> Floats:
+        """Log device-seconds and log bytes of whole trials, (N, 2); NaN where the sources know none."""
+        known = np.isfinite(self._cost_misses)
+        sums = np.where(known, self._cost_misses, 0.0).sum(axis=0)
+        return np.asarray(self._pool_at(pool, 1.0).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
+
+    def wanted(self, pool: Configurations, arm: Arm | None = None, *, per_cost: bool = False) -> Floats:
+        """How much each of N configurations is wanted as the next trial: log expected improvement, (N,).
+
+        Args:
+            pool: the configurations.
+            arm: as ``beliefs``.
+            per_cost: for each device-second.
+        """
+        found = self.beliefs(pool, arm)
+        if not len(self.scores):
+            gain = found.mean / max(self._level[1], 1e-12)  # nothing to improve on yet: what is expected to be best
+        else:
+            narrowed = found._replace(sds=found.sds * self.model.settings.explore)
+            gain = np.log(np.maximum(narrowed.improvement(self._best()), 1e-300))
+        costs = self.costs(pool)[:, 0]
+        return np.asarray(gain - costs if per_cost and np.isfinite(costs).all() else gain)
+
+    def _best(self) -> float:
+        """The best score of an ended trial, as it is seen; of all points where none has ended."""
+        scores = seen(self.scores, *self._level)
+        ended = self.rungs >= 1.0
+        return float(scores[ended].max() if ended.any() else scores.max())
+
+    def _evidence(self, arm: Arm) -> float:
+        logs = [fit.log_evidence for fit in self._fitted()[arm]]
+        return float(logsumexp(logs) - np.log(len(logs)))
+
+    def _of_arm(self, arm: Arm, points: Pool, *, noisy: bool) -> Mixture:
+        fits = self._fitted()[arm]
+        parts = [self._predicted(arm, number, fit, points, noisy=noisy) for number, fit in enumerate(fits)]
+        logs = [fit.log_evidence for fit in fits] if arm == "plain" else np.zeros(len(fits))
+        return joined(parts, np.asarray(logs))
+
+    def _predicted(self, arm: Arm, member: int, fit: Posterior, points: Pool, *, noisy: bool) -> Mixture:
+        observed = self._observed or _appended(points, points, none=True)
+        cross = self._kernel(arm, member, points, observed)
+        if arm == "plain":
+            mean, variance, noise = np.zeros(len(points.ids)), np.ones(len(points.ids)), NOISE
+        else:
+            standing = points.standings[arm][member]
+            mean, noise = standing.mean, self.model.noises[member].sigma
+            tau = self.model.noises[member].tau
+            variance = (standing.basis**2).sum(axis=1) + (tau * mean) ** 2 + standing.residual**2
+        return fit.predict(mean, cross, variance + noisy * noise**2)
+
+    def _fitted(self) -> dict[Arm, list[Posterior]]:
+        """The posterior of every member of every arm."""
+        if self._fits is None:
+            level = (self.model.level.offset, float(np.exp(self.model.level.log_scale)))
+            self._fits = {arm: [self._factored(arm, member) for member in range(self._count(arm))] for arm in self.arms}
+            for _ in range(ROUNDS if len(self.scores) else 0):
+                scores = seen(self.scores, *level)
+                for fits in self._fits.values():
+                    for fit in fits:
+                        fit.tell(scores)
+                self._level = level
+                level = self._agreed(self._fits)
+        return self._fits
+
+    def _agreed(self, fits: dict[Arm, list[Posterior]]) -> tuple[float, float]:
+        """The level that the arms expect, by their trust."""
+        every = [
+            (np.log(BELIEF[arm] / len(found)) + TEMPER * fit.log_evidence, *fit.level())
+            for arm, found in fits.items()
+            for fit in found
+        ]
+        logs, offsets, scales = np.array(every).T
+        weights = np.exp(logs - logsumexp(logs))
+        return float(weights @ offsets), float(np.exp(weights @ np.log(scales)))
+
+    def _count(self, arm: Arm) -> int:
+        return len(LENGTHS) if arm == "plain" else self.model.members
+
+    def _factored(self, arm: Arm, member: int) -> Posterior:
+        observed = self._observed
+        if observed is None:
+            return Posterior(np.empty(0), np.empty((0, 0)), self.model.level)
+        noise = NOISE if arm == "plain" else self.model.noises[member].sigma
+        kernel = self._kernel(arm, member, observed, observed) + noise**2 * np.eye(len(observed.ids))
+        mean = np.zeros(len(observed.ids)) if arm == "plain" else observed.standings[arm][member].mean
+        return Posterior(mean, kernel, self.model.level)
+
+    def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
+        """Covariance of points, their noise left out, (left, right)."""
+        if arm == "plain":
+            return self.model.plain.kernel(left.vectors, right.vectors, LENGTHS[member])
+        a, b = left.standings[arm][member], right.standings[arm][member]
+        noise = self.model.noises[member]
+        same = left.ids[:, None] == right.ids[None, :]
+        near = np.exp(-np.abs(left.logs[:, None] - right.logs[None, :]) / noise.reach)
+        return np.asarray(
+            a.basis @ b.basis.T
+            + noise.tau**2 * np.outer(a.mean, b.mean)
+            + np.outer(a.residual, b.residual) * same * near
+        )
+
+    def _pool_at(self, pool: Configurations, rung: float) -> Pool:
+        """The same pool is asked about again and again: the last one is kept."""
+        if self._held is None or self._held[0] is not pool or self._held[1] != rung:
+            self._held = (pool, rung, self._pool(pool, np.full(len(pool), rung)))
+        return self._held[2]
+
+    def _pool(self, configurations: Configurations, rungs: Floats) -> Pool:
+        ids = np.array([self._ids.setdefault(key, len(self._ids)) for key in configurations.keys], dtype=np.int64)
+        standings, costs = self.model.standings(configurations, rungs, self.features)
+        return Pool(ids, np.log(rungs), standings, self.model.plain.vectors(configurations), costs)
+
+
+def _appended(first: Pool, second: Pool, *, none: bool = False) -> Pool:
+    """One after the other; nothing of both with ``none``."""
+    last = 0 if none else None
+    cut = slice(last)
+    standings = {
+        arm: [
+            Standing(*(np.concatenate([a[cut], b[cut]]) for a, b in zip(left, right, strict=True)))
+            for left, right in zip(found, second.standings[arm], strict=True)
+        ]
+        for arm, found in first.standings.items()
+    }
+    pairs = (
+        (first.ids, second.ids),
+        (first.logs, second.logs),
+        (first.vectors, second.vectors),
+        (first.costs, second.costs),
+    )
+    ids, logs, vectors, costs = (np.concatenate([a[cut], b[cut]]) for a, b in pairs)
+    return Pool(ids, logs, standings, vectors, costs)

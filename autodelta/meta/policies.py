@@ -1,0 +1,131 @@
+"""Which configuration of a pool to try next, by name: from chance to `meta`, each from what was observed alone.
+
+A choice is a pure question: the model on the task with its trials so far, the pool, and the rows that are taken.
+Nothing is kept between choices, so that a search that is taken up again asks what it would have asked."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from autodelta.errors import one_of
+from autodelta.meta.on_task import Arm, OnTask
+from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
+
+FIRST_CONTRAST, EVERY = 3, 5  # trials, from 1, that the arm without transfer chooses
+CERTAIN = 0.02  # trust in that arm below which its turn is left out once both have been compared
+COMPARED = 8  # trials
+PLAIN_START = 3  # random trials before a plain process has something to say
+OPENING = 3  # trials that the portfolio has, where it opens
+
+
+class Choice(NamedTuple):
+    """A row of the pool, and why."""
+
+    row: int
+    reason: str
+
+
+Policy = Callable[[OnTask, Configurations, Flags, np.random.Generator], Choice]
+
+
+def ask(name: str, on: OnTask, pool: Configurations, taken: Flags, *, seed: int = 0) -> Choice:
+    """The next choice of a policy.
+
+    Args:
+        name: of the policy.
+        on: the model on the task, with what was observed.
+        pool: what may be chosen.
+        taken: (N,) what may not be chosen again.
+        seed: of this choice.
+
+    Raises:
+        UserError: no policy has that name.
+        NoTransfer: the policy needs features that the task does not have.
+        IndexError: nothing is left.
+    """
+    if name not in POLICIES:
+        raise one_of("policy", name, POLICIES)
+    if taken.all():
+        raise IndexError("every configuration of the pool is taken")
+    return POLICIES[name](on, pool, taken, np.random.default_rng(seed))
+
+
+def at_random(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """One of those that are left."""
+    return Choice(int(rng.choice(np.flatnonzero(~taken))), "at random")
+
+
+def of_portfolio(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """The first of the portfolio that is left; when it has run out, what the shared prior wants."""
+    rows = {key: row for row, key in enumerate(pool.keys)}
+    for place, key in enumerate(on.model.portfolio.keys):
+        if key in rows and not taken[rows[key]]:
+            return Choice(rows[key], f"number {place + 1} of the portfolio of past winners")
+    return shared(on, pool, taken, rng)
+
+
+def plain(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """What a Gaussian process without transfer wants; the first ones at random."""
+    if len(on) < PLAIN_START:
+        return at_random(on, pool, taken, rng)
+    return Choice(_most(on.wanted(pool, "plain"), taken, rng), "expected improvement without transfer")
+
+
+def shared(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """What the shared prior wants."""
+    return Choice(_most(on.wanted(pool, "shared"), taken, rng), "expected improvement under the shared prior")
+
+
+def hypernetwork(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """What the hypernetwork wants."""
+    if "hypernetwork" not in on.arms:
+        raise NoTransfer("the task lacks features")
+    return Choice(_most(on.wanted(pool, "hypernetwork"), taken, rng), "expected improvement under the task's prior")
+
+
+def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """The portfolio's picks where these win on past tasks, then expected improvement, arms by their trust.
+
+    At trial 3 and every 5th the arm without transfer has its say: what the past recommends cannot show it wrong.
+    """
+    number = len(on) + 1
+    if on.model.found.opening == "portfolio" and number <= OPENING and number != FIRST_CONTRAST:
+        return of_portfolio(on, pool, taken, rng)
+    trust = on.trust()
+    if _contrasts(number, trust):
+        return Choice(_most(on.wanted(pool, "plain"), taken, rng), "contrast: what a model without transfer would try")
+    first = max(trust, key=lambda arm: trust[arm])
+    return Choice(_most(on.wanted(pool), taken, rng), f"expected improvement, {_NAMES[first]} at {trust[first]:.0%}")
+
+
+def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
+    """As `meta`, but the past is never doubted."""
+    if on.model.found.opening == "portfolio" and len(on) < OPENING:
+        return of_portfolio(on, pool, taken, rng)
+    return hypernetwork(on, pool, taken, rng) if "hypernetwork" in on.arms else shared(on, pool, taken, rng)
+
+
+def _contrasts(number: int, trust: Mapping[Arm, float]) -> bool:
+    if number > COMPARED and trust["plain"] < CERTAIN:
+        return False
+    return number == FIRST_CONTRAST or number % EVERY == 0
+
+
+def _most(wanted: Floats, taken: Flags, rng: np.random.Generator) -> int:
+    """The row that is wanted most of those that are left; equals are drawn from."""
+    order = rng.permutation(len(wanted))
+    left = np.where(taken, -np.inf, wanted)[order]
+    return int(order[np.argmax(left)])
+
+
+_NAMES: dict[Arm, str] = {"hypernetwork": "the task's prior", "shared": "the shared prior", "plain": "no transfer"}
+POLICIES: Mapping[str, Policy] = {
+    "random": at_random,
+    "portfolio": of_portfolio,
+    "plain": plain,
+    "shared": shared,
+    "hypernetwork": hypernetwork,
+    "unguarded": unguarded,
+    "meta": meta,
+}

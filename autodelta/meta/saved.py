@@ -1,0 +1,139 @@
+"""A trained model on disk: a folder with ``meta.safetensors`` and ``meta.json``, both of one version and one fit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from autodelta.errors import UserError
+from autodelta.files import write_json, write_whole
+from autodelta.meta.inputs import Inputs, Scale
+from autodelta.meta.model import Found, Model
+from autodelta.meta.network import Network, Sizes
+from autodelta.meta.plain import Plain
+from autodelta.meta.posterior import Level
+from autodelta.meta.problem import Configurations, Layout
+from autodelta.meta.training import Settings
+
+VERSION = 1
+WEIGHTS, ABOUT = "meta.safetensors", "meta.json"
+FORMAT = "autodelta.meta"
+SCALES = ("token", "setting", "feature", "cost")
+NETWORK = "network."
+
+
+class _About(BaseModel):
+    """What the JSON file holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str
+    version: int
+    fingerprint: str  # of the weights' file, so that two fits never mix
+    layout: dict[str, tuple[str, ...]]
+    settings: Settings
+    sizes: Sizes
+    level: tuple[float, float, float, float]
+    found: Found
+    tasks: tuple[str, ...]
+    portfolio: tuple[str, ...]
+
+
+def save(model: Model, folder: Path) -> None:
+    """Writes a model; the folder is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {NETWORK + name: value for name, value in model.network.state_dict().items()}
+    for name in SCALES:
+        scale: Scale = getattr(model.inputs, name)
+        arrays |= {f"{name}.mean": torch.from_numpy(scale.mean), f"{name}.sd": torch.from_numpy(scale.sd)}
+    arrays |= {"plain.spread": torch.from_numpy(model.plain.spread), "plain.unit": torch.from_numpy(model.plain.unit)}
+    for part in ("tokens", "present", "settings"):
+        arrays[f"portfolio.{part}"] = torch.from_numpy(getattr(model.portfolio, part).astype(np.float64))
+    arrays = {name: value.contiguous() for name, value in arrays.items()}
+    fingerprint = str(sum(float(value.double().abs().sum()) for value in arrays.values()))
+    level = model.level
+    about = _About(
+        format=FORMAT,
+        version=VERSION,
+        fingerprint=fingerprint,
+        layout=vars(model.layout),
+        settings=model.settings,
+        sizes=model.network.sizes,
+        level=(level.offset, level.offset_sd, level.log_scale, level.log_scale_sd),
+        found=model.found,
+        tasks=model.tasks,
+        portfolio=model.portfolio.keys,
+    )
+    known = {"format": FORMAT, "version": str(VERSION), "fingerprint": fingerprint}
+    write_whole(folder / WEIGHTS, lambda path: save_file(arrays, path, metadata=known))
+    write_json(folder / ABOUT, about.model_dump(mode="json"))
+
+
+def load(folder: Path) -> Model:
+    """The model in a folder.
+
+    Raises:
+        UserError: there is none, or a file is broken, of another kind or version, or of another fit.
+    """
+    about = _about(folder / ABOUT)
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            known = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: no readable weights: {str(error).splitlines()[0][:200]}") from error
+    if known.get("fingerprint") != about.fingerprint:
+        raise UserError(f"{path}: not of the same fit as {ABOUT} beside it; fit the model again")
+    try:
+        return _model(about, arrays)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: weights are missing or of another shape: {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def _about(path: Path) -> _About:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"no model in {str(path.parent)!r}: {error.strerror or error}: {path.name}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UserError(f"{path}: no model of autodelta (its format is not {FORMAT!r})")
+    if data.get("version") != VERSION:
+        raise UserError(f"{path}: a model of version {data.get('version')!r}; this version reads {VERSION}")
+    try:
+        return _About.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _model(about: _About, arrays: dict[str, torch.Tensor]) -> Model:
+    network = Network(about.sizes)
+    weights = {name.removeprefix(NETWORK): value for name, value in arrays.items() if name.startswith(NETWORK)}
+    network.load_state_dict(weights)
+    layout = Layout(**about.layout)
+    found = {name: value.numpy() for name, value in arrays.items() if not name.startswith(NETWORK)}
+    scales = {name: Scale(found[f"{name}.mean"], found[f"{name}.sd"]) for name in SCALES}
+    portfolio = Configurations(
+        about.portfolio, found["portfolio.tokens"], found["portfolio.present"] > 0, found["portfolio.settings"]
+    )
+    return Model(
+        layout=layout,
+        settings=about.settings,
+        inputs=Inputs(layout, **scales),
+        network=network.eval().requires_grad_(False),
+        level=Level(*about.level),
+        plain=Plain(layout, found["plain.spread"], found["plain.unit"]),
+        portfolio=portfolio,
+        found=about.found,
+        tasks=about.tasks,
+    )

@@ -1,0 +1,117 @@
+"""Policies name each configuration once, do as their name says, and stop believing a past that misleads."""
+
+import numpy as np
+import pytest
+import torch
+
+from autodelta.errors import UserError
+from autodelta.meta.fitting import fit
+from autodelta.meta.model import Model
+from autodelta.meta.on_task import OnTask
+from autodelta.meta.policies import POLICIES, ask
+from autodelta.meta.portfolio import greedy, normalised, of_nearest
+from autodelta.meta.problem import Configurations, Floats, NoTransfer, Points
+from autodelta.meta.training import Settings
+from tests.meta.families import pool, scores, sources
+
+QUICK = Settings(steps=120, tasks=8, members=2, hidden=24, heads=8, embedding=4)
+FEATURES = np.array([0.5, -0.5])
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.set_num_threads(1)
+    return fit(sources(), QUICK)
+
+
+@pytest.fixture(scope="module")
+def misled() -> Model:
+    """A model of tasks on which everything is the other way round, at the same level."""
+    torch.set_num_threads(1)
+    return fit(sources(turn=-1.0), QUICK)
+
+
+def _searched(model: Model, policy: str, trials: int, truth: Floats) -> tuple[list[int], OnTask]:
+    found = pool()
+    on, taken, rows = model.on(FEATURES), np.zeros(len(found), dtype=bool), []
+    for number in range(trials):
+        row = ask(policy, on, found, taken, seed=number).row
+        taken[row] = True
+        rows.append(row)
+        on.observe(found, Points.of_ends([row], [truth[row]]))
+    return rows, on
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_configuration_is_named_twice_and_all_are_named_in_the_end(model: Model, policy: str) -> None:
+    found = pool()
+    rows, on = _searched(model, policy, len(found), scores(found, FEATURES))
+    assert sorted(rows) == list(range(len(found)))
+    with pytest.raises(IndexError):
+        ask(policy, on, found, np.ones(len(found), dtype=bool))
+
+
+@pytest.mark.parametrize("policy", ["shared", "hypernetwork", "portfolio", "meta"])
+def test_the_past_finds_the_best_sooner_than_chance(model: Model, policy: str) -> None:
+    truth = scores(pool(), FEATURES)
+    rows, _ = _searched(model, policy, 6, truth)
+    assert truth[rows].max() > np.quantile(truth, 0.95)
+
+
+def test_trust_goes_to_no_transfer_where_the_past_misleads_and_stays_where_it_does_not(
+    model: Model, misled: Model
+) -> None:
+    truth = scores(pool(), FEATURES)
+    _, clean = _searched(model, "meta", 12, truth)
+    _, wrong = _searched(misled, "meta", 12, truth - 1.2)  # its level is that of the sources
+    assert clean.trust()["plain"] < 0.2
+    assert wrong.trust()["plain"] > clean.trust()["plain"] + 0.3
+
+
+def test_a_contrast_is_asked_for_at_the_third_trial(model: Model) -> None:
+    truth = scores(pool(), FEATURES)
+    _, on = _searched(model, "meta", 2, truth)
+    assert ask("meta", on, pool(), np.zeros(40, dtype=bool)).reason.startswith("contrast")
+
+
+def test_the_same_question_has_the_same_answer(model: Model) -> None:
+    truth = scores(pool(), FEATURES)
+    assert _searched(model, "meta", 8, truth)[0] == _searched(model, "meta", 8, truth)[0]
+
+
+def test_policies_work_on_a_pool_that_no_source_knows(model: Model) -> None:
+    other = pool(30, seed=9)
+    renamed = Configurations(tuple(f"x{key}" for key in other.keys), other.tokens, other.present, other.settings)
+    on = model.on(FEATURES)
+    for policy in POLICIES:
+        assert 0 <= ask(policy, on, renamed, np.zeros(30, dtype=bool)).row < 30
+
+
+def test_unknown_policies_and_missing_features_are_said_clearly(model: Model) -> None:
+    taken = np.zeros(40, dtype=bool)
+    with pytest.raises(UserError, match="did you mean 'meta'"):
+        ask("mete", model.on(None), pool(), taken)
+    with pytest.raises(NoTransfer, match="lacks features"):
+        ask("hypernetwork", model.on(None), pool(), taken)
+    assert ask("meta", model.on(None), pool(), taken).row >= 0
+
+
+def test_a_portfolio_begins_with_the_best_on_the_mean_and_then_covers_what_that_one_misses() -> None:
+    found = sources()
+    scored = normalised(found)
+    order = greedy(found, 5)
+    assert order[0] == scored.mean(axis=0).argmax()
+    best = scored[:, order[0]]
+    gain = np.maximum(scored, best[:, None]).mean(axis=0)
+    gain[order[0]] = -1
+    assert order[1] == gain.argmax()
+    assert len(set(order)) == 5
+
+
+def test_the_nearest_tasks_best_comes_first() -> None:
+    found = sources()
+    order = of_nearest(found, found.tasks[3].features, 10)
+    own = normalised(found)[3]
+    assert own[order[0]] > np.quantile(own, 0.9)
+    with pytest.raises(NoTransfer):
+        of_nearest(found, np.array([np.nan, 0.0]), 3)
