@@ -152,10 +152,43 @@ def test_members_with_one_batch_and_decoders_alone_share_the_encoder(
         assert farthest(one, alone(backbone, plan, seed=1, steps=4, train=even())) <= 1e-10
 
 
+def test_members_that_change_no_keys_or_values_read_one_memory_in_one_product(backbone: Backbone) -> None:
+    """Their queries lie side by side for each row of the memory; prompts make one's queries more, and so its own."""
+    lora = {"method": "lora", "config": {"rank": 2}, "roles": ["decoder.ffn.in", "decoder.cross_attn.q"]}
+    bias = {"method": "bitfit", "config": {}, "roles": ["decoder.ffn.out", "decoder.cross_attn.norm"]}
+    prompt = {"method": "prompt", "config": {"length": 2}, "roles": ["decoder.embeddings"]}
+    plans = [candidate({**one, "learning_rate": 0.01}, steps=6, batch_size=4) for one in (lora, bias, lora, prompt)]
+    members = [trial(backbone, plan, seed=1) for plan in plans]
+    packed(members, steps=6, train=even())
+    for one, plan in zip(members, plans, strict=True):
+        assert farthest(one, alone(backbone, plan, seed=1, train=even())) <= 1e-10
+
+
+def deepened(backbone: Backbone) -> Backbone:
+    model = deep_encoder().double()
+    return replace(backbone, model=model, shape=type(backbone.shape).of(model))
+
+
+def test_members_with_one_batch_begin_at_depths_of_their_own(backbone: Backbone) -> None:
+    deep = deepened(backbone)
+    bias = {"method": "bitfit", "config": {}, "learning_rate": 0.01}
+    places: list[dict[str, Any]] = [
+        {"roles": ["decoder.ffn.in"]},
+        {"roles": ["encoder.final_norm"]},
+        {"roles": ["encoder.ffn.in"], "encoder_blocks": [1]},
+        {"roles": ["decoder.final_norm"]},
+        {"roles": ["encoder.ffn.in"]},
+    ]
+    plans = [candidate({**bias, **place}, steps=5, batch_size=4) for place in places]
+    members = [trial(deep, plan, seed=1) for plan in plans]
+    packed(members, steps=5)
+    for one, plan in zip(members, plans, strict=True):
+        assert farthest(one, alone(deep, plan, seed=1)) <= 1e-10
+
+
 def test_rows_join_where_their_candidate_begins(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a deeper backbone, the passes through each block have the rows of those that change it or a lower one."""
-    model = deep_encoder().double()
-    deep = replace(backbone, model=model, shape=type(backbone.shape).of(model))
+    deep = deepened(backbone)
     lora = {"method": "lora", "config": {"rank": 2}, "learning_rate": 0.01}
     places: list[dict[str, Any]] = [
         {"roles": ["encoder.ffn.in"], "encoder_blocks": [0]},
