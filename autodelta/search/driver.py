@@ -23,7 +23,7 @@ from autodelta.search.lock import driving
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import BUDGET
 from autodelta.search.run import LEDGER_FILE, LOG_FILE, RESULT_FILE, Exported, Result, Run, create, discard
-from autodelta.search.samplers import sampler
+from autodelta.search.samplers import Scene, sampler
 from autodelta.search.session import Session
 from autodelta.search.settings import Settings
 from autodelta.search.storage import quiet
@@ -113,6 +113,7 @@ def _study(settings: Settings, space: Space, folder: Path) -> Study:
         seed=settings.seed,
         repeats=settings.repeats,
         first=settings.first,
+        scene=Scene(space, settings.features, settings.meta),
         pruner=pruner(settings.pruner, rungs(space.settings.most_steps)),
         can_continue=lambda number: (trial_folder(folder, number) / CHECKPOINT).exists(),
     )

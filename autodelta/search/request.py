@@ -7,12 +7,15 @@ from pathlib import Path
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
+from autodelta.meta.problem import NoTransfer
 from autodelta.search import loggers, placement
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
 from autodelta.search.events import Event, Listener, Notice
+from autodelta.search.knowledge import known
 from autodelta.search.pruning import PRUNERS
 from autodelta.search.run import Run, new_folder
+from autodelta.search.samplers import Scene
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
 from autodelta.space import Space, find
@@ -34,6 +37,7 @@ class Request:
     backbone: str | None = None
     space: str = "default"
     sampler: str = "tpe"
+    meta: Path | None = None
     pruner: str | None = None
     confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
@@ -58,6 +62,7 @@ def search(
     backbone: str | None = None,
     space: str | os.PathLike[str] = "default",
     sampler: str = "tpe",
+    meta: str | os.PathLike[str] | None = None,
     pruner: str | None = None,
     confirm_share: float = CONFIRM_SHARE,
     executor: str | None = None,
@@ -82,7 +87,8 @@ def search(
         columns: which columns of an ``hf:`` data set are what.
         backbone: a bundled name, hub id or path; ``google/t5-base-lm-adapt`` with CUDA, else ``nano``.
         space: the name of a space that ships with autodelta, or a YAML file.
-        sampler: tpe, random, grid, gp or nsga2.
+        sampler: tpe, meta, random, grid, gp or nsga2.
+        meta: the folder of a fitted meta-learner, for the sampler of that name.
         pruner: asha, hyperband or none; asha where the sampler allows it.
         confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
@@ -109,6 +115,7 @@ def search(
         backbone=backbone,
         space=os.fspath(space),
         sampler=sampler,
+        meta=None if meta is None else Path(meta),
         pruner=pruner,
         confirm_share=confirm_share,
         executor=executor,
@@ -172,6 +179,9 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
     space = Space.load(request.space, backbone.shape)
+    features = known(task, backbone)[0] if sampler_named(request.sampler).transfers else None
+    if features is not None:
+        _say_what_transfers(Scene(space, features, request.meta), listener)
     settings = Settings(
         task=request.task,
         view=task.view(),
@@ -183,6 +193,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         space=space.text,
         budget=request.budget,
         sampler=request.sampler,
+        features=features,
+        meta=request.meta and request.meta.absolute(),
         pruner=pruner,
         confirm_share=request.confirm_share,
         seed=request.seed,
@@ -205,6 +217,18 @@ def _pruner(request: Request) -> str:
     if chosen.two_directions and name != "none":
         raise UserError(f"the sampler {request.sampler!r} has two directions and cannot prune; choose --pruner none")
     return name
+
+
+def _say_what_transfers(scene: Scene, listener: Listener) -> None:
+    """One line on what the search begins with, or why it begins with nothing."""
+    from autodelta.search.samplers.meta import model
+
+    try:
+        learned = len(model(scene).tasks)
+    except NoTransfer as reason:
+        listener(Notice(text=f"nothing is known from other tasks, so the sampler is tpe: {reason}"))
+    else:
+        listener(Notice(text=f"learned from {learned} other tasks"))
 
 
 def _data_folder(asked: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
@@ -31,6 +32,8 @@ class Settings(BaseModel):
     budget: str
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = CONFIRM_SHARE
     sampler: str = "tpe"
+    features: dict[str, float] | None = None  # of the task, for a sampler that learns across tasks
+    meta: Path | None = None  # the folder of the meta-learner that it uses
     pruner: str = "asha"
     first: tuple[Candidate, ...] = ()  # that are tried before all others: winners of another search
     repeats: Annotated[int, Field(gt=0)] = 3  # seeds a candidate of a grid is trained at

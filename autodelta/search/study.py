@@ -24,7 +24,7 @@ from autodelta.search.given import GivenParameters
 from autodelta.search.grid import Plan, ahead, grid
 from autodelta.search.pruning import Halving, reports, rungs
 from autodelta.search.records import CUT_SHORT, Outcome, TrialRecord, record
-from autodelta.search.samplers import Sampler
+from autodelta.search.samplers import Sampler, Scene
 from autodelta.search.seeds import Purpose, derived
 from autodelta.search.storage import Disk
 from autodelta.search.storage import read as read_trials
@@ -38,8 +38,8 @@ class Study:
     """Asks for candidates and is told what became of them; what was told is on disk when the call returns.
 
     ``folder`` None keeps everything in memory. ``plan`` names the candidates instead of the sampler; those in ``first``
-    go before all others.
-    ``can_continue`` says whether a stopped trial left a checkpoint from which it can go on.
+    go before all others. ``scene`` is what the sampler may know beside the trials. ``can_continue`` says whether a
+    stopped trial left a checkpoint from which it can go on.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class Study:
         pruner: BasePruner | None = None,
         plan: Plan | None = None,
         first: Sequence[Candidate] = (),
+        scene: Scene | None = None,
         can_continue: Callable[[int], bool] = lambda number: False,
     ) -> None:
         self._folder = folder
         self._space = space
         self._sampler = sampler
+        self._scene = scene or Scene(space)
         self._seed = seed
         self._pruner = pruner
         self.levels = rungs(space.settings.most_steps)
@@ -232,7 +234,7 @@ class Study:
         if planned is not None:
             self._study.sampler = GivenParameters(self._space.to_params(planned))
         elif self._sampler.build is not None:
-            self._study.sampler = self._sampler.build(seed)
+            self._study.sampler = self._sampler.build(seed, self._scene)
         trial = self._study.ask()
         self._known = None
         if planned is not None:
@@ -260,8 +262,8 @@ class Study:
     def _training_seed(self, candidate: Candidate, number: int) -> int:
         """All candidates train at one seed, so that they differ by nothing else; the n-th repeat of one at the n-th
         seed, so that no (candidate, seed) is trained twice."""
-        same = (t for t in self.trials() if t.candidate == candidate and t.counts and t.number != number)
-        return derived(self._seed, Purpose.TRAINING, sum(1 for _ in same))
+        same = sum(t.candidate == candidate and t.counts and t.number != number for t in self.trials())
+        return derived(self._seed, Purpose.TRAINING, same)
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:
         trial.set_user_attr("parameters", error.parameters)

@@ -105,15 +105,16 @@ class Space:
         deltas, training = self._drawn(trial)
         return Candidate(deltas=self._fitted(deltas, self._cap(trial, deltas)), training=training)
 
-    def sample(self, rng: "np.random.Generator") -> Candidate:
-        """A feasible candidate at random, from the distribution that ``suggest`` has under a random sampler.
+    def sample(self, rng: "np.random.Generator", *, number: int | None = None) -> Candidate:
+        """A feasible candidate at random, from the distribution that ``suggest`` has under a random sampler; it keeps
+        the cap of the trial of that ``number``, or of any.
 
         Raises:
             UserError: next to nothing in the space keeps its constraint.
         """
         for _ in range(TRIES):
             try:
-                return self.suggest(RandomTrial(rng))
+                return self.suggest(RandomTrial(rng, number))
             except Infeasible:
                 continue
         raise UserError(f"space {self.name!r}: none of {TRIES:,} draws has at most {self.limit:,} parameters")
@@ -151,6 +152,10 @@ class Space:
             and len(candidate.deltas) <= self.at_most
             and self.problem(candidate.deltas) is None
         )
+
+    def keeps_cap(self, candidate: Candidate, *, number: int) -> bool:
+        """Whether a candidate of the space, proposed as the trial of this number, would keep its sizes."""
+        return self.problem(candidate.deltas, cap=self._cap_at(number, candidate.deltas)) is None
 
     def mutate(self, candidate: Candidate, rng: "np.random.Generator") -> Candidate:
         """A feasible candidate that differs from this one in one gene: a method on, off or swapped, or one value.
@@ -224,15 +229,19 @@ class Space:
         a cap between their smallest and their largest sizes, evenly on a log scale."""
         if "cap" in trial.user_attrs:
             return _lower(trial.user_attrs["cap"], self.limit)
-        cap = self.limit
-        position = 2 * ((0.5 + trial.number * GOLDEN) % 1)
-        low = self._count([self._methods[delta.method].smallest(delta) for delta in deltas])
-        high = self._count([self._methods[delta.method].largest(delta) for delta in deltas])
-        high = high if cap is None else min(high, cap)
-        if position < 1 and low < high:
-            cap = max(low, int(low ** (1 - position) * high**position))
+        cap = self._cap_at(trial.number, deltas)
         trial.set_user_attr("cap", cap)
         return cap
+
+    def _cap_at(self, number: int, deltas: Sequence[Delta]) -> int | None:
+        """The cap of the trial of this number, if it has these methods."""
+        position = 2 * ((0.5 + number * GOLDEN) % 1)
+        low = self._count([self._methods[delta.method].smallest(delta) for delta in deltas])
+        high = self._count([self._methods[delta.method].largest(delta) for delta in deltas])
+        high = high if self.limit is None else min(high, self.limit)
+        if position < 1 and low < high:
+            return max(low, int(low ** (1 - position) * high**position))
+        return self.limit
 
     def _fitted(self, deltas: Sequence[Delta], cap: int | None) -> tuple[Delta, ...]:
         """The deltas with sizes stepped down until they keep the cap, those of the largest delta first."""

@@ -15,11 +15,11 @@ REDRAWS = 100
 
 
 class RandomTrial:
-    """Draws every parameter as Optuna's random sampler does, and its number too."""
+    """Draws every parameter as Optuna's random sampler does, and its number too, unless that is given."""
 
-    def __init__(self, rng: "np.random.Generator") -> None:
+    def __init__(self, rng: "np.random.Generator", number: int | None = None) -> None:
         self._rng = rng
-        self.number = int(rng.integers(NUMBERS))
+        self.number = int(rng.integers(NUMBERS)) if number is None else number
         self.user_attrs: dict[str, Any] = {}
 
     def set_user_attr(self, key: str, value: Any) -> None:

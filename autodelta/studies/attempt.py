@@ -14,16 +14,13 @@ from autodelta import __version__
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import ending
 from autodelta.engine.report import Report
-from autodelta.meta.features import VERSION, backbone_features, encoder_features, features
+from autodelta.meta.features import VERSION
 from autodelta.meta.records import Point, Record, TaskFeatures, task_key
-from autodelta.tasks import Task
+from autodelta.search.knowledge import known
 
 if TYPE_CHECKING:
-    from autodelta.backbones import Backbone
     from autodelta.engine.worker import Worker
 
-ENCODED_ROWS = 256  # of train, that the frozen encoder looks at
-ROWS_AT_ONCE = 32
 LIBRARIES = ("torch", "transformers")
 
 
@@ -83,12 +80,7 @@ def describe(spec: WorkerSpec) -> TaskFeatures:
     """
     worker = _opened(spec)
     task = worker.task
-    vectors, labels = encoded(worker.backbone, task)
-    found = {
-        **features(task),
-        **encoder_features(vectors, labels),
-        **backbone_features(worker.backbone.shape),
-    }
+    found, embedding = known(task, worker.backbone)
     return TaskFeatures(
         task=task_key(spec.task, spec.train_rows),
         kind=task.kind,
@@ -96,30 +88,8 @@ def describe(spec: WorkerSpec) -> TaskFeatures:
         train_rows=len(task.rows["train"]),
         version=VERSION,
         features=found,
-        embedding=tuple(float(value) for value in vectors.mean(axis=0)),
+        embedding=embedding,
     )
-
-
-def encoded(backbone: "Backbone", task: Task) -> tuple[Any, list[str]]:
-    """Vectors (rows, d_model) of a sample of train, each the mean over its tokens in the frozen encoder; and labels."""
-    import numpy as np
-    import torch
-
-    from autodelta.engine.encode import encode_texts, pad
-    from autodelta.engine.worker import single_threaded
-
-    sample = task.limited(max(ENCODED_ROWS, len(task.labels)), 0).examples("train")
-    inputs = encode_texts(backbone, [example.input for example in sample])
-    padding = backbone.tokenizer.pad_token_id
-    found = []
-    with torch.no_grad(), single_threaded(backbone.device.type):
-        for start in range(0, len(inputs), ROWS_AT_ONCE):
-            ids = pad(inputs[start : start + ROWS_AT_ONCE], padding).to(backbone.device)
-            mask = ids.ne(padding)
-            states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            weights = mask[..., None].float()
-            found.append(((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy())
-    return np.concatenate(found), [example.label for example in sample]
 
 
 def _opened(spec: WorkerSpec) -> "Worker":

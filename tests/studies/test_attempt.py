@@ -79,6 +79,6 @@ def test_a_task_is_described_with_the_frozen_encoders_view(spec: WorkerSpec) -> 
 
 def test_padding_does_not_show_in_the_vectors(spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     together = describe(spec)
-    monkeypatch.setattr("autodelta.studies.attempt.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("autodelta.search.knowledge.ROWS_AT_ONCE", 1)
     alone = describe(spec)
     assert together.embedding == pytest.approx(alone.embedding, abs=1e-4)

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autodelta.errors import one_of
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+
+    from autodelta.space import Space
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a sampler may know beside the trials."""
+
+    space: "Space"
+    features: Mapping[str, float] | None = None  # of the task, by name; None: nothing is known of it
+    model: Path | None = None  # the folder of a fitted meta-learner; None: the one that ships
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,8 @@ class Sampler:
 
     help: str  # one line for the command line
     # From a seed; cheap, as it is called at every ask. None: the study walks through the grid of a finite space.
-    build: "Callable[[int], BaseSampler] | None"
+    build: "Callable[[int, Scene], BaseSampler] | None"
+    transfers: bool = False  # learns across tasks: it needs the task's features
     two_directions: bool = False  # also minimises the parameters; such a study cannot prune
     # How much it wants each entry of a pool, given the study's trials and a seed. None: it ranks nothing.
     rank: Rank | None = None

@@ -86,6 +86,6 @@ def _normalised(space: Any, params: Sequence[Mapping[str, Any]]) -> "NDArray[np.
 
 SAMPLER = Sampler(
     help="Gaussian process; models only the parameters that every trial has, and draws the others at random",
-    build=_build,
+    build=lambda seed, scene: _build(seed),
     rank=_rank,
 )

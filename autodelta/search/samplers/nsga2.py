@@ -18,6 +18,6 @@ def _build(seed: int) -> "BaseSampler":
 
 SAMPLER = Sampler(
     help="evolution towards the front of score and parameters (two directions, no pruning)",
-    build=_build,
+    build=lambda seed, scene: _build(seed),
     two_directions=True,
 )

@@ -24,4 +24,4 @@ def rank(study: "Study", pool: Sequence[PoolEntry], seed: int) -> "NDArray[np.fl
     return np.random.default_rng(seed).random(len(pool))
 
 
-SAMPLER = Sampler(help="independent draws from the space", build=_build, rank=rank)
+SAMPLER = Sampler(help="independent draws from the space", build=lambda seed, scene: _build(seed), rank=rank)

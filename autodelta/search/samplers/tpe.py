@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def _build(seed: int) -> "TPESampler":
+def build(seed: int) -> "TPESampler":
+    """Optuna's sampler as this module's first lines say."""
     from optuna.samplers import TPESampler
 
     return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
@@ -35,7 +36,7 @@ def _rank(study: "Study", pool: Sequence[PoolEntry], seed: int) -> "NDArray[np.f
     from optuna.trial import TrialState
 
     finished, running = (TrialState.COMPLETE, TrialState.PRUNED), (TrialState.RUNNING,)
-    sampler = _build(seed)
+    sampler = build(seed)
     trials = study._get_trials(deepcopy=False, states=finished + running)
     done = [trial for trial in trials if trial.state in finished]
     if len(done) < sampler._n_startup_trials:
@@ -84,4 +85,8 @@ def _held(
     return found
 
 
-SAMPLER = Sampler(help="density ratio of good and bad trials (TPE); a good first choice", build=_build, rank=_rank)
+SAMPLER = Sampler(
+    help="density ratio of good and bad trials (TPE); a good first choice",
+    build=lambda seed, scene: build(seed),
+    rank=_rank,
+)

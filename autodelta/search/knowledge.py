@@ -1,0 +1,42 @@
+"""What is known of a task before any trial: its features, what the frozen encoder makes of it, the backbone's shape."""
+
+from typing import TYPE_CHECKING, Any
+
+from autodelta.meta.features import backbone_features, encoder_features, features
+from autodelta.tasks import Task
+
+if TYPE_CHECKING:
+    from autodelta.backbones import Backbone
+
+ENCODED_ROWS = 256  # of train, that the frozen encoder looks at
+ROWS_AT_ONCE = 32
+
+
+def known(task: Task, backbone: "Backbone") -> tuple[dict[str, float], tuple[float, ...]]:
+    """Features of a task on a backbone, by name, and the mean of the frozen encoder's vectors (d_model,): from train
+    and validation alone, in seconds."""
+    vectors, labels = encoded(task, backbone)
+    found = {**features(task), **encoder_features(vectors, labels), **backbone_features(backbone.shape)}
+    return found, tuple(float(value) for value in vectors.mean(axis=0))
+
+
+def encoded(task: Task, backbone: "Backbone") -> tuple[Any, list[str]]:
+    """Vectors (rows, d_model) of a sample of train, each the mean over its tokens in the frozen encoder; and labels."""
+    import numpy as np
+    import torch
+
+    from autodelta.engine.encode import encode_texts, pad
+    from autodelta.engine.worker import single_threaded
+
+    sample = task.limited(max(ENCODED_ROWS, len(task.labels)), 0).examples("train")
+    inputs = encode_texts(backbone, [example.input for example in sample])
+    padding = backbone.tokenizer.pad_token_id
+    found = []
+    with torch.no_grad(), single_threaded(backbone.device.type):
+        for start in range(0, len(inputs), ROWS_AT_ONCE):
+            ids = pad(inputs[start : start + ROWS_AT_ONCE], padding).to(backbone.device)
+            mask = ids.ne(padding)
+            states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            weights = mask[..., None].float()
+            found.append(((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy())
+    return np.concatenate(found), [example.label for example in sample]
