@@ -20,7 +20,7 @@ from torch.nn import functional
 from autodelta.deltas.base import mapped
 from autodelta.deltas.compose import Composition
 from autodelta.engine.assembly import assemble
-from autodelta.engine.layers import Block, Read, Source
+from autodelta.engine.layers import Block, Products, Read, Source
 from autodelta.engine.layout import Layout, Part, Stream, joined
 from autodelta.engine.masks import decoder_biases, encoder_bias, masked, tree
 from autodelta.shape import STACKS, BackboneShape, Stack
@@ -28,10 +28,11 @@ from autodelta.shape import STACKS, BackboneShape, Stack
 
 class Memory(NamedTuple):
     """What the encoder gives: hidden states (batch, length, d_model) and the mask (batch, length), None if none is
-    padded; a prompt's positions stand in front of both."""
+    padded; a prompt's positions stand in front of both. Where they are kept: the decoder's frozen products with it."""
 
     hidden: Tensor
     mask: Tensor | None
+    products: Products = ()
 
 
 class Forward:
@@ -76,6 +77,22 @@ class Forward:
     def finish(self, entered: Memory, block: int, *, until: int | None = None) -> Memory:
         """From what enters an encoder block to the memory, or to what enters block ``until``."""
         return self.finish_all([entered], [block], until=until)[0]
+
+    @property
+    def reads_frozen(self) -> bool:
+        """Whether the decoder begins to read a memory with frozen products, whatever deltas then make of them."""
+        return not any(self._apart)
+
+    def product_bytes(self, memory: Memory) -> int:
+        """What ``products`` would take."""
+        widths = sum(sum(layer.cross_attn.projections.sizes) for layer in self.decoder if layer.cross_attn is not None)
+        return memory.hidden[..., 0].numel() * widths * memory.hidden.element_size()
+
+    def products(self, memory: Memory) -> Products:
+        """The frozen products with a memory, which are the same for every candidate."""
+        flat, shape = memory.hidden.flatten(0, 1), memory.hidden.shape[:2]
+        found = (layer.cross_attn.projections.frozen(flat) for layer in self.decoder if layer.cross_attn is not None)
+        return tuple([one.view(*shape, -1) for one in products] for products in found)
 
     def decode(
         self, ids: Tensor, memory: Memory, *, positions: Tensor | None = None, seen: Tensor | None = None
@@ -168,7 +185,7 @@ class Forward:
             table = layer.positions or self.decoder[0].positions
             if regrouped or layer.positions:
                 flows = [one._replace(biases=decoder_biases(table, one.stream.layout, trees)) for one in flows]
-            flows = [_decoded(layer, one) for one in flows]
+            flows = [_decoded(layer, one, number) for one in flows]
         stream = Stream.of(_parts(flows), runs)
         done = stream._replace(hidden=self._all.final["decoder"](stream.hidden, stream.layout)).parts()
         return [done[owner][:, more:] for owner, more in enumerate(added)]
@@ -239,21 +256,19 @@ class Forward:
     def _read(self, memories: Sequence[Memory], owners: Sequence[int]) -> Read:
         """What these candidates read: a frozen memory once, whoever shares it, and apart from those in training."""
         numbers: dict[int, int] = {}  # by the identity of a memory
-        of, together = {}, dict[tuple[bool, bool], dict[int, Tensor]]()
+        of, together = {}, dict[tuple[bool, ...], dict[int, Tensor]]()
         for owner in owners:
             hidden = memories[owner].hidden
             of[owner] = numbers.setdefault(id(hidden), owner)
-            kind = (hidden.requires_grad, self._apart[owner])
+            kind = (hidden.requires_grad, self._apart[owner], bool(memories[owner].products))
             together.setdefault(kind, {}).setdefault(of[owner], hidden)
         sources = []
-        for (_, apart), tensors in together.items():
+        for (_, apart, _), tensors in together.items():
             stream = Stream.of(tensors, [None] * len(memories))
             sources.append(Source(stream.hidden, stream.layout, apart))
-        return Read(
-            tuple(sources),
-            of,
-            {owner: masked(memories[owner].mask, memories[owner].hidden.dtype) for owner in numbers.values()},
-        )
+        read = {owner: memories[owner] for owner in numbers.values()}
+        masks = {owner: masked(one.mask, one.hidden.dtype) for owner, one in read.items()}
+        return Read(tuple(sources), of, masks, {owner: one.products for owner, one in read.items() if one.products})
 
 
 class _Flow(NamedTuple):
@@ -264,12 +279,12 @@ class _Flow(NamedTuple):
     biases: Sequence[Tensor | None]  # of each run
 
 
-def _decoded(layer: Block, flow: _Flow) -> _Flow:
-    """After one decoder block."""
+def _decoded(layer: Block, flow: _Flow, block: int) -> _Flow:
+    """After this block of the decoder."""
     assert layer.cross_attn is not None
     (hidden, layout), read, biases = flow
     hidden = layer.self_attn(hidden, layout, biases)
-    hidden = layer.cross_attn(hidden, layout, (), layer.cross_attn.read(read, layout))
+    hidden = layer.cross_attn(hidden, layout, (), layer.cross_attn.read(read, layout, block))
     return flow._replace(stream=Stream(layer.ffn(hidden, layout), layout))
 
 

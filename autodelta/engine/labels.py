@@ -21,6 +21,7 @@ from autodelta.engine.forward import Forward, Memory
 from autodelta.errors import UserError
 
 Ids = tuple[int, ...]
+POSITIONS = 128  # of the decoder whose logits are looked at together: as many as stay in a CPU's cache
 
 
 class Words(NamedTuple):
@@ -108,10 +109,17 @@ def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor
     device, rows = memory.hidden.device, len(memory.hidden)
     ids = tree.tokens.to(device).expand(rows, -1)
     hidden = forward.decode(ids, memory, positions=tree.positions, seen=tree.seen)
+    at_once = rows if tree.words is not None or device.type != "cpu" else max(1, POSITIONS // len(tree))
+    read = torch.cat([_read(forward, part, tree) for part in hidden.split(at_once)])
+    found = torch.zeros(rows, tree.count, dtype=read.dtype, device=device)
+    return found.index_add_(1, tree.labels.to(device), read)
+
+
+def _read(forward: Forward, hidden: Tensor, tree: LabelTree) -> Tensor:
+    """Log-probabilities (rows, reads) of what the labels read at decoder hidden states (rows, nodes, d_model)."""
+    device = hidden.device
     logits = forward.logits(hidden, None if tree.words is None else tree.words.tokens.to(device))
     if tree.words is not None:
         logits = logits.masked_fill(~tree.words.follow.to(device), float("-inf"))
     logs = functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
-    read = logs[:, tree.nodes.to(device), tree.read.to(device)]
-    found = torch.zeros(rows, tree.count, dtype=read.dtype, device=device)
-    return found.index_add_(1, tree.labels.to(device), read)
+    return logs[:, tree.nodes.to(device), tree.read.to(device)]

@@ -122,12 +122,17 @@ class Source(NamedTuple):
     apart: bool  # its readers have products of their own
 
 
+# Frozen keys and values of one memory (batch, length, heads * d_kv), block by block of the decoder.
+Products = tuple[Sequence[Tensor], ...]
+
+
 class Read(NamedTuple):
     """The memories of all candidates as cross-attention reads them."""
 
     sources: tuple[Source, ...]
     number: dict[int, int]  # of each owner's memory; several may read one
     masks: dict[int, Tensor | None]  # of each memory, added to scores
+    products: dict[int, Products]  # of each memory of which they are kept
 
 
 class Attention(NamedTuple):
@@ -164,14 +169,16 @@ class Attention(NamedTuple):
         (y,) = self.out(mixed, layout)
         return x + changed(self.sublayer, x, y, None, layout)
 
-    def read(self, read: Read, layout: Layout) -> list[KeysValues]:
-        """Keys and values of the memories, for each run of a decoder's layout."""
+    def read(self, read: Read, layout: Layout, block: int) -> list[KeysValues]:
+        """Keys and values of the memories, for each run of a decoder's layout; the attention stands in that block."""
         entered: dict[int, Tensor] = {}
         products: dict[int, list[Tensor]] = {}
         for source in read.sources:
             numbers = source.layout.owners
             entered.update(zip(numbers, source.layout.split(source.flat), strict=True))
-            if not source.apart:
+            if all(number in read.products for number in numbers):
+                products.update((number, list(read.products[number][block])) for number in numbers)
+            elif not source.apart:
                 split = map(source.layout.split, self.projections.frozen(source.flat))
                 products.update((number, list(kv)) for number, *kv in zip(numbers, *split, strict=True))
         return [self._read(run, read, entered, products) for run in layout.runs]
