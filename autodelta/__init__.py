@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from autodelta.search import resume as resume
     from autodelta.search import search as search
     from autodelta.space import Space as Space
+    from autodelta.studies.sizes import SizeStudy as SizeStudy
+    from autodelta.studies.sizes import open_sizes as open_sizes
+    from autodelta.studies.sizes import resume_sizes as resume_sizes
+    from autodelta.studies.sizes import search_sizes as search_sizes
 
 __version__ = "0.1.0"
 
@@ -33,12 +37,16 @@ _HOME = {
     "Delta": "candidate",
     "Recipe": "recipe",
     "Run": "search",
+    "SizeStudy": "studies.sizes",
     "Space": "space",
     "Training": "candidate",
     "UserError": "errors",
     "open_run": "search",
+    "open_sizes": "studies.sizes",
     "resume": "search",
+    "resume_sizes": "studies.sizes",
     "search": "search",
+    "search_sizes": "studies.sizes",
 }
 _SUBMODULES = ("backbones", "deltas", "engine", "tasks")
 

@@ -1,41 +1,40 @@
-"""``search`` and ``show``."""
+"""``search``: at one amount of labelled data, or at several."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autodelta.cli.options import (
     AllowPickle,
-    AsJson,
     Data,
     Device,
     InputColumns,
     LabelColumn,
     LabelNames,
     Metric,
-    RunName,
     Runs,
     Template,
     columns,
     console,
     mistakes,
-    print_json,
 )
+from autodelta.cli.show import show_run, show_study
 from autodelta.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from autodelta.search import Run
+    from autodelta.search.request import Request
+    from autodelta.studies.sizes import SizeStudy
 
 CHANGEABLE = ("budget", "executor", "workers", "address", "runs")  # when a run is taken up again
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Adds the command."""
     app.command()(search)
-    app.command()(show)
 
 
 def search(
@@ -51,6 +50,10 @@ def search(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="take a run up again", show_default=False)
     ] = None,
+    train_sizes: Annotated[
+        str | None,
+        typer.Option("--train-sizes", help="several searches: 100,1000,all rows of train", show_default=False),
+    ] = None,
     data: Data = None,
     backbone: Annotated[
         str | None,
@@ -58,8 +61,12 @@ def search(
     ] = None,
     space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
     sampler: Annotated[
-        str, typer.Option("--sampler", help="tpe, random, grid, gp (models only what every trial has) or nsga2")
+        str, typer.Option("--sampler", help="tpe, meta, random, grid, gp (models only what every trial has) or nsga2")
     ] = "tpe",
+    meta: Annotated[
+        Path | None,
+        typer.Option("--meta", readable=False, help="a fitted meta-learner's folder, for the sampler meta"),
+    ] = None,
     pruner: Annotated[
         str | None, typer.Option("--pruner", help="asha, hyperband or none", show_default="asha where it is possible")
     ] = None,
@@ -96,57 +103,67 @@ def search(
     metric: Metric = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Search the best composition for a task within a budget, or go on with a search."""
-    from autodelta.report.live import display
-    from autodelta.search.records import INTERRUPTED
-    from autodelta.search.request import Request, submit
-    from autodelta.search.resuming import resume as take_up
+    """Search the best composition for a task within a budget, at one amount of labelled data or several; or go on."""
+    from autodelta.search.request import Request
 
-    screen = console()
     with mistakes():
         if resume is not None:
             _check_resumable(context)
-            with display(screen) as listener:
-                run = take_up(
-                    resume,
-                    budget=budget,
-                    executor=executor,
-                    workers=workers,
-                    address=address,
-                    runs=runs,
-                    listener=listener,
-                )
-        elif task is None or budget is None:
+            changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+            _go_on(resume, runs, changes)
+            return
+        if task is None or budget is None:
             raise UserError("a search needs --task and --budget, or --resume RUN")
-        else:
-            request = Request(
-                task=task,
-                budget=budget,
-                data=data,
-                columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
-                backbone=backbone,
-                space=space,
-                sampler=sampler,
-                pruner=pruner,
-                confirm_share=confirm_share,
-                executor=executor,
-                workers=workers,
-                gpus_per_worker=gpus_per_worker,
-                address=address,
-                log=log,
-                seed=seed,
-                name=name,
-                runs=runs,
-                device=device,
-                dtype=dtype,
-                allow_pickle=allow_pickle,
-            )
-            with display(screen) as listener:
-                run = submit(request, listener)
-        _handed_over(screen, run)
-    if listener.end_reason == INTERRUPTED:
-        print(f"interrupted: what was found is kept; go on: autodelta search --resume {run.path}")
-        raise typer.Exit(130)
+        request = Request(
+            task=task,
+            budget=budget,
+            data=data,
+            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
+            backbone=backbone,
+            space=space,
+            sampler=sampler,
+            meta=meta,
+            pruner=pruner,
+            confirm_share=confirm_share,
+            executor=executor,
+            workers=workers,
+            gpus_per_worker=gpus_per_worker,
+            address=address,
+            log=log,
+            seed=seed,
+            name=name,
+            runs=runs,
+            device=device,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+        )
+        _begin(request, train_sizes)
+
+
+def _begin(request: "Request", train_sizes: str | None) -> None:
+    """A new search, or one for each train size."""
+    from autodelta.report.live import display
+    from autodelta.search.request import submit
+    from autodelta.studies.sizes import read_sizes, submit_sizes
+
+    screen = console()
+    sizes = None if train_sizes is None else read_sizes(train_sizes)
+    with display(screen) as listener:
+        found = submit(request, listener) if sizes is None else submit_sizes(request, sizes, listener)
+    _handed_over(screen, found, listener.end_reason)
+
+
+def _go_on(name: str, runs: Path, changes: dict[str, Any]) -> None:
+    """A search or a size study from where it stands."""
+    from autodelta.report.live import display
+    from autodelta.search.resuming import resume
+    from autodelta.studies.sizes import is_study, resume_sizes
+
+    screen = console()
+    take_up = resume_sizes if is_study(name, runs) else resume
+    with display(screen) as listener:
+        found = take_up(name, runs=runs, listener=listener, **changes)
+    _handed_over(screen, found, listener.end_reason)
 
 
 def _check_resumable(context: typer.Context) -> None:
@@ -158,58 +175,23 @@ def _check_resumable(context: typer.Context) -> None:
             raise UserError(f"a run that is taken up again keeps its --{name.replace('_', '-')}; with it go: {flags}")
 
 
-def _handed_over(screen: "Console", run: "Run") -> None:
-    """What came out of a search, and where it lies."""
+def _handed_over(screen: "Console", found: "Run | SizeStudy", ended: str) -> None:
+    """What came out, and where it lies; an interrupted search ends the command so."""
     from autodelta.recipe.export import export as write_recipe
+    from autodelta.search import Run
+    from autodelta.search.records import INTERRUPTED
 
-    _summary(screen, run)
-    if run.best is not None:
-        screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
-    screen.print(f"run:    {run.path}", highlight=False, soft_wrap=True)
-    screen.print(f"again:  autodelta show {run.path}", highlight=False, soft_wrap=True)
-
-
-def show(
-    run: RunName,
-    runs: Runs = Path("runs"),
-    with_interactions: Annotated[
-        bool, typer.Option("--interactions", help="also what mattered, and which pairs of methods help or hurt")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show a run: leaderboard, Pareto front, the answer, spent budget."""
-    from autodelta.search import open_run
-
-    with mistakes():
-        found = open_run(run, runs)
-        if not as_json:
-            _summary(console(), found)
-            if with_interactions:
-                _interactions(console(), found)
-            return
-        summary = found.as_json()
-        if with_interactions:
-            summary["interactions"] = found.interactions().model_dump(mode="json")
-        print_json(summary)
-
-
-def _summary(screen: "Console", run: "Run") -> None:
-    from autodelta.report import answer, tables
-
-    summary, result = run.as_json(), run.result
-    screen.print(tables.leaderboard(summary))
-    screen.print(tables.front(summary))
-    if result is not None and any(one.seeds for one in result.answer.standings):
-        screen.print(answer.standings(result.answer))
-    for line in tables.conclusion(summary):
-        screen.print(line, highlight=False)
-
-
-def _interactions(screen: "Console", run: "Run") -> None:
-    from autodelta.report import interactions
-
-    found = run.interactions()
-    for table in interactions.tables(found):
-        screen.print(table)
-    for line in interactions.sentences(found):
-        screen.print(line, highlight=False)
+    if isinstance(found, Run):
+        runs = [found]
+        show_run(screen, found)
+    else:
+        runs = list(found.runs.values())
+        show_study(screen, found)
+    for run in runs:
+        if run.best is not None:
+            screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
+    screen.print(f"run:    {found.path}", highlight=False, soft_wrap=True)
+    screen.print(f"again:  autodelta show {found.path}", highlight=False, soft_wrap=True)
+    if ended == INTERRUPTED:
+        print(f"interrupted: what was found is kept; go on: autodelta search --resume {found.path}")
+        raise typer.Exit(130)

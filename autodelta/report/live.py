@@ -75,6 +75,9 @@ class LivePanel:
         match event:
             case SearchStarted():
                 self.budget = event.budget
+                self.best, self.counts = None, {}  # of the search before, in a study of several
+                self.running.clear()
+                self.ended.clear()
                 workers = f"{event.workers} worker{'s' if event.workers > 1 else ''}"
                 self.title = Text.assemble(("autodelta search ", "bold"), f"{event.path.name}, {workers}")
             case Notice() | SearchEnded() | EntrantConfirmed():

@@ -84,6 +84,12 @@ class Budget(BaseModel):
         """The lesser of the wall-clock and the device-seconds left."""
         return min(self.wall_left(spent), self.device_left(spent))
 
+    def covers(self, other: "Budget") -> bool:
+        """Whether every limit of it that the other has too is as large."""
+        limits = self.model_dump(exclude={"text"}, exclude_none=True)
+        least = other.model_dump(exclude={"text"}, exclude_none=True)
+        return all(limit >= least.get(name, 0) for name, limit in limits.items())
+
     def share_spent(self, spent: Spent) -> float:
         """How much of the budget is gone, from 0 to 1, by the limit that is nearest."""
         pairs = (

@@ -66,11 +66,8 @@ def changed(
 
 
 def _refuse_less(before: str, now: str) -> None:
-    old, new = parse(before), parse(now)
-    for name, limit in old.model_dump(exclude={"text"}, exclude_none=True).items():
-        asked = getattr(new, name)
-        if asked is not None and asked < limit:
-            raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
+    if not parse(now).covers(parse(before)):
+        raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
 
 
 def _refuse_changed(settings: Settings) -> None:

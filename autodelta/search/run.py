@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,11 +268,20 @@ def open_run(name_or_path: str | Path, runs: str | Path = "runs") -> Run:
     places = (runs / name_or_path, Path(name_or_path))
     folder = next((place for place in places if (place / RUN_FILE).is_file()), None)
     if folder is None:
+        _refuse_several(places)
         known = sorted(path.parent.name for path in runs.glob(f"*/{RUN_FILE}"))
         if known:
             raise one_of("run", str(name_or_path), known)
         raise UserError(f"there is no run {str(name_or_path)!r}: no runs in {runs}")
     return Run(folder, _settings(folder / RUN_FILE))
+
+
+def _refuse_several(places: Iterable[Path]) -> None:
+    """A folder of runs is none itself."""
+    for place in places:
+        inside = sorted(str(path.parent) for path in place.glob(f"*/{RUN_FILE}"))
+        if inside and any(place.glob("*.json")):
+            raise UserError(f"{place} holds a run for each train size: name one of {', '.join(inside)}")
 
 
 def _settings(path: Path) -> Settings:
