@@ -21,7 +21,7 @@ from autodelta.deltas.base import mapped
 from autodelta.deltas.compose import Composition
 from autodelta.engine.assembly import assemble
 from autodelta.engine.layers import Block, Products, Read, Source
-from autodelta.engine.layout import Layout, Part, Stream, joined
+from autodelta.engine.layout import Layout, Part, Stream
 from autodelta.engine.masks import decoder_biases, encoder_bias, masked, tree
 from autodelta.shape import STACKS, BackboneShape, Stack
 
@@ -200,7 +200,9 @@ class Forward:
         wanted = torch.cat([one.flatten() for one in targets])
         there = wanted.ne(-100).nonzero().squeeze(1)  # on the targets' device, where nobody waits for a GPU
         counts = [int(one.ne(-100).sum()) for one in targets]
-        hidden = joined(self.decode_all(shifted, memories)).index_select(0, there.to(self.device))
+        hidden = torch.cat([one.flatten(0, 1) for one in self.decode_all(shifted, memories)]).index_select(
+            0, there.to(self.device)
+        )
         logits = self._logits(hidden, counts)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         each = functional.cross_entropy(wide, wanted[there].to(self.device), reduction="none")
@@ -223,7 +225,7 @@ class Forward:
         """(tokens, vocabulary) of hidden states (tokens, d_model), so many of each candidate."""
         layout = Layout(tuple((Part(owner, count, 1),) for owner, count in enumerate(counts)))
         (found,) = self._all.head(hidden * self.scale if self.scale != 1.0 else hidden, layout)
-        return found
+        return found.view(len(hidden), -1)
 
     def _run(self, stack: Stack, owner: int, length: int) -> Hashable:
         """What candidates have in common that attend in one product."""

@@ -165,7 +165,7 @@ class Attention(NamedTuple):
             memory = [self._changed(run, self._split(k), self._split(v), bias) for run, k, v, bias in each]
         else:
             (q,) = self.query(normed, layout)
-        mixed = joined([self._mixed(*pair) for pair in zip(layout.split_runs(q), memory, strict=True)])
+        mixed = layout.join_runs([self._mixed(*pair) for pair in zip(layout.split_runs(q), memory, strict=True)])
         (y,) = self.out(mixed, layout)
         return x + changed(self.sublayer, x, y, None, layout)
 

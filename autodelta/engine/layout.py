@@ -1,6 +1,7 @@
 """Whose tokens lie where: the rows of several candidates end to end in one flat tensor, each with its own length.
 
 Nothing is padded for the sake of another candidate, so that a candidate's numbers are those that it would have alone.
+The rows of one candidate alone keep their shape (rows, length, width): every sublayer takes either.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -41,17 +42,26 @@ class Layout:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Each part (rows, length, width); views, whose gradients come together in one tensor."""
-        pieces = flat.split(self.sizes) if len(self.parts) > 1 else (flat,)
-        return [
-            piece.view(part.rows, part.length, flat.shape[-1]) for piece, part in zip(pieces, self.parts, strict=True)
-        ]
+        if len(self.parts) == 1:
+            return [self._whole(flat)]
+        pieces = zip(flat.split(self.sizes), self.parts, strict=True)
+        return [piece.view(part.rows, part.length, flat.shape[-1]) for piece, part in pieces]
 
     def split_runs(self, flat: Tensor) -> list[Tensor]:
         """Each run (rows, length, width)."""
         if len(self.runs) == 1:
-            return [flat.view(-1, self.runs[0][0].length, flat.shape[-1])]
+            return [self._whole(flat)]
         pieces = flat.split([sum(part.rows * part.length for part in run) for run in self.runs])
         return [piece.view(-1, run[0].length, flat.shape[-1]) for piece, run in zip(pieces, self.runs, strict=True)]
+
+    def join_runs(self, runs: Sequence[Tensor]) -> Tensor:
+        """What ``split_runs`` cut apart."""
+        whole = joined(runs)
+        return whole.flatten(0, 1) if whole.dim() == 3 and len(self.parts) > 1 else whole
+
+    def _whole(self, flat: Tensor) -> Tensor:
+        """Of one run; what was never joined is as it should be."""
+        return flat if flat.dim() == 3 else flat.view(-1, self.runs[0][0].length, flat.shape[-1])
 
     def only(self, owners: Sequence[int]) -> "Layout":
         """The layout of these owners' parts alone."""
@@ -60,9 +70,8 @@ class Layout:
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors (rows, length, width) as one flat tensor (tokens, width)."""
-    flat = [part.flatten(0, 1) for part in parts]
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
+    """Tensors (rows, length, width) as one flat tensor (tokens, width); one alone stays as it is, at no cost."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.flatten(0, 1) for part in parts])
 
 
 class Stream(NamedTuple):

@@ -144,6 +144,7 @@ class Pack:
         found: dict[Trial, float | Exception] = {}
         for start in range(0, len(shares), together):
             lane = shares[start : start + together]
+            fault = None
             if len(lane) > 1:
                 try:
                     losses = self.gradients(lane)
@@ -152,8 +153,11 @@ class Pack:
                 except Exception as error:
                     if exhaustion(error) is not None:
                         raise
-            # Alone, also to find out whose fault it was that the pass of all failed.
-            found |= {share.trial: _caught(partial(self._alone, share)) for share in lane}
+                    fault = error
+            alone = {share.trial: _caught(partial(self._alone, share)) for share in lane}
+            if fault is not None and not any(isinstance(one, Exception) for one in alone.values()):
+                raise fault  # of no trial, but of the pass itself
+            found |= alone
         return found
 
     def _alone(self, share: Share) -> float:
@@ -162,8 +166,8 @@ class Pack:
 
     def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> list[float]:
         """One pass forth and back; the weighted losses."""
-        works = zip(trials, (trial.work(part) for trial, part in zip(trials, parts, strict=True)), strict=True)
-        self._passes.append(list(works))
+        if len(self._streams) > 1:
+            self._passes.append([(trial, trial.work(part)) for trial, part in zip(trials, parts, strict=True)])
         with trials[0].meter.forward(parts[0].tokens) if len(trials) == 1 else nullcontext():
             forward = self._forward(trials)
             memories = forward.finish_all(self._entered(trials, parts), forward.depths)
@@ -180,7 +184,7 @@ class Pack:
         entered = []
         for trial, part in zip(trials, parts, strict=True):
             depth = trial.forward.first_delta
-            key = (depth, *named(part.input_ids))
+            key: tuple[Hashable, ...] = () if len(trials) == 1 else (depth, *named(part.input_ids))
             if depth == 0 or key not in found:
                 found[key] = self._kept.entering(trial.forward, part.input_ids, part.mask, device=self.backbone.device)
             entered.append(found[key])

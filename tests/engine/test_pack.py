@@ -227,6 +227,26 @@ def test_a_fault_in_one_trials_deltas_is_its_own(backbone: Backbone, monkeypatch
     assert farthest(trials[1], solo) <= 1e-10
 
 
+def test_a_fault_of_the_pass_itself_is_not_hidden_by_going_one_by_one(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [trial(backbone, lora(backbone, 4), seed=seed) for seed in range(2)]
+    pack = Pack(backbone)
+    for one in trials:
+        pack.enter(one, even())
+    pack.step()
+    losses = Forward.losses
+
+    def faulty(self: Forward, memories: list[Memory], targets: Any) -> Any:
+        if len(memories) > 1:
+            raise RuntimeError("shapes differ")
+        return losses(self, memories, targets)
+
+    monkeypatch.setattr(Forward, "losses", faulty)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        pack.step()
+
+
 def _breaking(culprit: torch.nn.Module, forward: Any) -> Any:
     def broken(self: torch.nn.Module, *given: Any) -> Any:
         if self is culprit:
