@@ -4,7 +4,7 @@ A *role* is a place named by what it does: ``encoder.self_attn.q``. A *site* is 
 ``encoder.3.self_attn.q``; roles outside the blocks (``encoder.embeddings``) have one site without a block number.
 """
 
-from collections.abc import Iterator
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -147,14 +147,9 @@ class BackboneShape(BaseModel):
             for part, kind in {**self.parts(stack), **self.outer_parts(stack)}.items()
         }
 
-    def sites(self) -> Iterator[Site]:
+    def sites(self) -> tuple[Site, ...]:
         """Every site, encoder first, from input to output."""
-        for stack in STACKS:
-            outer = self.outer_parts(stack)
-            yield from (Site(stack, None, part) for part in ("tokens", "embeddings", "positions") if part in outer)
-            for block in range(self.blocks(stack)):
-                yield from (Site(stack, block, part) for part in self.parts(stack))
-            yield from (Site(stack, None, part) for part in ("final_norm", "lm_head") if part in outer)
+        return _sites(self)
 
     def kind(self, site: Site) -> str:
         parts = self.outer_parts(site.stack) if site.block is None else self.parts(site.stack)
@@ -196,3 +191,16 @@ class BackboneShape(BaseModel):
         if last not in shapes:
             raise ValueError(f"{site} has no weight of its own")
         return shapes[last]
+
+
+@lru_cache(maxsize=64)
+def _sites(shape: BackboneShape) -> tuple[Site, ...]:
+    """Walked once: candidates are laid out on a shape thousands of times."""
+    found: list[Site] = []
+    for stack in STACKS:
+        outer = shape.outer_parts(stack)
+        found += (Site(stack, None, part) for part in ("tokens", "embeddings", "positions") if part in outer)
+        for block in range(shape.blocks(stack)):
+            found += (Site(stack, block, part) for part in shape.parts(stack))
+        found += (Site(stack, None, part) for part in ("final_norm", "lm_head") if part in outer)
+    return tuple(found)

@@ -6,7 +6,7 @@ configuration's key is its candidate's JSON, so that a portfolio can be trained 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -34,6 +34,7 @@ PLACES = ("encoder", "decoder", "cross", *GROUPS, "depth_from", "depth_to", "log
 SCHEDULES = ("linear", "cosine", "constant")
 TRAINING = ("log_steps", "log_batch", "warmup", "log_decay", "in_sequence", *SCHEDULES, "log_total", "deltas")
 LEAST_DECAY = 1e-4
+KEPT = 8192  # encoded candidates
 
 
 def layout() -> Layout:
@@ -48,14 +49,17 @@ def configurations(candidates: Iterable[Candidate], shape: BackboneShape) -> Con
     Raises:
         UserError: one of them does not fit it.
     """
-    found = []
-    for candidate in candidates:
-        try:
-            tokens = [_token(delta, shape) for delta in candidate.deltas]
-            found.append((candidate.model_dump_json(), tokens, _settings(candidate, shape)))
-        except ValueError as error:
-            raise UserError(f"candidate {candidate.key} does not fit the backbone: {error}") from error
-    return gathered(layout(), found)
+    return gathered(layout(), (_encoded(candidate, shape) for candidate in candidates))
+
+
+@lru_cache(maxsize=KEPT)  # a sampler meets a study's candidates again at each ask
+def _encoded(candidate: Candidate, shape: BackboneShape) -> tuple[str, list[Floats], Floats]:
+    """A candidate's key, tokens and settings."""
+    try:
+        tokens = [_token(delta, shape) for delta in candidate.deltas]
+        return candidate.model_dump_json(), tokens, _settings(candidate, shape)
+    except ValueError as error:
+        raise UserError(f"candidate {candidate.key} does not fit the backbone: {error}") from error
 
 
 def sources(*tables: Table, space: Space | None = None) -> Sources:
