@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.search import driver
@@ -79,6 +80,13 @@ def task(*, labels: tuple[str, ...] = fakes.LABELS, rows: int = TRAIN_ROWS) -> T
 
     sizes = {"train": rows, "validation": fakes.TEST_ROWS, "test": fakes.TEST_ROWS}
     return assemble(view, {split: numbered(split, count) for split, count in sizes.items()})
+
+
+def lora(rank: int) -> Candidate:
+    """LoRA as the spaces of the fakes have it, if the rank is theirs."""
+    roles = ("decoder.self_attn.q", "encoder.self_attn.q")
+    delta = {"method": "lora", "roles": roles, "config": {"rank": rank}, "learning_rate": 0.001}
+    return Candidate.model_validate({"deltas": [delta], "training": {"steps": 40, "batch_size": 8}})
 
 
 def asked(*, sizes: tuple[int, ...] = (10, 100, TRAIN_ROWS), **changes: Any) -> Asked:
