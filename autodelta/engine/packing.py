@@ -166,7 +166,7 @@ class Costs(BaseModel):
 
 # Of a core with AVX-512 BF16 and nano, where nothing was calibrated: good for shares of a pack's time, not to decide.
 PLAIN = Costs(
-    device="cpu", seconds_per=(1.6e-3, 0.0, 2.4e-3, 4.6e-3, 4.2e-3, 3.4e-3, 6.1e-2), overlaps=False, error=1.0
+    device="cpu", seconds_per=(1.1e-3, 0.0, 1.6e-3, 4.3e-3, 3.8e-3, 2.1e-3, 5.2e-2), overlaps=False, error=1.0
 )
 
 
