@@ -20,6 +20,7 @@ from autodelta.engine.report import Scored
 from autodelta.tasks import Task
 
 ROWS = 64
+TOKENS = 2048  # of the encoder in one pass on a CPU: more fall out of its caches and pad short rows to long ones
 DECODED_POSITIONS = 1024  # rows x nodes of the tree of labels in one pass of the decoder
 
 
@@ -73,7 +74,9 @@ def label_log_likelihoods(
 def _score_first(
     forward: Forward, encoded: Encoded, order: NDArray[np.int64], tree: LabelTree, kept: Activations, number: int
 ) -> NDArray[np.float32]:
-    """(number, labels): of the first rows in an order."""
+    """(number, labels): of the first rows in an order, the longest first; on a CPU perhaps of fewer."""
+    if forward.device.type == "cpu":
+        number = min(number, max(1, TOKENS // int(encoded.lengths[order[0]])))
     ids = pad([encoded.inputs[row] for row in order[:number]], encoded.pad)
     memory = kept.encode(forward, ids, ids.ne(encoded.pad).long(), device=forward.device)
     scores: NDArray[np.float32] = log_likelihoods(forward, memory, tree).float().cpu().numpy()

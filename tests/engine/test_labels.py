@@ -14,8 +14,10 @@ from autodelta.candidate import Candidate, Loss
 from autodelta.deltas.attached import Attached
 from autodelta.deltas.compose import compose
 from autodelta.deltas.spec import MethodConfig, specs
+from autodelta.engine import evaluate
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.encode import Batch, batches
+from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.forward import Forward
 from autodelta.engine.labels import LabelTree, log_likelihoods
 from autodelta.engine.loss import counted, mean_loss
@@ -163,3 +165,16 @@ def test_a_candidate_without_the_setting_keeps_its_name_and_means_the_text() -> 
     assert plain.key == "330c436028de"  # as records from before have it
     assert among.key != plain.key
     assert Candidate.model_validate_json(among.model_dump_json()) == among
+
+
+def test_fewer_long_rows_than_short_ones_are_scored_at_once_on_a_cpu(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, forward, shapes = uneven(worker._validation), Forward(worker.backbone.model), list[tuple[int, ...]]()
+    expected = label_log_likelihoods(forward, rows)
+    begin = forward.begin
+    forward.begin = lambda ids, mask: shapes.append(ids.shape) or begin(ids, mask)  # type: ignore[func-returns-value, method-assign]
+    monkeypatch.setattr(evaluate, "TOKENS", 60)
+    assert label_log_likelihoods(forward, rows) == pytest.approx(expected, abs=1e-4)
+    assert all(number * length <= 60 for number, length in shapes)
+    assert shapes[0][0] < shapes[-2][0]
