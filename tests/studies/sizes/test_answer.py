@@ -121,3 +121,14 @@ def test_missing_runs_come_seed_by_seed_and_one_that_broke_down_is_left() -> Non
     assert rounds(entrants, [], seconds_left=1.0, seconds_of=lambda candidate: 2.0) is None
     broken = confirmed(LARGE, 0.5)[0].model_copy(update={"entrant": "b", "validation": None, "test": None})
     assert rounds(entrants, [broken]) == (entrants[0], 2)
+
+
+def test_of_one_seed_trained_twice_the_run_that_was_scored_on_test_counts() -> None:
+    """As where a search had no time to score what it had confirmed."""
+    scored = confirmed(SMALL, 0.7)
+    waiting = [scored[0].model_copy(update={"test": None, "validation": 0.2})]
+    for runs in (scored + waiting, waiting + scored):
+        cell = concluded(searched(10, SMALL, runs)).cells[0]
+        assert cell.test is not None
+        assert cell.validation is not None
+        assert (cell.test.mean, cell.validation.mean, cell.test.seeds) == (0.7, 0.7, 1)
