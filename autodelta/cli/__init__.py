@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from autodelta import __version__
-from autodelta.cli import bench, collect, lists, meta, recipes, search, show
+from autodelta.cli import bench, collect, lists, meta, recipes, search, show, suggest
 
 app = typer.Typer(
     name="autodelta",
@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (search, show, recipes, collect, meta, bench, lists):
+for group in (search, show, suggest, recipes, collect, meta, bench, lists):
     group.register(app)
 
 

@@ -1,4 +1,4 @@
-"""``meta``: the meta-learner, fitted to recorded tables."""
+"""``meta``: the meta-learner, fitted to recorded tables and to own runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from autodelta.cli.options import mistakes
-from autodelta.errors import UserError
 
 app = typer.Typer(name="meta", help="The meta-learner: what past tasks teach.", no_args_is_help=True)
 
@@ -16,28 +15,32 @@ def register(to: typer.Typer) -> None:
     to.add_typer(app)
 
 
+@app.callback()
+def group() -> None:
+    """The meta-learner: what past tasks teach."""
+
+
 @app.command()
 def fit(
+    to: Annotated[Path, typer.Option("--to", readable=False, help="a new folder, for the fitted model")],
     tables: Annotated[
-        list[Path], typer.Option("--table", readable=False, help="a folder that collect wrote; once for each")
-    ],
-    to: Annotated[Path, typer.Option("--to", readable=False, help="the folder for the fitted model")],
+        list[Path] | None,
+        typer.Option(
+            "--table", readable=False, help="a folder that collect or meta fit wrote; once for each", show_default=False
+        ),
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", readable=False, help="also learn from the searches in this folder", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the fit")] = 0,
 ) -> None:
-    """Learn from the recorded trials of many tasks; search --sampler meta --meta FOLDER then starts from that."""
-    from autodelta.meta.compositions import sources
-    from autodelta.meta.fitting import fit as fitted
-    from autodelta.meta.problem import NoTransfer
-    from autodelta.meta.records import read
-    from autodelta.meta.saved import save
-
+    """Learn from recorded trials and own searches, on top of what ships; --meta FOLDER then starts from that."""
     with mistakes():
-        if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            raise UserError(f"the folder {str(to)!r} is there already; choose another for --to")
-        try:
-            model = fitted(sources(*map(read, tables)), seed=seed)
-        except NoTransfer as reason:
-            raise UserError(f"nothing can be learned from these tables: {reason}") from None
-        save(model, to)
-    print(f"learned from {len(model.tasks)} tasks; first trials: {model.found.opening}")
-    print(f"model: {to}")
+        from autodelta.studies.learn import learn
+
+        model = learn(to, tables=tuple(tables or ()), runs=runs, seed=seed)
+    best = {"portfolio": "the portfolio of past winners", "model": "the network"}[model.found.opening]
+    print(f"learned from {len(model.tasks)} tasks; the first trials come from {best}")
+    print(f"model:  {to}")
+    print(f"use it: autodelta suggest --meta {to} --task TASK; autodelta search --meta {to} --task TASK --budget 10min")

@@ -26,6 +26,12 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or its
 RecipeFolder = Annotated[Path, typer.Option("--recipe", readable=False, help="a recipe's folder")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show_default=False)]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="also read weights that exist only in pickled form")]
+MetaFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--meta", readable=False, help="a fitted meta-learner's folder", show_default="the one that ships, if any"
+    ),
+]
 InputColumns = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="<str>", help="hf: tasks: an input column; once for each", show_default=False),

@@ -12,6 +12,7 @@ from autodelta.cli.options import (
     InputColumns,
     LabelColumn,
     LabelNames,
+    MetaFolder,
     Metric,
     Runs,
     Template,
@@ -61,12 +62,14 @@ def search(
     ] = None,
     space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
     sampler: Annotated[
-        str, typer.Option("--sampler", help="tpe, meta, random, grid, gp (models only what every trial has) or nsga2")
-    ] = "tpe",
-    meta: Annotated[
-        Path | None,
-        typer.Option("--meta", readable=False, help="a fitted meta-learner's folder, for the sampler meta"),
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="meta, tpe, random, grid, gp (models only what every trial has) or nsga2",
+            show_default="meta where past trials fit, else tpe",
+        ),
     ] = None,
+    meta: MetaFolder = None,
     pruner: Annotated[
         str | None, typer.Option("--pruner", help="asha, hyperband or none", show_default="asha where it is possible")
     ] = None,

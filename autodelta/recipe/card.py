@@ -17,6 +17,8 @@ AMONG_LABELS = (
 
 def card(recipe: "Recipe") -> str:
     """The model card, in Markdown."""
+    if not recipe.scores:
+        return _suggestion(recipe)
     plan = recipe.candidate.training
     parts = [
         *_header(recipe),
@@ -24,7 +26,7 @@ def card(recipe: "Recipe") -> str:
         "",
         *_scores(recipe.scores),
         "",
-        *_statement(recipe.statement),
+        *_statement("What the search says:", recipe.statement),
         f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
         f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. Seeds and candidates are "
         "chosen by the score on validation, which is therefore optimistic; the score on test was taken once.",
@@ -61,8 +63,25 @@ def _header(recipe: "Recipe") -> list[str]:
     ]
 
 
-def _statement(lines: Sequence[str]) -> list[str]:
-    return ["What the search says:", "", *(f"- {line}" for line in lines), ""] if lines else []
+def _suggestion(recipe: "Recipe") -> str:
+    """The card of a recipe that nobody has trained yet."""
+    plan = recipe.candidate.training
+    parts = [
+        *_header(recipe),
+        "This is a suggestion from the trials of other tasks; nobody has trained it yet, so there are no weights. "
+        "`autodelta train --recipe DIR --to TRAINED` does (with `--data` where the task is in files).",
+        "",
+        *_deltas(recipe.candidate),
+        "",
+        *_statement("Why this one:", recipe.statement),
+        f"To be trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
+        f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _statement(head: str, lines: Sequence[str]) -> list[str]:
+    return [head, "", *(f"- {line}" for line in lines), ""] if lines else []
 
 
 def _deltas(candidate: "Candidate") -> list[str]:

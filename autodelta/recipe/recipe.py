@@ -1,7 +1,7 @@
 """The recipe itself: what its folder holds, reading and writing it, and applying it to a T5.
 
 ``recipe.yaml`` holds the candidate, the backbone's name and hash, the task's text-to-text view, seeds, library versions
-and scores; ``delta.safetensors`` the trained deltas; ``README.md`` a model card.
+and scores; ``delta.safetensors`` the trained deltas, unless it is a suggestion; ``README.md`` a model card.
 """
 
 import os
@@ -98,12 +98,17 @@ class Recipe(_Part):
         """The trained delta parameters.
 
         Raises:
-            UserError: the weights are missing or damaged.
+            UserError: the weights are missing or damaged, or it was never trained.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         file = self.folder / WEIGHTS_FILE
+        if not file.exists() and not self.scores:
+            raise UserError(
+                f"the recipe in {str(self.folder)!r} is a suggestion that nobody has trained yet; first: "
+                f"autodelta train --recipe {self.folder} --to FOLDER"
+            )
         try:
             return load_file(file)
         except (OSError, SafetensorError) as error:
@@ -131,12 +136,16 @@ class Recipe(_Part):
         attached.load_state_dict(self.weights())
         return attached
 
-    def write(self, folder: Path, weights: "dict[str, Tensor]") -> "Recipe":
-        """Writes the recipe with its weights and card; what stood there before is replaced file by file."""
-        from safetensors.torch import save_file
+    def write(self, folder: Path, weights: "dict[str, Tensor] | None") -> "Recipe":
+        """Writes the recipe with its weights and card; what stood there before is replaced file by file.
 
+        Without weights it is a suggestion: it has no scores, and can be trained.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+        if weights is not None:
+            from safetensors.torch import save_file
+
+            write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
         write_text(folder / CARD_FILE, card(self))
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / RECIPE_FILE, text)

@@ -7,17 +7,15 @@ from pathlib import Path
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
-from autodelta.meta.problem import NoTransfer
 from autodelta.search import loggers, placement
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
 from autodelta.search.events import Event, Listener, Notice
-from autodelta.search.knowledge import known
 from autodelta.search.pruning import PRUNERS
 from autodelta.search.run import Run, new_folder
-from autodelta.search.samplers import Scene
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
+from autodelta.search.transfer import WITHOUT, chosen
 from autodelta.space import Space, find
 from autodelta.tasks import SPLITS, Columns
 from autodelta.tasks import load as load_task
@@ -36,7 +34,7 @@ class Request:
     columns: Columns | None = None
     backbone: str | None = None
     space: str = "default"
-    sampler: str = "tpe"
+    sampler: str | None = None
     meta: Path | None = None
     pruner: str | None = None
     confirm_share: float = CONFIRM_SHARE
@@ -61,7 +59,7 @@ def search(
     columns: Columns | None = None,
     backbone: str | None = None,
     space: str | os.PathLike[str] = "default",
-    sampler: str = "tpe",
+    sampler: str | None = None,
     meta: str | os.PathLike[str] | None = None,
     pruner: str | None = None,
     confirm_share: float = CONFIRM_SHARE,
@@ -87,8 +85,8 @@ def search(
         columns: which columns of an ``hf:`` data set are what.
         backbone: a bundled name, hub id or path; ``google/t5-base-lm-adapt`` with CUDA, else ``nano``.
         space: the name of a space that ships with autodelta, or a YAML file.
-        sampler: tpe, meta, random, grid, gp or nsga2.
-        meta: the folder of a fitted meta-learner, for the sampler of that name.
+        sampler: tpe, meta, random, grid, gp or nsga2; meta where recorded trials fit space and backbone, else tpe.
+        meta: the folder of a fitted meta-learner, for the sampler of that name; else the one that ships.
         pruner: asha, hyperband or none; asha where the sampler allows it.
         confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
@@ -179,9 +177,14 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
     space = Space.load(request.space, backbone.shape)
-    features = known(task, backbone)[0] if sampler_named(request.sampler).transfers else None
-    if features is not None:
-        _say_what_transfers(Scene(space, features, request.meta), listener)
+    start = chosen(
+        request.sampler,
+        request.meta,
+        space=space,
+        task=task,
+        backbone=backbone,
+        say=lambda text: listener(Notice(text=text)),
+    )
     settings = Settings(
         task=request.task,
         view=task.view(),
@@ -192,9 +195,9 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         shape=backbone.shape,
         space=space.text,
         budget=request.budget,
-        sampler=request.sampler,
-        features=features,
-        meta=request.meta and request.meta.absolute(),
+        sampler=start.sampler,
+        features=start.features,
+        meta=start.meta,
         pruner=pruner,
         confirm_share=request.confirm_share,
         seed=request.seed,
@@ -209,26 +212,14 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
 
 def _pruner(request: Request) -> str:
     """The pruner that was asked for, or one that suits the sampler."""
-    chosen = sampler_named(request.sampler)
-    plain = chosen.two_directions or chosen.build is None
+    sampler = sampler_named(request.sampler or WITHOUT)
+    plain = sampler.two_directions or sampler.build is None
     name = request.pruner or ("none" if plain else "asha")
     if name not in PRUNERS:
         raise one_of("pruner", name, tuple(PRUNERS))
-    if chosen.two_directions and name != "none":
+    if sampler.two_directions and name != "none":
         raise UserError(f"the sampler {request.sampler!r} has two directions and cannot prune; choose --pruner none")
     return name
-
-
-def _say_what_transfers(scene: Scene, listener: Listener) -> None:
-    """One line on what the search begins with, or why it begins with nothing."""
-    from autodelta.search.samplers.meta import model
-
-    try:
-        learned = len(model(scene).tasks)
-    except NoTransfer as reason:
-        listener(Notice(text=f"nothing is known from other tasks, so the sampler is tpe: {reason}"))
-    else:
-        listener(Notice(text=f"learned from {learned} other tasks"))
 
 
 def _data_folder(asked: Path | None) -> Path | None:

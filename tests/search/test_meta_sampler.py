@@ -5,30 +5,16 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from typer.testing import CliRunner
 
 from autodelta.candidate import Candidate
-from autodelta.cli import app
-from autodelta.meta import fitting
-from autodelta.meta.compositions import layout, sources
-from autodelta.meta.fitting import fit
 from autodelta.meta.problem import NoTransfer
-from autodelta.meta.records import About, Point, Table, write_about, write_shard, write_tasks
-from autodelta.meta.saved import save
-from autodelta.meta.training import Settings
+from autodelta.meta.records import Table
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.samplers.meta import MetaSampler
 from autodelta.search.study import Study
 from autodelta.space import Space
-from tests.meta.tables import record, task_features
+from tests.meta.pasts import FEATURES, a_past, learned, worth
 from tests.search.fakes import SHAPE, SPACE
-
-QUICK = Settings(steps=150, tasks=8, members=2, hidden=24, heads=8, embedding=4)
-TASKS, CANDIDATES = 8, 24
-FEATURES = dict.fromkeys(layout().features, 0.5)
-ABOUT = About(
-    backbone="tiny", backbone_sha256="0", dtype="fp32", shape=SHAPE, space="s", space_text=SPACE, seed=1, curve=(40,)
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,37 +22,14 @@ def space() -> Space:
     return Space.of_text(SPACE, SHAPE, name="small")
 
 
-def worth(candidate: Candidate) -> float:
-    """LoRA is good, the more the higher its rank and the rate; a prompt is not."""
-    found = 0.5
-    for delta in candidate.deltas:
-        if delta.method == "lora":
-            found += 0.1 + 0.02 * delta.config.rank + 0.03 * np.log10(delta.learning_rate / 1e-4)
-        elif delta.method == "prompt":
-            found -= 0.1
-    return float(found)
-
-
 @pytest.fixture(scope="module")
 def table(space: Space) -> Table:
-    """Eight tasks, whose scores differ in level and scale."""
-    rng = np.random.default_rng(0)
-    records, known = [], {}
-    for number in range(TASKS):
-        task, level, scale = f"task{number}", rng.uniform(-0.2, 0.2), rng.uniform(0.5, 1.5)
-        known[task] = task_features(task, **{name: float(rng.uniform()) for name in FEATURES})
-        for candidate in dict.fromkeys(space.sample(rng) for _ in range(CANDIDATES)):
-            score = level + scale * worth(candidate) + rng.normal(0, 0.002)
-            point = Point(step=candidate.training.steps, score=score, train_loss=1.0, device_seconds=4.0)
-            records.append(record(task=task, candidate=candidate, curve=(point,), test=score))
-    return Table(records=tuple(records), tasks=known, about=ABOUT)
+    return a_past(space)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, table: Table) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    save(fit(sources(table), QUICK), folder)
-    return folder
+    return learned(tmp_path_factory.mktemp("past"), table)
 
 
 def searched(scene: Scene, trials: int, seed: int = 0) -> tuple[list[Candidate], optuna.Study]:
@@ -131,32 +94,3 @@ def test_our_study_asks_it(space: Space, model: Path) -> None:
     found = [assignment.candidate for assignment in asked if assignment is not None]
     assert len(set(found)) == 3
     assert any("lora" in candidate.methods for candidate in found)
-
-
-def test_fitting_from_the_command_line(
-    tmp_path: Path, table: Table, space: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "table").mkdir()
-    write_shard(tmp_path / "table", table.records)
-    write_tasks(tmp_path / "table", table.tasks.values())
-    write_about(tmp_path / "table", ABOUT)
-    monkeypatch.setattr(fitting, "Settings", lambda: QUICK)
-    words = ["meta", "fit", "--table", str(tmp_path / "table"), "--to", str(tmp_path / "fitted")]
-    said = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert (said.exit_code, "learned from 8 tasks" in said.output) == (0, True)
-    assert len(searched(Scene(space, FEATURES, tmp_path / "fitted"), 1)[0]) == 1
-    again = CliRunner().invoke(app, words)
-    assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
-    assert "is there already" in again.stderr
-
-
-def test_too_few_tasks_are_one_line(tmp_path: Path, table: Table) -> None:
-    (tmp_path / "table").mkdir()
-    write_shard(tmp_path / "table", table.of("task0"))
-    write_tasks(tmp_path / "table", table.tasks.values())
-    write_about(tmp_path / "table", ABOUT)
-    words = ["meta", "fit", "--table", str(tmp_path / "table"), "--to", str(tmp_path / "fitted")]
-    said = CliRunner().invoke(app, words)
-    assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
-    assert "nothing can be learned" in said.stderr
-    assert not (tmp_path / "fitted").exists()

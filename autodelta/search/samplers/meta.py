@@ -5,10 +5,10 @@ model is put on the task with all scores so far, those of stopped trials at thei
 sampler keeps nothing between asks. It works in anybody's study whose objective begins with ``space.suggest(trial)``.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from optuna.samplers import BaseSampler
@@ -19,7 +19,8 @@ from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
 from autodelta.search.samplers import Sampler, Scene
 from autodelta.search.samplers.tpe import build as tpe
-from autodelta.space import Infeasible
+from autodelta.search.transfer import fitted, plain
+from autodelta.space import Infeasible, Space
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -42,11 +43,12 @@ class MetaSampler(BaseSampler):
 
     Raises:
         NoTransfer: the past says nothing of this space or task; the reason is one line.
+        UserError: the model's files are broken.
     """
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene, self._seed = scene, seed
-        self._model = model(scene)
+        self._model = fitted(scene)
         self._chosen: dict[int, Mapping[str, Any]] = {}
 
     def infer_relative_search_space(self, study: "Study", trial: "FrozenTrial") -> "dict[str, BaseDistribution]":
@@ -78,10 +80,11 @@ class MetaSampler(BaseSampler):
         tried = {trial.number: candidate(self._scene, trial) for trial in trials}
         rng = np.random.default_rng(self._seed)
         sign = -1.0 if study.direction.name == "MINIMIZE" else 1.0
-        on = observed(self._model, self._scene, trials, tried, sign=sign)
+        shown = [_shown(trial, tried[trial.number], sign=sign) for trial in trials]
+        on = observed(self._model, self._scene, [one for one in shown if one is not None])
         best = sorted((t for t in trials if t.value is not None), key=lambda t: -sign * (t.value or 0.0))
         around = [one for trial in best[:BEST] if (one := tried[trial.number]) is not None]
-        pool = list(dict.fromkeys(_pool(self._scene, self._model, around, number, rng)))
+        pool = list(dict.fromkeys(proposed(self._scene.space, self._model, around, number=number, rng=rng)))
         had = set(tried.values())
         taken = np.array([one in had for one in pool])
         if taken.all():
@@ -89,37 +92,16 @@ class MetaSampler(BaseSampler):
         return pool[ask(POLICY, on, configurations(pool, self._scene.space.shape), taken, seed=self._seed).row]
 
 
-def model(scene: Scene) -> "Model":
-    """The fitted meta-learner of a scene, if it has something to say of its space and task.
+class Shown(NamedTuple):
+    """What a trial has shown so far, or that it runs."""
 
-    Raises:
-        NoTransfer: there is none, or it does not fit.
-        UserError: its files are broken.
-    """
-    from autodelta.meta.compositions import layout
-
-    if scene.model is None:
-        raise NoTransfer("no fitted meta-learner was named, and none ships with this version")
-    found = _loaded(scene.model.absolute())
-    found.on(None if scene.features is None else dict(scene.features), layout())
-    return found
+    candidate: Candidate
+    share: float  # of its steps done; 1: it has ended
+    score: float | None  # higher is better; None: it runs and has shown nothing
+    log_seconds: float = math.nan  # of the whole trial
 
 
-@cache
-def _loaded(folder: Path) -> "Model":
-    from autodelta.meta.saved import load
-
-    return load(folder)
-
-
-def observed(
-    found: "Model",
-    scene: Scene,
-    trials: "Sequence[FrozenTrial]",
-    tried: Mapping[int, Candidate | None],
-    *,
-    sign: float = 1.0,
-) -> "OnTask":
+def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask":
     """The model on the task with the last score of every trial, those that were stopped or still run at their rung.
 
     A trial that has shown nothing stands where it is foreseen, so that workers spread out (Ginsbourger et al. 2010).
@@ -127,23 +109,36 @@ def observed(
     from autodelta.meta.compositions import configurations
     from autodelta.meta.problem import Points
 
-    on = found.on(None if scene.features is None else dict(scene.features))
-    candidates, rungs, scores, waiting = [], [], [], []
-    for trial in trials:
-        one, last = tried[trial.number], _last(trial)
-        if one is not None and last is not None:
-            candidates.append(one)
-            rungs.append(1.0 if trial.state == TrialState.COMPLETE else min(1.0, last[0] / one.training.steps))
-            scores.append(sign * last[1])
-        elif one is not None and trial.state == TrialState.RUNNING:
-            waiting.append(one)
-    if candidates:
-        rows = np.arange(len(candidates))
-        on.observe(configurations(candidates, scene.space.shape), Points(rows, np.array(rungs), np.array(scores)))
-    if candidates and waiting:
+    on = found.on(plain(scene.features))
+    scored = [(one, one.score) for one in shown if one.score is not None]
+    waiting = [one.candidate for one in shown if one.score is None]
+    if scored:
+        tried = configurations([one.candidate for one, _ in scored], scene.space.shape)
+        shares, scores = np.array([one.share for one, _ in scored]), np.array([score for _, score in scored])
+        seconds = np.array([one.log_seconds for one, _ in scored])
+        on.observe(tried, Points(np.arange(len(scored)), shares, scores), log_seconds=seconds)
+    if scored and waiting:
         asked = configurations(waiting, scene.space.shape)
         on.observe(asked, Points.of_ends(np.arange(len(waiting)), on.predict(asked)[0]))
     return on
+
+
+def _shown(trial: "FrozenTrial", one: Candidate | None, *, sign: float) -> Shown | None:
+    """A trial of a study; None where it tells nothing."""
+    if one is None:
+        return None
+    last = _last(trial)
+    if last is not None:
+        ended = trial.state == TrialState.COMPLETE
+        share = 1.0 if ended else min(1.0, last[0] / one.training.steps)
+        return Shown(one, share, sign * last[1], _log_seconds(trial) if ended else math.nan)
+    return Shown(one, 0.0, None) if trial.state == TrialState.RUNNING else None
+
+
+def _log_seconds(trial: "FrozenTrial") -> float:
+    curve = trial.user_attrs.get("curve")
+    seconds = curve[-1]["device_seconds"] if curve else 0.0
+    return math.log(seconds) if seconds > 0 else math.nan
 
 
 def candidate(scene: Scene, trial: "FrozenTrial") -> Candidate | None:
@@ -162,18 +157,23 @@ def _parsed(text: str) -> Candidate:
     return Candidate.model_validate_json(text)
 
 
-def _pool(
-    scene: Scene, found: "Model", around: Sequence[Candidate], number: int, rng: np.random.Generator
+def proposed(
+    space: Space, found: "Model", around: Sequence[Candidate], *, number: int, rng: np.random.Generator
 ) -> Iterator[Candidate]:
-    """Candidates that the trial of this number may try: all keep its cap."""
-    space = scene.space
+    """Candidates that the trial of this number may try: past winners, neighbours of the best ones so far, draws from
+    the space; all keep its cap."""
     inside = [one for one in around if space.contains(one)]
     near = (space.mutate(inside[turn % len(inside)], rng) for turn in range(NEIGHBOURS if inside else 0))
-    for one in (*map(_parsed, found.portfolio.keys), *near):
+    for one in (*winners(found), *near):
         if space.contains(one) and space.keeps_cap(one, number=number):
             yield one
     for _ in range(DRAWS):
         yield space.sample(rng, number=number)
+
+
+def winners(found: "Model") -> list[Candidate]:
+    """The model's portfolio, the best first."""
+    return [_parsed(key) for key in found.portfolio.keys]
 
 
 def _last(trial: "FrozenTrial") -> tuple[int, float] | None:
@@ -190,7 +190,7 @@ def _build(seed: int, scene: Scene) -> BaseSampler:
     """The sampler, or TPE where the past says nothing."""
     try:
         return MetaSampler(scene, seed)
-    except NoTransfer:
+    except (NoTransfer, UserError):  # said when the search began
         return tpe(seed)
 
 

@@ -1,0 +1,95 @@
+"""``suggest``: a composition for a task without a trial."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autodelta.cli.options import (
+    AllowPickle,
+    AsJson,
+    Data,
+    InputColumns,
+    LabelColumn,
+    LabelNames,
+    MetaFolder,
+    Metric,
+    Template,
+    columns,
+    console,
+    mistakes,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from autodelta.studies.suggest import Suggestion
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(suggest)
+
+
+def suggest(
+    task: Annotated[str, typer.Option("--task", help="a name from `autodelta tasks`, or hf:dataset/config")],
+    data: Data = None,
+    backbone: Annotated[str, typer.Option("--backbone", help="a hub id, a path or a bundled T5")] = "nano",
+    space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
+    meta: MetaFolder = None,
+    pick: Annotated[
+        int | None, typer.Option("--pick", help="which line of the front to take", show_default="the best")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", readable=False, help="a new folder for the recipe, to be trained", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the draws")] = 0,
+    inputs: InputColumns = None,
+    label: LabelColumn = None,
+    label_names: LabelNames = None,
+    template: Template = None,
+    metric: Metric = None,
+    allow_pickle: AllowPickle = False,
+    as_json: AsJson = False,
+) -> None:
+    """Foretell good compositions for a task from past ones, in seconds and without a trial."""
+    with mistakes():
+        from autodelta.studies.suggest import suggest as suggested
+
+        found = suggested(
+            task, data=data, backbone=backbone, space=space, meta=meta, pick=pick, to=to, seed=seed,
+            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    _show(found, _words(task, data, meta))
+
+
+def _show(found: "Suggestion", words: dict[str, str]) -> None:
+    from autodelta.report import suggestion
+
+    screen, summary = console(), found.model_dump(mode="json")
+    for table in suggestion.tables(summary):
+        screen.print(table)
+    for line in suggestion.sentences(summary):
+        screen.print(line, highlight=False)
+    if found.recipe is None:
+        screen.print("recipe: add --to FOLDER", highlight=False)
+    else:
+        trained = f"{found.recipe.rstrip('/')}-trained"
+        screen.print(f"recipe: {found.recipe}", highlight=False, soft_wrap=True)
+        train = f"autodelta train --recipe {found.recipe}{words['data']} --to {trained}"
+        screen.print(f"train:  {train}", highlight=False, soft_wrap=True)
+    search = f"autodelta search --task {words['task']}{words['data']} --sampler meta{words['meta']} --budget 10min"
+    screen.print(f"search: {search}", highlight=False, soft_wrap=True)
+
+
+def _words(task: str, data: Path | None, meta: Path | None) -> dict[str, str]:
+    """What was said on the command line, for the commands that come next."""
+    from shlex import quote
+
+    given = {"data": data, "meta": meta}
+    options = {name: "" if value is None else f" --{name} {quote(str(value))}" for name, value in given.items()}
+    return {"task": quote(task), **options}
