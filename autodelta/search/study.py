@@ -32,6 +32,7 @@ from autodelta.space import Infeasible, Space
 
 TRACEBACK = "traceback.txt"
 REJECTIONS_IN_A_ROW = 1000
+PASSED = "passed"  # attribute of a trial: the last step at which it was let go on
 
 
 class Study:
@@ -132,7 +133,8 @@ class Study:
     def report(self, number: int, report: Report) -> bool:
         """Notes a report; whether the pruner lets the trial go on (no one with a score that is NaN or infinite does).
 
-        A report that is known already, as a trial gives it that goes on from a checkpoint, changes nothing.
+        A report that is known already, as a trial gives it that goes on from a checkpoint, changes nothing; what it was
+        let pass before is not judged anew by what others have reported since.
         """
         if not math.isfinite(report.score):
             return False
@@ -143,9 +145,13 @@ class Study:
                 trial.report(report.score, report.step)
                 self._on_disk(lambda disk: disk.value(number, report.step, report.score))
             self._set(trial, curve=curve)
-        if report.done or self._pruner is None or report.step <= known.began_at:
+        passed = self._frozen(number).user_attrs.get(PASSED, known.began_at)
+        if report.done or self._pruner is None or report.step <= passed:
             return True
-        return not self._pruner.prune(self._study, self._frozen(number))
+        goes_on = not self._pruner.prune(self._study, self._frozen(number))
+        if goes_on:
+            self._set(trial, **{PASSED: report.step})
+        return goes_on
 
     def lose(self, number: int) -> int:
         """Notes that a trial's worker died; how many have."""

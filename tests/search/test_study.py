@@ -9,6 +9,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import samplers
+from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import Outcome, TrialRecord
 from autodelta.search.storage import FILE, NAME, quiet
 from autodelta.search.study import Study, load_trials, trial_folder
@@ -231,3 +232,26 @@ def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
         one.ask()
         with pytest.raises(RuntimeError, match="another process writes to this study: expected trial 0, got 1"):
             other.ask()
+
+
+def test_a_rung_that_was_passed_is_not_judged_anew_when_a_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """Its worker may have died long after, when others have come to the rung with better scores."""
+    space = fakes.space(tmp_path, fakes.FINITE)
+    first, second, _ = rungs(40)
+
+    def opened() -> Study:
+        halving = pruner("asha", rungs(40))
+        return Study(tmp_path, space, sampler=samplers.sampler("random"), seed=3, pruner=halving)
+
+    with quiet():
+        one = opened()
+        numbers = [asked.number for asked in (one.ask() for _ in range(4)) if asked is not None]
+        passes = [one.report(numbers[0], report(step, 0.1)) for step in (first, second)]
+        for number in numbers[1:]:
+            for step in (first, second):
+                one.report(number, report(step, 0.9))
+        assert [*passes, one.report(numbers[0], report(second, 0.1))] == [True] * 3
+        one.close()
+        again = opened()
+        assert again.report(numbers[0], report(second, 0.1))
+        again.close()
