@@ -36,6 +36,13 @@ class Spans(_Section):
     mean_span_length: float
 
 
+class Start(_Section):
+    """Embeddings by the company that pieces keep: farthest neighbour, and sightings below which a piece has none."""
+
+    window: int
+    least_seen: int
+
+
 class Stable(_Section):
     """The stage at a constant step size; rows a step over all processes."""
 
@@ -64,6 +71,7 @@ class Plan(_Section):
     tokenizer: TokenizerPlan
     shape: dict[str, int | str]
     spans: Spans
+    start: Start
     stable: Stable
     anneal: Anneal
 

@@ -25,6 +25,7 @@ from autodelta.backbones.pretrain.corruption import corrupt, stretch_length
 from autodelta.backbones.pretrain.format_examples import format_batches
 from autodelta.backbones.pretrain.optimiser import Optimiser, average_gradients
 from autodelta.backbones.pretrain.plan import SENTINELS, Plan
+from autodelta.backbones.pretrain.start import begin, word_company
 from autodelta.files import write_whole
 
 SECONDS_BETWEEN_SAVES = 240
@@ -166,7 +167,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
 
 
 def _start(work: Path, plan: Plan, stage: str) -> tuple[T5ForConditionalGeneration, Optimiser, Progress]:
-    """The model where the stage left it, or where the stable stage did, or with fresh weights."""
+    """The model where the stage left it, or where the stable stage did, or at the weights that it starts from."""
     model: Any = build_model(plan)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
     optimiser = Optimiser(model, plan.stable)
@@ -174,6 +175,10 @@ def _start(work: Path, plan: Plan, stage: str) -> tuple[T5ForConditionalGenerati
         return model, optimiser, restore(work / stage, model, optimiser)
     if stage == "anneal":
         restore(work / "stable", model, optimiser)
+    else:
+        pieces = plan.tokenizer.pieces + SENTINELS
+        company = word_company(_tokens(work, "train"), pieces, model.config.d_model, plan.start)
+        begin(model, torch.from_numpy(company), plan.seed)
     return model, optimiser, Progress()
 
 

@@ -19,6 +19,7 @@ tokenizer: {pieces: 30, sample_bytes: 100000}
 shape: {d_model: 16, d_kv: 4, d_ff: 24, num_heads: 4, num_layers: 2, num_decoder_layers: 1,
   feed_forward_proj: gated-gelu}
 spans: {input_length: 32, corruption_rate: 0.15, mean_span_length: 3}
+start: {window: 2, least_seen: 5}
 stable: {batch_size: 4, warmup_steps: 5, matrix_lr: 0.01, vector_lr: 0.02}
 anneal: {steps: 6, input_lengths: [16, 32], format_share: 0.5, format_batch_size: 4}
 """
