@@ -114,14 +114,19 @@ class Ledger:
 
     def _write(self, now: float) -> None:
         at = round(time.time(), 3)
+        # Taken away first: an interrupt in the middle may cost this second, and never books one twice.
+        taken, self._unwritten = self._unwritten, Counter()
         rows = [
             {"at": at, "kind": str(kind), "worker": worker, "trial": trial, "seconds": round(seconds, 6)}
-            for (kind, worker, trial), seconds in self._unwritten.items()
+            for (kind, worker, trial), seconds in taken.items()
             if seconds
         ]
         if rows and self._lines is not None:
-            self._lines.append(*({key: value for key, value in row.items() if value is not None} for row in rows))
-        self._unwritten.clear()
+            try:
+                self._lines.append(*({key: value for key, value in row.items() if value is not None} for row in rows))
+            except OSError:
+                self._unwritten.update(taken)  # a full disk may have room again
+                raise
         self._flushed = now
 
 

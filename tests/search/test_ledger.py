@@ -76,6 +76,43 @@ def test_what_turns_out_to_have_been_evaluation_is_moved_and_nothing_is_counted_
     assert ledger.device_seconds == 20
 
 
+def test_an_interrupt_after_the_write_books_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, path = Clock(), tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, clock=clock)
+    ledger.enter(0, Spending.TRAINING, trial=0)
+    clock.now += 5
+    append = Lines.append
+
+    def interrupted(self: Lines, *rows: dict[str, object]) -> None:
+        append(self, *rows)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Lines, "append", interrupted)
+        ledger.tick(force=True)
+    clock.now += 2
+    ledger.close()
+    assert read(path)["training"] == 7
+
+
+def test_seconds_that_a_full_disk_refused_are_written_when_it_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, path = Clock(), tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, clock=clock)
+    ledger.enter(0, Spending.TRAINING, trial=0)
+    clock.now += 5
+
+    def full(self: Lines, *rows: dict[str, object]) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(Lines, "append", full)
+        ledger.tick(force=True)
+    ledger.close()
+    assert read(path)["training"] == 5
+
+
 def test_a_torn_last_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:
     lines = Lines(tmp_path / "lines.jsonl")
     lines.append({"n": 1})

@@ -39,12 +39,12 @@ def word_company(tokens: NDArray[np.uint16], pieces: int, width: int, start: Sta
     Rows of pieces that the text shows fewer than ``start.least_seen`` times are NaN: they have no company to speak of.
     """
     ids = tokens.astype(np.int64)
-    counts = np.zeros(pieces * pieces, np.float32)
+    flat = np.zeros(pieces * pieces, np.float32)
     for apart in range(1, start.window + 1):
         weight = (start.window + 1 - apart) / start.window
-        counts += weight * np.bincount(ids[:-apart] * pieces + ids[apart:], minlength=pieces * pieces)
-    counts = counts.reshape(pieces, pieces)
-    counts += counts.T.copy()
+        flat += weight * np.bincount(ids[:-apart] * pieces + ids[apart:], minlength=pieces * pieces)
+    counts = flat.reshape(pieces, pieces)
+    counts = counts + counts.T
     seen = counts.sum(axis=1)
     expected = seen**SMOOTHING
     with np.errstate(divide="ignore", invalid="ignore"):
