@@ -87,9 +87,10 @@ def test_an_interrupt_after_the_write_books_nothing_twice(tmp_path: Path, monkey
         append(self, *rows)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Lines, "append", interrupted)
+    monkeypatch.setattr(Lines, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         ledger.tick(force=True)
+    monkeypatch.undo()
     clock.now += 2
     ledger.close()
     assert read(path)["training"] == 7
@@ -106,9 +107,10 @@ def test_seconds_that_a_full_disk_refused_are_written_when_it_has_room(
     def full(self: Lines, *rows: dict[str, object]) -> None:
         raise OSError("no space left")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(Lines, "append", full)
+    monkeypatch.setattr(Lines, "append", full)
+    with pytest.raises(OSError, match="no space"):
         ledger.tick(force=True)
+    monkeypatch.undo()
     ledger.close()
     assert read(path)["training"] == 5
 
