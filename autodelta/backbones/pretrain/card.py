@@ -28,6 +28,7 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         "",
         "## Training",
         "",
+        "The embeddings start from the company that words keep in the text, the attention from a sense of place.",
         f"Span corruption ({spans.corruption_rate:.0%} of the tokens, mean span {spans.mean_span_length}, inputs of "
         f"{spans.input_length}), then a last stage whose step size falls to zero, whose inputs have "
         f"{', '.join(map(str, sorted(set(plan.anneal.input_lengths))))} tokens, and in which "
