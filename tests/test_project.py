@@ -178,7 +178,10 @@ def test_commands_in_the_readme_have_only_options_that_the_command_line_has() ->
     lines = re.findall(r"^autodelta ([a-z]+)(.*?)(?: +#.*)?$", readme, flags=re.MULTILINE)
     assert {"search", "show", "export", "predict", "train"} <= {name for name, _ in lines}
     for name, rest in lines:
-        known = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if hasattr(command, "commands"):  # a group: its first word says which
+            command = command.commands[rest.split()[0]]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= known, name
     options = re.findall(r"`(--[a-z-]+)`", readme.split("| option |", 1)[1].split("\n\n", 1)[0])
     assert set(options) <= {option for parameter in commands["search"].params for option in parameter.opts}
