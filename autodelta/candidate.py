@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
@@ -65,29 +66,51 @@ class Delta(_Frozen):
         Raises:
             ValueError: the backbone lacks a role or a block that the delta names, or nothing is left.
         """
-        kinds = shape.kinds()
-        for role in self.roles:
-            if role not in kinds:
-                raise ValueError(f"the backbone has no role {role!r} (needed by {self.method})")
-        blocks = {"encoder": self.encoder_blocks, "decoder": self.decoder_blocks}
-        for stack in STACKS:
-            beyond = [block for block in blocks[stack] or () if not 0 <= block < shape.blocks(stack)]
-            if beyond:
-                raise ValueError(f"the backbone's {stack} has blocks 0-{shape.blocks(stack) - 1}, not {beyond[0]}")
-        roles = set(self.roles)
-        found = tuple(
-            site
-            for site in shape.sites()
-            if site.role in roles and (site.block is None or _within(site.block, blocks[site.stack]))
-        )
-        if not found:
-            raise ValueError(f"{self.method} stands nowhere: its blocks and roles have no site in common")
-        return found
+        return _sites(self.method, self.roles, self.encoder_blocks, self.decoder_blocks, shape)
 
     def count_parameters(self, hf_config: Any) -> int:
         """Trainable parameters on a backbone of that config or shape, without building anything."""
         shape = BackboneShape.of(hf_config)
-        return spec(self.method).count(self.sites(shape), self.config, shape)
+        place = (self.method, self.roles, self.encoder_blocks, self.decoder_blocks)
+        return _counted(place, self.config, shape)
+
+
+_Place = tuple[str, tuple[str, ...], tuple[int, ...] | None, tuple[int, ...] | None]  # method, roles, blocks
+
+
+# A space has few places and not many sizes, and its candidates are laid out and counted thousands of times.
+
+
+@lru_cache(maxsize=4096)
+def _counted(place: _Place, config: MethodConfig, shape: BackboneShape) -> int:
+    return spec(place[0]).count(_sites(*place, shape), config, shape)
+
+
+@lru_cache(maxsize=1024)
+def _sites(
+    method: str,
+    roles: tuple[str, ...],
+    encoder_blocks: tuple[int, ...] | None,
+    decoder_blocks: tuple[int, ...] | None,
+    shape: BackboneShape,
+) -> tuple[Site, ...]:
+    kinds = shape.kinds()
+    for role in roles:
+        if role not in kinds:
+            raise ValueError(f"the backbone has no role {role!r} (needed by {method})")
+    blocks = {"encoder": encoder_blocks, "decoder": decoder_blocks}
+    for stack in STACKS:
+        beyond = [block for block in blocks[stack] or () if not 0 <= block < shape.blocks(stack)]
+        if beyond:
+            raise ValueError(f"the backbone's {stack} has blocks 0-{shape.blocks(stack) - 1}, not {beyond[0]}")
+    found = tuple(
+        site
+        for site in shape.sites()
+        if site.role in roles and (site.block is None or _within(site.block, blocks[site.stack]))
+    )
+    if not found:
+        raise ValueError(f"{method} stands nowhere: its blocks and roles have no site in common")
+    return found
 
 
 def _within(block: int, blocks: tuple[int, ...] | None) -> bool:
@@ -128,7 +151,13 @@ class Candidate(_Frozen):
     @field_validator("deltas")
     @classmethod
     def _ordered(cls, deltas: tuple[Delta, ...]) -> tuple[Delta, ...]:
-        return tuple(sorted(deltas, key=lambda d: (spec(d.method).order, d.method, d.roles, d.model_dump_json())))
+        several = len({delta.method for delta in deltas}) < len(deltas)
+        return tuple(
+            sorted(
+                deltas,
+                key=lambda d: (spec(d.method).order, d.method, *((d.roles, d.model_dump_json()) if several else ())),
+            )
+        )
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from autodelta.candidate import TOGETHER, Candidate, Delta
-from autodelta.deltas.spec import specs
+from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.errors import UserError
 from autodelta.meta.features import BACKBONE, ENCODER, FEATURES
 from autodelta.meta.folds import family
 from autodelta.meta.problem import Configurations, Floats, Layout, Points, Source, Sources, gathered
 from autodelta.meta.records import Record, Table
-from autodelta.shape import BackboneShape
+from autodelta.shape import BackboneShape, Site
 from autodelta.space import Space
 
 SIZES = ("rank", "bottleneck", "length", "dimension", "budget", "hidden")  # of a method: the logarithm counts
@@ -127,11 +127,22 @@ def _whole(record: Record) -> bool:
 
 def _token(delta: Delta, shape: BackboneShape) -> Floats:
     """One delta, (kinds + values,)."""
-    sites = delta.sites(shape)
+    values = {
+        **_standing(delta.sites(shape), shape),
+        "log_parameters": math.log(max(1, delta.count_parameters(shape))),
+        "log_rate": math.log(delta.learning_rate),
+    }
+    kinds = [float(name == delta.method) for name in specs()]
+    return np.array([*kinds, *(values[name] for name in PLACES), *_sized(delta.config)], dtype=np.float64)
+
+
+@lru_cache(maxsize=1024)  # a space has few places
+def _standing(sites: tuple[Site, ...], shape: BackboneShape) -> Mapping[str, float]:
+    """Where a delta stands: what share of its sites is what, from which depth to which."""
     blocks = [(site.block + 0.5) / shape.blocks(site.stack) for site in sites if site.block is not None]
     stacks = [site.stack for site in sites]
     parts = [site.part.rsplit(".", 1)[-1] for site in sites]
-    values = {
+    return {
         "encoder": stacks.count("encoder") / len(sites),
         "decoder": stacks.count("decoder") / len(sites),
         "cross": sum("cross_attn" in site.part for site in sites) / len(sites),
@@ -139,12 +150,14 @@ def _token(delta: Delta, shape: BackboneShape) -> Floats:
         "depth_from": min(blocks, default=0.0),
         "depth_to": max(blocks, default=0.0),
         "log_sites": math.log(len(sites)),
-        "log_parameters": math.log(max(1, delta.count_parameters(shape))),
-        "log_rate": math.log(delta.learning_rate),
     }
-    kinds = [float(name == delta.method) for name in specs()]
-    numbers = [_config_value(delta, column) for column in _config_columns()]
-    return np.array([*kinds, *(values[name] for name in PLACES), *numbers], dtype=np.float64)
+
+
+@lru_cache(maxsize=1024)
+def _sized(config: MethodConfig) -> tuple[float, ...]:
+    """A method's sizes and choices, a value for each of ``_config_columns``."""
+    found = dict(config)
+    return tuple(_config_value(found, column) for column in _config_columns())
 
 
 @cache
@@ -159,9 +172,9 @@ def _config_columns() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _config_value(delta: Delta, column: str) -> float:
+def _config_value(config: Mapping[str, Any], column: str) -> float:
     name, _, choice = column.partition("=")
-    value: Any = getattr(delta.config, name, None)
+    value = config.get(name)
     if choice:
         return float(value == choice)
     if value is None:

@@ -1,11 +1,13 @@
 """One method of a space on one backbone: where it may stand, at which sizes, and how it is made smaller."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from autodelta.candidate import Delta
-from autodelta.deltas.spec import spec
+from autodelta.deltas.spec import MethodConfig, spec
 from autodelta.shape import BackboneShape, Site
 from autodelta.space._document import Document
 from autodelta.space._domain import Choices, Domain, Trial, Value
@@ -26,20 +28,20 @@ class Method:
     def __init__(self, name: str, plan: MethodPlan, *, shape: BackboneShape, document: Document) -> None:
         self.name = name
         self.spec = spec(name)
-        self._shape = shape
+        self.shape = shape
         self._where = {key: Choices(values=getattr(plan, key)) for key in WHERE}
         self._sizes: dict[str, Domain] = plan.sizes
         self._rate: Domain = plan.learning_rate
         self.places = self._found_places(document)
         self._words = {_spot(found): words for words, found in reversed(self.places.items())}
-        self._sites = {_spot(found): found.sites for found in self.places.values()}
+        self.at = {_spot(found): found.sites for found in self.places.values()}
         self._shrinkable = self._found_shrinkable()
 
-    @property
-    def genes(self) -> dict[str, Domain]:
+    @cached_property
+    def genes(self) -> Mapping[str, Domain]:
         """Every gene with what it may be, in the order in which they are asked for."""
         own = {**self._where, **self._sizes, "learning_rate": self._rate}
-        return {f"{self.name}.{gene}": domain for gene, domain in own.items()}
+        return MappingProxyType({f"{self.name}.{gene}": domain for gene, domain in own.items()})
 
     @property
     def can_shrink(self) -> bool:
@@ -79,27 +81,26 @@ class Method:
             yield self.delta(dict(zip(listed, values, strict=True)))
 
     def sites(self, delta: Delta) -> tuple[Site, ...]:
-        return self._sites[_spot(delta)]
+        return self.at[_spot(delta)]
 
     def count(self, delta: Delta) -> int:
         """Trainable parameters of a delta of this space, exactly."""
-        return self.spec.count(self.sites(delta), delta.config, self._shape)
+        return delta.count_parameters(self.shape)
 
     def problem(self, delta: Delta) -> str | None:
         """Why its sizes do not fit the backbone; None if they do."""
-        try:
-            self.spec.check(self.sites(delta), delta.config, self._shape)
-        except ValueError as error:
-            return str(error)
-        return None
+        return _checked(self, _spot(delta), delta.config)
 
-    def smallest(self, delta: Delta) -> Delta:
-        """The same delta with all sizes that cost parameters at their lowest."""
-        return self._resized(delta, {size: bounds[0] for size, bounds in self._shrinkable.items()})
+    def bounds(self, delta: Delta) -> tuple[int, int]:
+        """Parameters of the same delta with all sizes that cost some at their lowest, and at their highest."""
+        fixed = tuple((size, value) for size, value in delta.config if size not in self._shrinkable)
+        return _ends(self, _spot(delta), fixed)
 
-    def largest(self, delta: Delta) -> Delta:
-        """The same delta with all sizes that cost parameters at their highest."""
-        return self._resized(delta, {size: bounds[1] for size, bounds in self._shrinkable.items()})
+    def ends(self, spot: _Spot, fixed: Mapping[str, Value]) -> tuple[int, int]:
+        """What ``bounds`` says of the delta at that place with these values of the other sizes."""
+        start = self.delta(self._first({**dict(zip(WHERE, self._words[spot], strict=True)), **fixed}))
+        low, high = ({size: ends[end] for size, ends in self._shrinkable.items()} for end in (0, 1))
+        return self.count(self._resized(start, low)), self.count(self._resized(start, high))
 
     def smaller(self, delta: Delta) -> Delta | None:
         """The delta one step of one size down, the step that saves most; None at the smallest."""
@@ -122,7 +123,7 @@ class Method:
         """One delta for every place and every choice that has no order, as small as it can be."""
         for words in self.places:
             for config in self._kinds():
-                yield self.smallest(self.delta(self._first(dict(zip(WHERE, words, strict=True)) | config)))
+                yield self._smallest(self.delta(self._first(dict(zip(WHERE, words, strict=True)) | config)))
 
     def _kinds(self) -> Iterator[dict[str, Value]]:
         unordered = {size: domain for size, domain in self._sizes.items() if domain.bounds() is None}
@@ -137,6 +138,10 @@ class Method:
             found[gene] = given.get(gene.removeprefix(f"{self.name}."), low)
         return found
 
+    def _smallest(self, delta: Delta) -> Delta:
+        """The same delta with all sizes that cost parameters at their lowest."""
+        return self._resized(delta, {size: bounds[0] for size, bounds in self._shrinkable.items()})
+
     def _resized(self, delta: Delta, sizes: Mapping[str, Any]) -> Delta:
         return delta.model_copy(update={"config": delta.config.model_copy(update=dict(sizes))}) if sizes else delta
 
@@ -144,9 +149,9 @@ class Method:
         found: dict[tuple[Value, ...], Place] = {}
         for words in product(*(choices.values for choices in self._where.values())):
             stack, blocks, roles = map(str, words)
-            found[words] = place(stack, blocks, roles, self.spec.parts, self._shape)
+            found[words] = place(stack, blocks, roles, self.spec.parts, self.shape)
             if not found[words].sites:
-                depth = f"{self._shape.encoder_blocks} + {self._shape.decoder_blocks} blocks"
+                depth = f"{self.shape.encoder_blocks} + {self.shape.decoder_blocks} blocks"
                 raise document.error(
                     ("methods", self.name),
                     f"stands nowhere with stacks {stack!r}, blocks {blocks!r} and roles {roles!r} "
@@ -170,3 +175,17 @@ class Method:
 
 def _spot(where: Place | Delta) -> _Spot:
     return where.roles, where.encoder_blocks, where.decoder_blocks
+
+
+@lru_cache(maxsize=4096)  # a sampler draws a hundred candidates an ask, and most have been looked at before
+def _checked(method: Method, spot: _Spot, config: MethodConfig) -> str | None:
+    try:
+        method.spec.check(method.at[spot], config, method.shape)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _ends(method: Method, spot: _Spot, fixed: tuple[tuple[str, Value], ...]) -> tuple[int, int]:
+    return method.ends(spot, dict(fixed))

@@ -5,7 +5,9 @@ How candidates are drawn, and why so: docs/decisions/0005-drawing-candidates.md.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from autodelta.candidate import Candidate, Delta, Training
@@ -88,10 +90,11 @@ class Space:
         """The methods that may be on, in the order of the file."""
         return tuple(self._methods)
 
-    @property
-    def genes(self) -> dict[str, Domain]:
+    @cached_property
+    def genes(self) -> Mapping[str, Domain]:
         """Every gene with what it may be, by its parameter's name, save the on/off keys of the methods."""
-        return {name: gene for m in self._methods.values() for name, gene in m.genes.items()} | self.settings.genes
+        own = {name: gene for method in self._methods.values() for name, gene in method.genes.items()}
+        return MappingProxyType(own | self.settings.genes)
 
     def suggest(self, trial: Trial) -> Candidate:
         """The candidate that an Optuna trial's parameters describe, its sizes fitted under the trial's cap.
@@ -236,8 +239,7 @@ class Space:
     def _cap_at(self, number: int, deltas: Sequence[Delta]) -> int | None:
         """The cap of the trial of this number, if it has these methods."""
         position = 2 * ((0.5 + number * GOLDEN) % 1)
-        low = self._count([self._methods[delta.method].smallest(delta) for delta in deltas])
-        high = self._count([self._methods[delta.method].largest(delta) for delta in deltas])
+        low, high = map(sum, zip(*(self._methods[delta.method].bounds(delta) for delta in deltas), strict=True))
         high = high if self.limit is None else min(high, self.limit)
         if position < 1 and low < high:
             return max(low, int(low ** (1 - position) * high**position))

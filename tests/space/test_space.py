@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from collections import Counter
@@ -430,3 +431,26 @@ def test_the_loss_is_a_gene_like_any_other(space: Callable[..., Space], shape: B
     assert all(both.contains(candidate) for candidate in drawn)
     with pytest.raises(UserError, match="'text' or 'labels'"):
         space(TIGHT.replace("batch_size: 4", "batch_size: 4\n  loss: [text, words]"), shape)
+
+
+def test_draws_are_those_of_the_first_release(space: Callable[..., Space]) -> None:
+    """What is kept between draws must not change them: a search that is taken up again asks for what it had."""
+    found, rng = space(TIGHT), np.random.default_rng(0)
+    drawn = [found.sample(rng, number=number) for number in range(60)]
+    drawn += [found.mutate(one, rng) for one in drawn[:20]]
+    names = " ".join(candidate.key for candidate in drawn)
+    assert hashlib.sha256(names.encode()).hexdigest()[:16] == "509bd0440a67b5b8"
+
+
+def test_the_bounds_of_a_delta_are_its_fewest_and_most_parameters(space: Callable[..., Space]) -> None:
+    found, rng = space(TIGHT), np.random.default_rng(1)
+    ranges = {"lora": ("rank", 1, 16), "adapter": ("bottleneck", 2, 32), "prompt": ("length", 1, 16)}
+    for _ in range(40):
+        for delta in found.sample(rng).deltas:
+            size, low, high = ranges.get(delta.method, (None, 0, 0))
+            ends = [
+                delta.model_copy(update={"config": delta.config.model_copy(update={size: end} if size else {})})
+                for end in (low, high)
+            ]
+            counted = tuple(end.count_parameters(found.shape) for end in ends)
+            assert found.method(delta.method).bounds(delta) == counted
