@@ -1,5 +1,6 @@
 """``bench``: samplers and pruners compared on a recorded table."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,13 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     table: Annotated[Path, typer.Option("--table", readable=False, help="a folder that `autodelta collect` wrote")],
-    samplers: Annotated[str, typer.Option("--samplers", help="with commas; those that can rank")] = "random,tpe,gp",
+    samplers: Annotated[
+        str,
+        typer.Option(
+            "--samplers",
+            help="with commas: random, tpe, gp; meta, portfolio, shared, nearest, ... learn from the other tasks",
+        ),
+    ] = "random,tpe,gp",
     pruners: Annotated[str, typer.Option("--pruners", help="with commas")] = "none,asha,hyperband",
     searches: Annotated[int, typer.Option("--searches", min=1, help="seeds for each task and method")] = 100,
     workers: Annotated[int, typer.Option("--workers", min=1, help="that each search trains on at once")] = 1,
@@ -41,6 +48,9 @@ def bench(
         typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file", show_default="the table's"),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the first search; the next has the next")] = 0,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="of tasks, for samplers that learn from other ones")
+    ] = 10,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="processes")] = 1,
     to: Annotated[Path | None, typer.Option("--to", help="a CSV file for all curves", show_default=False)] = None,
     as_json: AsJson = False,
@@ -59,8 +69,10 @@ def bench(
                 full_trials=full_trials,
                 space=space,
                 seed=seed,
+                folds=folds,
                 jobs=jobs,
-            )
+            ),
+            say=lambda text: print(text, file=sys.stderr),
         )
         if to is not None:
             write_csv(found, to)

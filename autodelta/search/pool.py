@@ -44,7 +44,7 @@ def entries(space: Space, candidates: Iterable[Candidate]) -> list[tuple[Candida
             inside = False
         if not inside:
             raise UserError(f"the candidate {candidate.key} breaks a constraint of the space {space.name!r}")
-        found.append((candidate, PoolEntry(trial.params, trial.distributions)))
+        found.append((candidate, PoolEntry(trial.params, trial.distributions, candidate)))
     return found
 
 

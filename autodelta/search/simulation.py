@@ -60,6 +60,7 @@ def simulate(
     budget: Budget,
     *,
     sampler_name: str = "tpe",
+    rank: Rank | None = None,
     pruner_name: str = "asha",
     seed: int = 0,
     workers: int = 1,
@@ -73,6 +74,7 @@ def simulate(
         trials: what becomes of each candidate, by its key.
         budget: device-seconds, wall-clock and trials are those of the records.
         sampler_name: a sampler that can rank.
+        rank: what ranks in place of that sampler, which then goes unused.
         pruner_name: none, asha or hyperband.
         seed: of every draw.
         workers: that train at once.
@@ -80,17 +82,17 @@ def simulate(
     Raises:
         UserError: a name that is none, or a sampler that ranks nothing.
     """
-    rank = ranking(sampler_name)
+    chooses = rank or ranking(sampler_name)
     moments: list[Moment] = []
     checkpoints: set[int] = set()  # trials that have one, as a run's folder would
     with quiet():
         study = Study(
             None,
             space,
-            sampler=sampler(sampler_name),
+            sampler=sampler("random" if rank else sampler_name),  # the plan chooses
             seed=seed,
             pruner=pruner_named(pruner_name, rungs(space.settings.most_steps)),
-            plan=Pool(candidates, rank),
+            plan=Pool(candidates, chooses),
             can_continue=lambda number: number in checkpoints,
         )
         clock = VirtualClock()

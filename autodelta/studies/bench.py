@@ -5,12 +5,13 @@ test score over the candidate's repeats, as regret: 0 for the table's best candi
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from autodelta.search.budget import Budget
 from autodelta.search.executors.table import Replayed, replayed
 from autodelta.search.pool import entries
 from autodelta.search.pruning import pruner as pruner_named
-from autodelta.search.samplers import PoolEntry
+from autodelta.search.samplers import PoolEntry, Rank
 from autodelta.search.simulation import Moment, ranking, simulate
 from autodelta.space import Space
+from autodelta.studies.pasts import Taught, taught, transferring
+from autodelta.studies.pasts import ranking as taught_ranking
 from autodelta.studies.regret import Floats, band, held, normalised, ranks, resampled
 
 POINTS = 40  # of a curve along the budget
@@ -46,6 +49,7 @@ class Bench(BaseModel):
     full_trials: PositiveInt | None = None  # None: half of the candidates, at most 50
     space: str | None = None  # None: the one that the table was collected from
     seed: int = 0
+    folds: PositiveInt = 10  # of tasks, for samplers that learn from other ones
     jobs: PositiveInt = 1
     points: PositiveInt = POINTS
 
@@ -66,6 +70,7 @@ class Subject:
     regret: dict[str, float]  # of each candidate that a search may hand over
     full_seconds: float  # what the budget comes to, in device-seconds
     full_steps: float  # and in steps
+    ranks: Mapping[str, Rank]  # by a sampler's name, of those that learn from other tasks
 
 
 @dataclass(frozen=True)
@@ -123,26 +128,36 @@ class Comparison:
         }
 
 
-def compare(bench: Bench) -> Comparison:
-    """Simulates all searches; the same seeds for all methods.
+def compare(bench: Bench, *, say: Callable[[str], None] = lambda text: None) -> Comparison:
+    """Simulates all searches; the same seeds for all methods. Samplers that learn from other tasks learn from those of
+    the table, without the family of the task that they are judged on.
 
     Raises:
-        UserError: a name that is none, a table that cannot be read, or one that does not fit the space.
+        UserError: a name that is none, a table that cannot be read, one that does not fit the space, or one of too few
+            tasks to learn from.
     """
+    past = [name for name in bench.samplers if name in transferring()]
     for name in bench.samplers:
-        ranking(name)
+        if name not in past:
+            ranking(name)
     for name in bench.pruners:
         pruner_named(name, (1,))
     table = read(bench.table)
+    with TemporaryDirectory() as folder:
+        known = taught(table, Path(folder), folds=bench.folds, seed=bench.seed, say=say) if past else {}
+        return _compared(bench, table, known)
+
+
+def _compared(bench: Bench, table: Table, known: Mapping[str, Taught]) -> Comparison:
     tasks = tuple(dict.fromkeys(record.task for record in table.records))
-    subjects = {task: subject(bench, table, task) for task in tasks}
+    subjects = {task: subject(bench, table, task, known[task] if known else None) for task in tasks}
     trials = max(len(found.pool) for found in subjects.values())
     grids = {"trials": np.arange(1, trials + 1, dtype=float)}
     grids |= {name: np.linspace(0, 1, bench.points + 1)[1:] for name in ("steps", "seconds")}
     shape = len(bench.methods), len(tasks), bench.searches
     axes = tuple(Axis(name, grid, np.zeros((*shape, len(grid)))) for name, grid in grids.items())
     ended, steps = np.zeros(shape), np.zeros(shape)
-    for task, search, number, moments in _simulated(bench, subjects):
+    for task, search, number, moments in _simulated(bench, subjects, known):
         where = number, tasks.index(task), search
         if moments:
             ended[where] = moments[-1].trials
@@ -152,7 +167,7 @@ def compare(bench: Bench) -> Comparison:
     return Comparison(bench, tasks, _full_trials(bench, trials), axes, ended, steps)
 
 
-def subject(bench: Bench, table: Table, task: str) -> Subject:
+def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) -> Subject:
     """A task of a table with all that its searches need.
 
     Raises:
@@ -181,6 +196,7 @@ def subject(bench: Bench, table: Table, task: str) -> Subject:
         regret=normalised({record.candidate.key: truth[record.candidate.key] for record in whole}),
         full_seconds=full * fmean(record.device_seconds for record in whole),
         full_steps=full * fmean(record.candidate.training.steps for record in whole),
+        ranks={name: taught_ranking(name, space, known) for name in bench.samplers if known and name in transferring()},
     )
 
 
@@ -202,13 +218,14 @@ def _truth(records: Sequence[Record]) -> dict[str, float]:
 _Found = tuple[str, int, int, tuple[Moment, ...]]  # task, search, method, what it found when
 
 
-def _simulated(bench: Bench, subjects: dict[str, Subject]) -> Iterator[_Found]:
+def _simulated(bench: Bench, subjects: dict[str, Subject], known: Mapping[str, Taught]) -> Iterator[_Found]:
     orders = [(task, search) for search in range(bench.searches) for task in subjects]
     if bench.jobs == 1:
         for task, search in orders:
             yield from _searched(bench, subjects[task], search)
         return
-    with ProcessPoolExecutor(bench.jobs, mp_context=get_context("spawn"), initializer=_open, initargs=(bench,)) as pool:
+    given = bench, dict(known)
+    with ProcessPoolExecutor(bench.jobs, mp_context=get_context("spawn"), initializer=_open, initargs=given) as pool:
         for found in pool.map(_ordered, orders, chunksize=max(1, len(orders) // (8 * bench.jobs))):
             yield from found
 
@@ -223,6 +240,7 @@ def _searched(bench: Bench, found: Subject, search: int) -> Iterator[_Found]:
             found.trials,
             budget,
             sampler_name=sampler,
+            rank=found.ranks.get(sampler),
             pruner_name=pruner,
             seed=bench.seed + search,
             workers=bench.workers,
@@ -230,20 +248,21 @@ def _searched(bench: Bench, found: Subject, search: int) -> Iterator[_Found]:
         yield found.task, search, number, simulated.moments
 
 
-_opened: tuple[Bench, Table] | None = None  # what a process of the pool works on
+_opened: tuple[Bench, Table, dict[str, Taught]] | None = None  # what a process of the pool works on
 _subjects: dict[str, Subject] = {}
 
 
-def _open(bench: Bench) -> None:
+def _open(bench: Bench, known: dict[str, Taught]) -> None:
     global _opened
-    _opened = bench, read(bench.table)
+    _opened = bench, read(bench.table), known
 
 
 def _ordered(order: tuple[str, int]) -> list[_Found]:
     assert _opened is not None
     task, search = order
     if task not in _subjects:
-        _subjects[task] = subject(*_opened, task)
+        bench, table, known = _opened
+        _subjects[task] = subject(bench, table, task, known[task] if known else None)
     return list(_searched(_opened[0], _subjects[task], search))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
+    from autodelta.candidate import Candidate
     from autodelta.space import Space
 
 
@@ -40,6 +41,7 @@ class PoolEntry:
 
     params: Mapping[str, Any]
     distributions: "Mapping[str, BaseDistribution]"
+    candidate: "Candidate | None" = None
 
     @cached_property
     def numbers(self) -> dict[str, float]:

@@ -17,12 +17,13 @@ from optuna.trial import TrialState
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
-from autodelta.search.samplers import Sampler, Scene
+from autodelta.search.samplers import PoolEntry, Rank, Sampler, Scene
 from autodelta.search.samplers.tpe import build as tpe
 from autodelta.search.transfer import fitted, plain
 from autodelta.space import Infeasible, Space
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
@@ -79,9 +80,8 @@ class MetaSampler(BaseSampler):
         trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != number]
         tried = {trial.number: candidate(self._scene, trial) for trial in trials}
         rng = np.random.default_rng(self._seed)
-        sign = -1.0 if study.direction.name == "MINIMIZE" else 1.0
-        shown = [_shown(trial, tried[trial.number], sign=sign) for trial in trials]
-        on = observed(self._model, self._scene, [one for one in shown if one is not None])
+        sign = _sign(study)
+        on = _standing(self._model, self._scene, study, tried)
         best = sorted((t for t in trials if t.value is not None), key=lambda t: -sign * (t.value or 0.0))
         around = [one for trial in best[:BEST] if (one := tried[trial.number]) is not None]
         pool = list(dict.fromkeys(proposed(self._scene.space, self._model, around, number=number, rng=rng)))
@@ -90,6 +90,42 @@ class MetaSampler(BaseSampler):
         if taken.all():
             return self._scene.space.sample(rng, number=number)
         return pool[ask(POLICY, on, configurations(pool, self._scene.space.shape), taken, seed=self._seed).row]
+
+
+def ranked(policy: str, scene: Scene) -> Rank:
+    """How a pool of recorded candidates is ranked by a policy of ``autodelta.meta.policies``: its choice before all.
+
+    Raises:
+        NoTransfer, UserError: as ``MetaSampler``.
+    """
+    from autodelta.meta.compositions import configurations
+    from autodelta.meta.policies import ask
+
+    model = fitted(scene)
+
+    def rank(study: "Study", pool: Sequence[PoolEntry], seed: int) -> "NDArray[np.float64]":
+        tried = {trial.number: candidate(scene, trial) for trial in study.get_trials(deepcopy=False)}
+        left = configurations(
+            (entry.candidate or scene.space.from_params(entry.params) for entry in pool), scene.space.shape
+        )
+        on = _standing(model, scene, study, tried)
+        found = np.zeros(len(pool))
+        found[ask(policy, on, left, np.zeros(len(pool), dtype=bool), seed=seed).row] = 1.0
+        return found
+
+    return rank
+
+
+def _sign(study: "Study") -> float:
+    return -1.0 if study.direction.name == "MINIMIZE" else 1.0
+
+
+def _standing(found: "Model", scene: Scene, study: "Study", tried: Mapping[int, Candidate | None]) -> "OnTask":
+    """The model on the task with what those trials of a study have shown that ``tried`` names."""
+    sign = _sign(study)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in tried]
+    shown = [_shown(trial, tried[trial.number], sign=sign) for trial in trials]
+    return observed(found, scene, [one for one in shown if one is not None])
 
 
 class Shown(NamedTuple):

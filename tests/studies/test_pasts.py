@@ -1,0 +1,84 @@
+"""Samplers that learn from the other tasks of a table, on a past where LoRA of a high rank is best."""
+
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.meta import fitting
+from autodelta.meta.records import Point, Record, Table, read
+from autodelta.meta.saved import load
+from autodelta.search.pruning import reports, rungs
+from autodelta.studies.bench import Bench, compare
+from autodelta.studies.pasts import taught, transferring
+from tests.meta.pasts import QUICK, a_past, write_table
+from tests.search import fakes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "Settings", lambda: QUICK)
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pasts")
+    space = fakes.space(folder)
+    levels = rungs(space.settings.most_steps)
+    past = a_past(space)
+    records = tuple(one.model_copy(update={"curve": curve(one, levels)}) for one in past.records)
+    return write_table(folder / "table", Table(records=records, tasks=past.tasks, about=past.about))
+
+
+def curve(record: Record, levels: tuple[int, ...]) -> tuple[Point, ...]:
+    """A score at each rung, so that a search can be simulated."""
+    end = record.curve[-1]
+    return tuple(end.model_copy(update={"step": step}) for step in reports(end.step, levels))
+
+
+def renamed(table: Table, names: dict[str, str]) -> Table:
+    """The same table with other names of tasks."""
+    records = tuple(one.model_copy(update={"task": names.get(one.task, one.task)}) for one in table.records)
+    tasks = {
+        names.get(key, key): one.model_copy(update={"task": names.get(key, key)}) for key, one in table.tasks.items()
+    }
+    return Table(records=records, tasks=tasks, about=table.about)
+
+
+def test_no_model_has_seen_the_family_of_the_task_that_it_ranks_for(place: Path, tmp_path: Path) -> None:
+    table = renamed(read(place), {"task1": "mr", "task2": "sst2@500"})
+    found = taught(table, tmp_path, folds=4, seed=0, say=lambda text: None)
+    assert found.keys() == {record.task for record in table.records}
+    for task, known in found.items():
+        seen = set(load(known.model).tasks)
+        assert task not in seen
+        assert len(seen) >= 4
+        assert task not in ("mr", "sst2@500") or not seen & {"mr", "sst2@500"}
+        assert known.nearest
+
+
+def test_what_has_learned_from_other_tasks_finds_good_candidates_sooner_than_chance(place: Path) -> None:
+    names = ("random", "meta", "portfolio", "shared", "nearest")
+    assert set(names[1:]) <= set(transferring())
+    said: list[str] = []
+    asked = Bench(table=place, samplers=names, pruners=("none",), searches=2, folds=2, full_trials=10)
+    found = compare(asked, say=said.append)
+    assert [line.split(",")[0] for line in said] == ["fitting 1 of 2 models", "fitting 2 of 2 models"]
+    regret = dict(zip(names, found.axes[0].regret.mean(axis=(1, 2)), strict=True))
+    assert regret["meta"][4] < regret["random"][4] / 2
+    assert regret["shared"][4] < regret["random"][4] / 2
+
+
+def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> None:
+    table = read(place)
+    kept = {f"task{number}" for number in range(4)}
+    few = Table(
+        records=tuple(record for record in table.records if record.task in kept),
+        tasks={name: table.tasks[name] for name in kept},
+        about=table.about,
+    )
+    folder = write_table(tmp_path / "few", few)
+    with pytest.raises(UserError, match=r"needs 4 of them beside each family of the table: \d of \d recorded tasks"):
+        compare(Bench(table=folder, samplers=("meta",), pruners=("none",), searches=1))
