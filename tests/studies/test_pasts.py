@@ -1,7 +1,10 @@
 """Samplers that learn from the other tasks of a table, on a past where LoRA of a high rank is best."""
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from autodelta.errors import UserError
@@ -9,7 +12,7 @@ from autodelta.meta import fitting
 from autodelta.meta.records import Point, Record, Table, read
 from autodelta.meta.saved import load
 from autodelta.search.pruning import reports, rungs
-from autodelta.studies.bench import Bench, compare
+from autodelta.studies.bench import Axis, Bench, Comparison, compare
 from autodelta.studies.pasts import taught, transferring
 from tests.meta.pasts import QUICK, a_past, write_table
 from tests.search import fakes
@@ -82,3 +85,54 @@ def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> Non
     folder = write_table(tmp_path / "few", few)
     with pytest.raises(UserError, match=r"needs 4 of them beside each family of the table: \d of \d recorded tasks"):
         compare(Bench(table=folder, samplers=("meta",), pruners=("none",), searches=1))
+
+
+# --- benchmarks/meta_on_our_table.py ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "meta_on_our_table.py"
+    spec = importlib.util.spec_from_file_location("meta_on_our_table", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_of_a_table_under_way_only_what_can_be_judged_counts(place: Path, script: ModuleType) -> None:
+    table = read(place)
+    scarce = [record for record in table.records if record.task == "task3"][script.LEAST - 1 :]
+    first = table.of("task4")[0]
+    records = tuple(
+        record.model_copy(update={"test": None}) if record is first else record
+        for record in table.records
+        if record not in scarce
+    )
+    found, left_out = script.judged(Table(records=records, tasks=table.tasks, about=table.about))
+    assert left_out == ["task3"]
+    assert {record.task for record in found.records} == {record.task for record in table.records} - {"task3"}
+    assert len(found.of("task4")) == len(table.of("task4")) - 1
+
+
+def test_the_script_says_who_is_better_and_how_soon(script: ModuleType) -> None:
+    tasks, searches, points = 12, 3, 30
+    rng = np.random.default_rng(0)
+    methods = len(script.SAMPLERS)
+    regret = 0.4 * np.exp(-np.arange(points) / 10) * np.ones((methods, tasks, searches, 1))
+    regret = regret + 0.01 * rng.random(regret.shape)
+    regret[0] /= 4
+    asked = Bench(table=Path("table"), samplers=script.SAMPLERS, pruners=("none",), searches=searches)
+    axis = Axis("trials", np.arange(1.0, points + 1), regret)
+    nothing = np.zeros((methods, tasks, searches))
+    found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 30, (axis,), nothing, nothing))
+    assert all(p < 0.05 for p in found["p_holm"].values())
+    low, high = found["minus_portfolio"]["5"][1:]
+    assert low <= found["minus_portfolio"]["5"][0] <= high < 0
+    assert found["trials_to_reach_tpe"]["meta"] < 13 < found["trials_to_reach_tpe"]["tpe"]
+    assert sum(line.startswith("| tpe |") for line in script.lines(found, [])) == 2
+
+
+def test_p_values_are_adjusted_in_their_order(script: ModuleType) -> None:
+    assert script.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])

@@ -1,0 +1,165 @@
+"""Does the meta-learner know good compositions before the first trial? Every sampler ranking the same recorded pools.
+
+    python benchmarks/meta_on_our_table.py --table DIR [--jobs 2]
+
+Models are fitted to folds of tasks that leave the family of the judged task out. A search chooses by the one validation
+score of each candidate; its choice is judged by the mean test score over repeats, as regret normalised by task: 0 for
+the best candidate of the pool, 1 for the worst. Intervals: 95 %, over resampled tasks and searches. Better: one-sided
+Wilcoxon over tasks of each task's mean over searches, Holm over all of these comparisons. A table that is still being
+collected will do: tasks with too few trials are left out, and said.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from autodelta.files import write_json
+from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
+from autodelta.studies.bench import Bench, Comparison, compare
+from autodelta.studies.regret import Floats, band, curves, resampled
+
+RESULTS = Path(__file__).parent / "results"
+SAMPLERS = ("meta", "random", "tpe", "gp", "portfolio", "shared", "hypernetwork", "nearest")
+BEATEN = ("random", "tpe", "gp")  # must be beaten, significantly
+POINTS = (1, 5, 10)
+REACHED = 25  # trials, whose regret with TPE is to be reached sooner
+LEAST = 12  # candidates that a task must have to be judged on
+
+
+def judged(table: Table) -> tuple[Table, list[str]]:
+    """The part of a table that searches can be judged on, and the tasks that were left out."""
+    names = dict.fromkeys(record.task for record in table.records)
+    kept = [
+        name for name in names if len({record.candidate.key for record in table.of(name) if _whole(record)}) >= LEAST
+    ]
+    scored = {record.key[:2] for record in table.records if _whole(record)}
+    records = tuple(
+        record
+        for record in table.records
+        if record.task in kept and (record.state != "complete" or record.key[:2] in scored)
+    )
+    return Table(records=records, tasks=table.tasks, about=table.about), [name for name in names if name not in kept]
+
+
+def _whole(record: Record) -> bool:
+    return record.state == "complete" and record.test is not None
+
+
+def answer(found: Comparison) -> dict[str, Any]:
+    """What came out: regrets at some numbers of trials, p-values, and how soon TPE's regret is reached."""
+    axis = next(one for one in found.axes if one.name == "trials")
+    names = [sampler for sampler, _ in found.bench.methods]
+    weights = resampled(len(found.tasks), found.bench.searches)
+    bands, by_task = band(axis.regret, weights), axis.regret.mean(axis=2)
+    drawn = curves(axis.regret, weights)
+    at = {point: min(point, len(axis.grid)) - 1 for point in (*POINTS, REACHED)}
+    mine = names.index("meta")
+    regrets = {
+        name: {
+            str(point): [float(part[row, place]) for part in (bands.mean, bands.low, bands.high)]
+            for point, place in at.items()
+        }
+        for row, name in enumerate(names)
+    }
+    less = {
+        (name, point): _p(by_task[mine, :, at[point]] - by_task[names.index(name), :, at[point]])
+        for name in BEATEN
+        for point in POINTS
+    }
+    against = names.index("portfolio")
+    behind = {point: drawn[:, mine, at[point]] - drawn[:, against, at[point]] for point in POINTS}
+    goal = bands.mean[names.index("tpe"), at[REACHED]]
+    return {
+        "tasks": len(found.tasks),
+        "searches": found.bench.searches,
+        "candidates": len(axis.grid),
+        "regret": regrets,
+        "p_holm": {f"{name}@{point}": p for (name, point), p in zip(less, holm(list(less.values())), strict=True)},
+        "minus_portfolio": {
+            str(point): [
+                float(bands.mean[mine, at[point]] - bands.mean[against, at[point]]),
+                *(float(bound) for bound in np.quantile(values, [0.025, 0.975])),
+            ]
+            for point, values in behind.items()
+        },
+        "trials_to_reach_tpe": {name: _reached(bands.mean[row], goal) for row, name in enumerate(names)},
+    }
+
+
+def _p(differences: Floats) -> float:
+    """That meta is not better; 1 where nothing differs."""
+    return float(wilcoxon(differences, alternative="less").pvalue) if np.any(differences) else 1.0
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values adjusted for there being several (Holm 1979)."""
+    order = np.argsort(values)
+    steps = [(len(values) - place) * values[at] for place, at in enumerate(order)]
+    found = np.empty(len(values))
+    found[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return [float(value) for value in found]
+
+
+def _reached(curve: Floats, goal: float) -> int | None:
+    places = np.flatnonzero(curve <= goal)
+    return int(places[0]) + 1 if len(places) else None
+
+
+def lines(found: dict[str, Any], left_out: Sequence[str]) -> list[str]:
+    """The answer in Markdown."""
+    head = " | ".join(f"@{point}" for point in (*POINTS, REACHED))
+    rows = [
+        f"<!-- benchmarks/meta_on_our_table.py: {found['tasks']} tasks, at most {found['candidates']} candidates, "
+        f"{found['searches']} searches each; left out: {len(left_out)} tasks -->",
+        f"| mean normalised regret | {head} | trials to TPE's regret at {REACHED} |",
+        "|---" * (len(POINTS) + 3) + "|",
+    ]
+    for name, values in found["regret"].items():
+        cells = " | ".join(f"{mean:.3f} ({low:.3f}-{high:.3f})" for mean, low, high in values.values())
+        reached = found["trials_to_reach_tpe"][name]
+        rows.append(f"| {name} | {cells} | {'never' if reached is None else reached} |")
+    rows += ["", "| better than | " + " | ".join(f"p @{point}" for point in POINTS) + " |", "|---" * 4 + "|"]
+    for name in BEATEN:
+        rows.append(f"| {name} | " + " | ".join(f"{found['p_holm'][f'{name}@{point}']:.4f}" for point in POINTS) + " |")
+    behind = " | ".join(
+        f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" for mean, low, high in found["minus_portfolio"].values()
+    )
+    rows.append(f"| regret less the portfolio's | {behind} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True, help="a folder that `autodelta collect` wrote or writes")
+    parser.add_argument("--searches", type=int, default=5)
+    parser.add_argument("--full-trials", type=int, default=30, help="the budget of a search")
+    parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS / "meta_on_our_table", help="without .md and .json")
+    asked = parser.parse_args()
+    table, left_out = judged(read(asked.table))
+    for name in left_out:
+        print(f"left out: {name}: fewer than {LEAST} candidates have a test score")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shard(folder, table.records)
+        write_tasks(folder, table.tasks.values())
+        if table.about is not None:
+            write_about(folder, table.about)
+        bench = Bench(
+            table=folder, samplers=SAMPLERS, pruners=("none",), searches=asked.searches, jobs=asked.jobs,
+            full_trials=asked.full_trials, folds=asked.folds,
+        )  # fmt: skip
+        found = answer(compare(bench, say=print))
+    write_json(asked.out.with_suffix(".json"), found)
+    asked.out.with_suffix(".md").write_text("\n".join(lines(found, left_out)) + "\n", encoding="utf8")
+    print("\n".join(lines(found, left_out)))
+
+
+if __name__ == "__main__":
+    main()
