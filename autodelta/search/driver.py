@@ -18,12 +18,13 @@ from autodelta.search.budget import parse
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
 from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
 from autodelta.search.executors import Executor, driven_elsewhere, executor
+from autodelta.search.kept import scene
 from autodelta.search.ledger import Ledger
 from autodelta.search.lock import driving
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import BUDGET
 from autodelta.search.run import LEDGER_FILE, LOG_FILE, RESULT_FILE, Exported, Result, Run, create, discard
-from autodelta.search.samplers import Scene, sampler
+from autodelta.search.samplers import sampler
 from autodelta.search.session import Session
 from autodelta.search.settings import Settings
 from autodelta.search.storage import quiet
@@ -113,7 +114,7 @@ def _study(settings: Settings, space: Space, folder: Path) -> Study:
         seed=settings.seed,
         repeats=settings.repeats,
         first=settings.first,
-        scene=Scene(space, settings.features, settings.meta),
+        scene=scene(settings, space, folder),
         pruner=pruner(settings.pruner, rungs(space.settings.most_steps)),
         can_continue=lambda number: (trial_folder(folder, number) / CHECKPOINT).exists(),
     )

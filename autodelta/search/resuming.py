@@ -8,9 +8,10 @@ from autodelta.search import placement
 from autodelta.search.budget import parse
 from autodelta.search.driver import take_up, told
 from autodelta.search.events import Event, Notice
+from autodelta.search.kept import scene
 from autodelta.search.lock import driving
 from autodelta.search.run import Run, open_run, write_settings
-from autodelta.search.samplers import Scene, sampler
+from autodelta.search.samplers import sampler
 from autodelta.search.settings import Settings
 from autodelta.search.transfer import lost
 from autodelta.space import Space
@@ -43,7 +44,7 @@ def resume(
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
     with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
         write_settings(found.path, settings)
-    gone = lost(Scene(space, settings.features, settings.meta)) if sampler(settings.sampler).transfers else None
+    gone = lost(scene(settings, space, found.path)) if sampler(settings.sampler).transfers else None
     if gone is not None:
         listener(Notice(text=gone))
     resumed = Run(found.path, settings)

@@ -24,6 +24,7 @@ from autodelta.search.answer.lines import lines
 from autodelta.search.attempt import WEIGHTS
 from autodelta.search.budget import Spent, parse
 from autodelta.search.front import best, front
+from autodelta.search.kept import keep
 from autodelta.search.ledger import WALL, Spending, read
 from autodelta.search.records import TrialRecord
 from autodelta.search.settings import Settings, versions
@@ -230,7 +231,8 @@ def create(folder: Path, settings: Settings) -> Run:
     run = Run(folder, settings)
     try:
         write_text(folder / LOG_FILE, "")
-        write_settings(folder, settings)
+        run = Run(folder, keep(settings, folder))
+        write_settings(folder, run.settings)
     except OSError as error:
         discard(run)
         raise UserError(f"cannot write the run's folder {folder}: {error.strerror}; it is gone again") from None

@@ -1,6 +1,7 @@
 """With what a search starts: the past where it fits, nothing where it does not, and one line about either."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from autodelta.backbones import Backbone, load
 from autodelta.errors import UserError
 from autodelta.meta import past
 from autodelta.meta.compositions import layout
-from autodelta.search import resume
+from autodelta.search import resume, transfer
 from autodelta.search import search as search_from_python
 from autodelta.search.events import Notice
 from autodelta.search.knowledge import known
@@ -184,7 +185,7 @@ def test_a_model_for_another_sampler_is_a_mistake(place: Path, task: Task, backb
         begun("random", place / "model", task, backbone)
 
 
-def test_a_search_without_its_model_is_told_so_when_it_goes_on(place: Path, tmp_path: Path) -> None:
+def test_a_run_keeps_its_model_and_is_told_when_that_is_another(place: Path, tmp_path: Path) -> None:
     folder = copied(place, tmp_path / "model")
     given = {"data": place / "data", "backbone": str(place / "backbone"), "space": place / "space.yaml"}
     search_from_python(
@@ -192,16 +193,26 @@ def test_a_search_without_its_model_is_told_so_when_it_goes_on(place: Path, tmp_
         confirm_share=0.0, **given,  # type: ignore[arg-type]
     )  # fmt: skip
     settings = open_run("one", tmp_path).settings
-    assert (settings.sampler, settings.meta) == ("meta", folder.absolute())
-    (folder / "meta.json").rename(folder / "hidden.json")
-    from autodelta.search import transfer
+    assert (settings.sampler, settings.meta) == ("meta", Path("meta"))
+    shutil.rmtree(folder)
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert gone_on(tmp_path, "3trials") == []
+    kept = tmp_path / "moved" / "meta" / "past.json"
+    kept.write_text(kept.read_text().replace('"trials": ', '"trials": 1'))
+    said = gone_on(tmp_path, "4trials")
+    assert len(said) == 1
+    assert "any more, so the sampler is tpe: the model in" in said[0]
+    assert "is not the one that the search began with" in said[0]
 
+
+def gone_on(runs: Path, budget: str) -> list[str]:
+    """Takes the run up as another process would; what it says of what is known from other tasks."""
     transfer._loaded.cache_clear()
     said: list[str] = []
 
     def listen(event: object) -> None:
         said.extend([event.text] if isinstance(event, Notice) else [])
 
-    run = resume("one", runs=tmp_path, budget="3trials", listener=listen)
-    assert sum(trial.counts for trial in run.trials) == 3
-    assert sum("any more, so the sampler is tpe" in text for text in said) == 1
+    run = resume("moved", runs=runs, budget=budget, listener=listen)
+    assert sum(trial.counts for trial in run.trials) == int(budget.removesuffix("trials"))
+    return [text for text in said if "other tasks" in text]

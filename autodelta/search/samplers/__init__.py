@@ -33,6 +33,7 @@ class Scene:
     space: "Space"
     features: Mapping[str, float] | None = None  # of the task, by name; None: nothing is known of it
     model: Path | None = None  # the folder of a fitted meta-learner; None: the one that ships
+    sha256: str | None = None  # of that model's files, where it must be this one
 
 
 @dataclass(frozen=True)
