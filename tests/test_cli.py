@@ -60,7 +60,7 @@ def searched(place: Path) -> dict[str, Any]:
 
 
 def test_a_search_shows_its_trials_front_best_test_and_budget(searched: dict[str, Any]) -> None:
-    assert set(searched) == {"trials", "front", "best", "answer", "lines", "test", "budget"}
+    assert set(searched) == {"trials", "front", "best", "answer", "lines", "ended_early", "test", "budget"}
     assert len(searched["trials"]) == 4
     expected = {"number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason"}
     assert all(expected <= set(trial) for trial in searched["trials"])

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from autodelta.search.request import Request
     from autodelta.studies.sizes import SizeStudy
 
-CHANGEABLE = ("budget", "executor", "workers", "address", "runs")  # when a run is taken up again
+# When a run is taken up again.
+CHANGEABLE = ("budget", "executor", "workers", "address", "stop_when_worth_less", "runs")
 
 
 def register(app: typer.Typer) -> None:
@@ -70,6 +71,14 @@ def search(
         ),
     ] = None,
     meta: MetaFolder = None,
+    stop_when_worth_less: Annotated[
+        float | None,
+        typer.Option(
+            "--stop-when-worth-less",
+            help="start no more trials when the best next one is expected to gain less in score than this, say 0.002",
+            show_default="only the budget ends the search",
+        ),
+    ] = None,
     pruner: Annotated[
         str | None, typer.Option("--pruner", help="asha, hyperband or none", show_default="asha where it is possible")
     ] = None,
@@ -112,7 +121,8 @@ def search(
     with mistakes():
         if resume is not None:
             _check_resumable(context)
-            changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+            changes: dict[str, Any] = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+            changes["stop_when_worth_less"] = stop_when_worth_less
             _go_on(resume, runs, changes)
             return
         if task is None or budget is None:
@@ -126,6 +136,7 @@ def search(
             space=space,
             sampler=sampler,
             meta=meta,
+            stop_when_worth_less=stop_when_worth_less or 0.0,
             pruner=pruner,
             confirm_share=confirm_share,
             executor=executor,
@@ -174,7 +185,7 @@ def _check_resumable(context: typer.Context) -> None:
     for name in context.params:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE" and name not in ("resume", *CHANGEABLE):
-            flags = ", ".join(f"--{other}" for other in CHANGEABLE)
+            flags = ", ".join(f"--{other.replace('_', '-')}" for other in CHANGEABLE)
             raise UserError(f"a run that is taken up again keeps its --{name.replace('_', '-')}; with it go: {flags}")
 
 

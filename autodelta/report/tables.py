@@ -86,6 +86,8 @@ def conclusion(summary: Mapping[str, Any]) -> list[str]:
             f"best: trial {best['number']}, {methods}, {best['parameters']:,} parameters, "
             f"validation {best['score']:.4f} at one seed, not confirmed yet"
         )
+    if summary["ended_early"]:
+        found.append(f"ended before its budget: {summary['ended_early']}")
     spent = budget["spent"]
     kinds = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in budget["by_kind"].items() if seconds >= 0.5)
     found.append(

@@ -30,6 +30,7 @@ from autodelta.search.settings import Settings
 from autodelta.search.storage import quiet
 from autodelta.search.study import Study, trial_folder
 from autodelta.search.work import Accounts
+from autodelta.search.worth import rule
 from autodelta.space import Space
 from autodelta.tasks.floor import floors
 
@@ -99,7 +100,8 @@ def take_up(
         budget = parse(settings.budget, has_gpu=settings.has_gpu)
         ledger = Ledger(folder / LEDGER_FILE, clock=clock, since=started)
         accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share, clock=clock)
-        session = Session(folder, study, accounts, workers=settings.workers)
+        enough = rule(settings, space, folder)
+        session = Session(folder, study, accounts, workers=settings.workers, enough=enough)
         emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
         _run(session, workers, settings, space)
         _refuse_if_too_small(session, settings.budget)
@@ -167,7 +169,8 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         floors=floors(task) if any(run.test is not None for run in done) else {},
     )
     exported = _exported(found, entrants, done, session)
-    result = Result(trials=len(trials), budget=settings.budget, answer=found, exported=exported)
+    early = session.ended_early
+    result = Result(trials=len(trials), budget=settings.budget, ended_early=early, answer=found, exported=exported)
     write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
     _clear(folder, entrants, done)
     accounts.emit(Answered(lines=tuple(answer.lines(found))))

@@ -116,7 +116,8 @@ class Answered(Event):
 
 
 class SearchEnded(Event):
-    """Nothing runs any more. ``reason``: budget, finished (nothing left to try), or interrupted."""
+    """Nothing runs any more. ``reason``: budget, finished (nothing left to try), interrupted, or that another trial
+    is not worth its cost."""
 
     reason: str
     trials: int

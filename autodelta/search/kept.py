@@ -31,6 +31,11 @@ def keep(settings: Settings, run: Path) -> Settings:
     return settings.model_copy(update={"meta": Path(FOLDER), "meta_sha256": sha256(run / FOLDER)})
 
 
+def still(settings: Settings, before: Settings) -> Settings:
+    """What a run is told that goes on: others as they may be now, it keeps its model."""
+    return settings.model_copy(update={"meta": before.meta, "meta_sha256": before.meta_sha256})
+
+
 def scene(settings: Settings, space: Space, run: Path) -> Scene:
     """What the sampler of a run may know beside the trials."""
     model = settings.meta and run.absolute() / settings.meta

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
-from autodelta.search import loggers, placement
+from autodelta.search import loggers, placement, worth
 from autodelta.search.budget import CONFIRM_SHARE, parse
 from autodelta.search.driver import search as run_search
 from autodelta.search.events import Event, Listener, Notice
@@ -36,6 +36,7 @@ class Request:
     space: str = "default"
     sampler: str | None = None
     meta: Path | None = None
+    stop_when_worth_less: float = 0.0
     pruner: str | None = None
     confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
@@ -61,6 +62,7 @@ def search(
     space: str | os.PathLike[str] = "default",
     sampler: str | None = None,
     meta: str | os.PathLike[str] | None = None,
+    stop_when_worth_less: float = 0.0,
     pruner: str | None = None,
     confirm_share: float = CONFIRM_SHARE,
     executor: str | None = None,
@@ -87,6 +89,8 @@ def search(
         space: the name of a space that ships with autodelta, or a YAML file.
         sampler: tpe, meta, random, grid, gp or nsga2; meta where recorded trials fit space and backbone, else tpe.
         meta: the folder of a fitted meta-learner, for the sampler of that name; else the one that ships.
+        stop_when_worth_less: no more trials start once the meta-learner expects less gain in score than this of the
+            best next one; 0: only the budget ends the search.
         pruner: asha, hyperband or none; asha where the sampler allows it.
         confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
@@ -114,6 +118,7 @@ def search(
         space=os.fspath(space),
         sampler=sampler,
         meta=None if meta is None else Path(meta),
+        stop_when_worth_less=stop_when_worth_less,
         pruner=pruner,
         confirm_share=confirm_share,
         executor=executor,
@@ -185,6 +190,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         backbone=backbone,
         say=lambda text: listener(Notice(text=text)),
     )
+    if request.stop_when_worth_less and start.sampler == WITHOUT:
+        listener(Notice(text=f"{worth.NEEDS}: the whole budget is used"))
     settings = Settings(
         task=request.task,
         view=task.view(),
@@ -198,6 +205,7 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         sampler=start.sampler,
         features=start.features,
         meta=start.meta,
+        stop_when_worth_less=request.stop_when_worth_less,
         pruner=pruner,
         confirm_share=request.confirm_share,
         seed=request.seed,
@@ -238,6 +246,7 @@ def _check_numbers(request: Request) -> tuple[str, ...]:
     """Looks at what can be judged by itself; the loggers that were asked for."""
     if request.seed < 0:
         raise UserError(f"a seed must not be negative: {request.seed}")
+    worth.check(request.stop_when_worth_less, request.sampler)
     if not 0 <= request.confirm_share < 1:
         raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
     log = loggers.names(request.log)

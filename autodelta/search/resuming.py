@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from autodelta.errors import UserError
-from autodelta.search import placement
+from autodelta.search import placement, worth
 from autodelta.search.budget import parse
 from autodelta.search.driver import take_up, told
 from autodelta.search.events import Event, Notice
@@ -24,6 +24,7 @@ def resume(
     executor: str | None = None,
     workers: int | None = None,
     address: str | None = None,
+    stop_when_worth_less: float | None = None,
     runs: str | os.PathLike[str] = "runs",
     listener: Callable[[Event], None] = lambda event: None,
 ) -> Run:
@@ -33,6 +34,7 @@ def resume(
         run: its name in ``runs``, or its folder.
         budget: what it may spend in all, with what it has spent already.
         executor, workers, address: others than before, if the machine or the cluster has changed.
+        stop_when_worth_less: another one than before; 0 spends the rest of the budget, too.
         runs: the folder of runs.
         listener: is told everything that happens.
 
@@ -40,7 +42,14 @@ def resume(
         UserError: no such run, another search works on it, its task or backbone has changed, or the budget is smaller.
     """
     found = open_run(os.fspath(run), os.fspath(runs))
-    settings = changed(found.settings, budget=budget, executor=executor, workers=workers, address=address)
+    settings = changed(
+        found.settings,
+        budget=budget,
+        executor=executor,
+        workers=workers,
+        address=address,
+        stop_when_worth_less=stop_when_worth_less,
+    )
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
     with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
         write_settings(found.path, settings)
@@ -53,7 +62,13 @@ def resume(
 
 
 def changed(
-    settings: Settings, *, budget: str | None, executor: str | None, workers: int | None, address: str | None
+    settings: Settings,
+    *,
+    budget: str | None,
+    executor: str | None,
+    workers: int | None,
+    address: str | None,
+    stop_when_worth_less: float | None = None,
 ) -> Settings:
     """What a search is told that goes on with another budget, or elsewhere.
 
@@ -64,7 +79,15 @@ def changed(
         _refuse_less(settings.budget, budget)
         parse(budget, has_gpu=settings.has_gpu)
     placement.check(executor, workers, address=address)
-    changes = {"budget": budget, "executor": executor, "workers": workers, "address": address}
+    if stop_when_worth_less is not None:
+        worth.check(stop_when_worth_less, settings.sampler)
+    changes = {
+        "budget": budget,
+        "executor": executor,
+        "workers": workers,
+        "address": address,
+        "stop_when_worth_less": stop_when_worth_less,
+    }
     found = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     placement.check(found.executor, found.workers)  # Ray may be gone since
     _refuse_changed(found)

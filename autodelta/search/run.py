@@ -61,6 +61,7 @@ class Result(BaseModel):
 
     trials: int  # that the study had
     budget: str = ""  # that it was found with
+    ended_early: str = ""  # why some of that was left, where it was
     answer: Answer
     exported: Exported | None
 
@@ -141,6 +142,7 @@ class Run:
             "best": winner and {**winner.as_json(), "candidate": winner.model_dump(mode="json")["candidate"]},
             "answer": result and result.answer.model_dump(mode="json"),
             "lines": lines(result.answer) if result else [],
+            "ended_early": result.ended_early if result else "",
             "test": _test(result),
             "budget": self._budget(trials),
         }

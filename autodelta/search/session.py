@@ -17,18 +17,29 @@ from autodelta.search.pruning import ETA
 from autodelta.search.records import BUDGET, CUT_SHORT, INTERRUPTED, Outcome, TrialRecord
 from autodelta.search.study import Study, trial_folder
 from autodelta.search.work import LOSSES, Accounts, Work, patience
+from autodelta.search.worth import Enough
 
 UNFIT_IN_A_ROW = 3  # trials asked for and not started, because the budget is too small for them
 CHECKPOINTS_KEPT = 16  # of stopped trials that may yet go on
-FINISHED = "finished"
+FINISHED, NOT_WORTH = "finished", "another trial is not worth its cost"
 
 
 class Session(Work):
     """Joins study, budget, ledger and events; executors ask it and tell it."""
 
-    def __init__(self, folder: Path | None, study: Study, accounts: Accounts, *, workers: int) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        study: Study,
+        accounts: Accounts,
+        *,
+        workers: int,
+        enough: Enough = lambda trials: None,
+    ) -> None:
         super().__init__(folder, accounts)
         self.study = study
+        self.enough = enough
+        self.ended_early = ""  # why, if it did
         self.workers = workers
         self.end_reason = BUDGET
         self._owed = deque(study.running)  # asked for by a search that was killed
@@ -46,6 +57,8 @@ class Session(Work):
         if self._owed:
             return self._start(self.study.assignment(self._owed.popleft()))
         for _ in range(UNFIT_IN_A_ROW):
+            if self._not_worth_it():
+                return None
             if self._exhausted() or not self._fits(self.costs().cheapest()):
                 return None
             no_new = self.accounts.search_budget.trials_left(self.spent()) <= 0
@@ -163,6 +176,15 @@ class Session(Work):
                 folder.rmdir()
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _not_worth_it(self) -> bool:
+        """Whether no more trials start, as none promises enough; it stays so."""
+        if not self.ended_early:
+            self.ended_early = self.enough(self.study.trials()) or ""
+            if self.ended_early:
+                self.end_reason = NOT_WORTH
+                self.notice(f"no more trials start: {self.ended_early}")
+        return bool(self.ended_early)
 
     def _start(self, assignment: Assignment) -> Order:
         candidate, number = assignment.candidate, assignment.number

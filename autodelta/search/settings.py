@@ -35,6 +35,7 @@ class Settings(BaseModel):
     features: dict[str, float] | None = None  # of the task, for a sampler that learns across tasks
     meta: Path | None = None  # the folder of the meta-learner that it uses; of a run that has begun: inside the run's
     meta_sha256: str | None = None  # of its files
+    stop_when_worth_less: Annotated[float, Field(ge=0)] = 0.0  # than this gain in score; 0: only the budget ends it
     pruner: str = "asha"
     first: tuple[Candidate, ...] = ()  # that are tried before all others: winners of another search
     repeats: Annotated[int, Field(gt=0)] = 3  # seeds a candidate of a grid is trained at

@@ -91,7 +91,7 @@ def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
     run = search(fakes.settings(budget="5trials"), fakes.space(tmp_path), folder=tmp_path / "runs" / "mine")
     shown = json.loads(json.dumps(run.as_json(), allow_nan=False))
     keys = {"number", "state", "methods", "parameters", "score", "step", "device_seconds", "seed", "reason", "curve"}
-    assert set(shown) == {"trials", "front", "best", "answer", "lines", "test", "budget"}
+    assert set(shown) == {"trials", "front", "best", "answer", "lines", "ended_early", "test", "budget"}
     assert all(keys <= set(trial) for trial in shown["trials"] + shown["front"])
     assert len(shown["trials"]) == 5
     assert shown["best"]["score"] == max(trial["score"] for trial in shown["trials"])

@@ -194,14 +194,14 @@ def _parsed(text: str) -> Candidate:
 
 
 def proposed(
-    space: Space, found: "Model", around: Sequence[Candidate], *, number: int, rng: np.random.Generator
+    space: Space, found: "Model", around: Sequence[Candidate], *, number: int | None, rng: np.random.Generator
 ) -> Iterator[Candidate]:
-    """Candidates that the trial of this number may try: past winners, neighbours of the best ones so far, draws from
-    the space; all keep its cap."""
+    """Candidates that the trial of this number may try, or any trial: past winners, neighbours of the best ones so far,
+    draws from the space; all keep its cap."""
     inside = [one for one in around if space.contains(one)]
     near = (space.mutate(inside[turn % len(inside)], rng) for turn in range(NEIGHBOURS if inside else 0))
     for one in (*winners(found), *near):
-        if space.contains(one) and space.keeps_cap(one, number=number):
+        if space.contains(one) and (number is None or space.keeps_cap(one, number=number)):
             yield one
     for _ in range(DRAWS):
         yield space.sample(rng, number=number)

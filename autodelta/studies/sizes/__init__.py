@@ -79,6 +79,7 @@ def resume_sizes(
     executor: str | None = None,
     workers: int | None = None,
     address: str | None = None,
+    stop_when_worth_less: float | None = None,
     runs: str | os.PathLike[str] = "runs",
     listener: Callable[[Event], None] = lambda event: None,
 ) -> SizeStudy:
@@ -88,6 +89,7 @@ def resume_sizes(
         study: its name in ``runs``, or its folder.
         budget: what all of it may spend, with what it has spent already.
         executor, workers, address: others than before, if the machine or the cluster has changed.
+        stop_when_worth_less: another one than before, for each of its searches.
         runs: the folder of runs.
         listener: is told everything that happens.
 
@@ -95,7 +97,14 @@ def resume_sizes(
         UserError: no such study, somebody else works on it, its task or backbone has changed, or the budget is smaller.
     """
     found = open_sizes(os.fspath(study), os.fspath(runs))
-    settings = changed(found.asked.settings, budget=budget, executor=executor, workers=workers, address=address)
+    settings = changed(
+        found.asked.settings,
+        budget=budget,
+        executor=executor,
+        workers=workers,
+        address=address,
+        stop_when_worth_less=stop_when_worth_less,
+    )
     again = SizeStudy(found.path, found.asked.model_copy(update={"settings": settings}))
     with driving(found.path), told(found.path):
         write_asked(found.path, again.asked)

@@ -14,9 +14,10 @@ from autodelta.search.driver import search as run_search
 from autodelta.search.driver import take_up as take_up_run
 from autodelta.search.events import Answered, Event, Listener, Notice, SearchEnded
 from autodelta.search.executors import driven_elsewhere
+from autodelta.search.kept import still
 from autodelta.search.lock import driving
 from autodelta.search.records import INTERRUPTED
-from autodelta.search.run import LOG_FILE, RUN_FILE, Run, write_settings
+from autodelta.search.run import LOG_FILE, RUN_FILE, Run, open_run, write_settings
 from autodelta.search.session import FINISHED
 from autodelta.search.settings import Settings
 from autodelta.space import Space
@@ -145,6 +146,7 @@ def _search(folder: Path, settings: Settings, space: Space, events: Listener, cl
         events(event)
 
     if (folder / RUN_FILE).is_file():
+        settings = still(settings, open_run(folder).settings)
         with driving(folder):
             write_settings(folder, settings)
         take_up_run(Run(folder, settings), space, events=hear, clock=clock)

@@ -1,0 +1,76 @@
+"""A search that ends because another trial is not worth its cost."""
+
+from pathlib import Path
+
+import pytest
+
+from autodelta.errors import UserError
+from autodelta.search import search as search_from_python
+from autodelta.search.driver import search, take_up
+from autodelta.search.events import Event, Notice, SearchEnded
+from autodelta.search.kept import scene
+from autodelta.search.run import Run, open_run
+from autodelta.search.worth import LEAST, worth
+from autodelta.space import Space
+from tests.meta.pasts import FEATURES, a_past, learned
+from tests.search import fakes
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    space = Space.of_text(fakes.SPACE, fakes.SHAPE, name="small")
+    return learned(tmp_path_factory.mktemp("past"), a_past(space))
+
+
+def ended(model: Path, folder: Path, threshold: float) -> tuple[int, list[Event]]:
+    """How many trials a search of at most 20 comes to."""
+    told: list[Event] = []
+    settings = fakes.settings(
+        budget="20trials", sampler="meta", meta=model, features=FEATURES, confirm_share=0.0,
+        stop_when_worth_less=threshold,
+    )  # fmt: skip
+    run = search(settings, fakes.space(folder), folder=folder / "run", events=told.append)
+    return sum(trial.counts for trial in run.trials), told
+
+
+def test_a_search_ends_with_its_reason_when_nothing_promises_enough(model: Path, tmp_path: Path) -> None:
+    trials, told = ended(model, tmp_path, 0.5)  # nothing can gain a half
+    assert trials == LEAST
+    last = told[-1]
+    assert isinstance(last, SearchEnded)
+    assert last.reason == "another trial is not worth its cost"
+    said = [event.text for event in told if isinstance(event, Notice)]
+    assert sum("is expected to gain" in text and "less than 0.5" in text for text in said) == 1
+    result = open_run("run", tmp_path).result
+    assert result is not None
+    assert "less than 0.5" in result.ended_early
+    assert "less than 0.5" in open_run("run", tmp_path).as_json()["ended_early"]
+    again = fakes.settings(budget="20trials", sampler="meta", meta="meta", features=FEATURES, confirm_share=0.0)
+    take_up(Run(tmp_path / "run", again), fakes.space(tmp_path))
+    assert sum(trial.counts for trial in open_run("run", tmp_path).trials) == 20
+
+
+def test_a_search_goes_on_while_something_promises_enough_or_nothing_was_asked(model: Path, tmp_path: Path) -> None:
+    for name, threshold in (("any", 1e-9), ("off", 0.0)):
+        (tmp_path / name).mkdir()
+        trials, told = ended(model, tmp_path / name, threshold)
+        assert trials == 20
+        assert isinstance(told[-1], SearchEnded)
+        assert told[-1].reason == "budget"
+
+
+def test_the_gain_falls_as_good_candidates_are_found(model: Path, tmp_path: Path) -> None:
+    ended(model, tmp_path, 0.0)
+    run = open_run("run", tmp_path)
+    space = fakes.space(tmp_path)
+    known = scene(run.settings, space, run.path)
+    gains = [worth(known, run.trials[:number], seed=0) for number in (LEAST - 1, LEAST, 20)]
+    assert gains[0] == float("inf")
+    assert gains[1] > gains[2] >= 0
+
+
+def test_it_needs_a_model_and_a_sensible_threshold() -> None:
+    with pytest.raises(UserError, match="needs a model of past tasks, which only the sampler 'meta' has, not 'tpe'"):
+        search_from_python("demo/entailment", budget="1trials", sampler="tpe", stop_when_worth_less=0.1)
+    with pytest.raises(UserError, match="is a gain in score, 0 or more"):
+        search_from_python("demo/entailment", budget="1trials", stop_when_worth_less=-0.1)
