@@ -1,0 +1,82 @@
+"""The end of a trial foretold from its first rungs: past curves rise by the same at every candidate."""
+
+import numpy as np
+import pytest
+
+from autodelta.candidate import Candidate
+from autodelta.engine.report import Report
+from autodelta.meta.records import Point, Record, Table
+from autodelta.search.ends import End, ends
+from autodelta.search.records import TrialRecord
+from autodelta.search.samplers import Scene
+from autodelta.space import Space
+from tests.meta.pasts import FEATURES, a_past, learned, worth
+from tests.search import fakes, tables
+
+RISE = 0.1  # from a third of the steps to the end
+OWN = 0.1  # standard deviation of what a candidate is worth on a task beside what its composition says
+SPACE = Space.of_text(fakes.SPACE, fakes.SHAPE, name="small")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    past = a_past(SPACE)
+    rng = np.random.default_rng(1)
+    records = tuple(one.model_copy(update={"curve": curve(one, rng.normal(0, OWN))}) for one in past.records)
+    model = learned(tmp_path_factory.mktemp("past"), Table(records=records, tasks=past.tasks, about=past.about))
+    return Scene(SPACE, FEATURES, model)
+
+
+def curve(record: Record, own: float) -> tuple[Point, ...]:
+    """A third of the way and the end, both as much better or worse as the trial is by itself."""
+    end = record.curve[-1].model_copy(update={"score": record.curve[-1].score + own})
+    return (end.model_copy(update={"step": max(1, end.step // 3), "score": end.score - RISE}), end)
+
+
+def a_trial(number: int, candidate: Candidate, *scores: float, state: str = "complete") -> TrialRecord:
+    """A trial with a score at a third of its steps, and one at its end if it is given."""
+    steps = candidate.training.steps
+    reports = tuple(
+        Report(step=step, score=score, train_loss=1.0, device_seconds=1.0, done=step == steps)
+        for step, score in zip((max(1, steps // 3), steps), scores, strict=False)
+    )
+    return TrialRecord.model_validate(
+        {
+            "number": number, "state": state, "candidate": candidate, "methods": candidate.methods, "parameters": 10,
+            "cap": None, "score": scores[-1] if scores else None, "step": reports[-1].step if scores else 0,
+            "device_seconds": 1.0, "seed": 1, "reason": "", "curve": reports,
+        }
+    )  # fmt: skip
+
+
+def foretold(scene: Scene, *shown: float) -> End:
+    """What is foretold of a trial that runs, beside some that have ended."""
+    *others, one = tables.candidates(SPACE, 9)
+    trials = [a_trial(number, other, worth(other) - RISE, worth(other)) for number, other in enumerate(others)]
+    running = a_trial(len(others), one, *shown, state="running")
+    found = ends(scene, [*trials, running], [running.number])
+    assert list(found) == [running.number]
+    return found[running.number]
+
+
+def test_a_trial_that_begins_well_is_foretold_to_end_well(scene: Scene) -> None:
+    usual = worth(tables.candidates(SPACE, 9)[-1])
+    low, middle, high = (foretold(scene, usual - RISE + off) for off in (-0.15, 0.0, 0.15))
+    assert low.score + 0.01 < middle.score < high.score - 0.01
+    assert low.beats < middle.beats < high.beats
+    assert middle.low < middle.score < middle.high
+
+
+def test_what_it_has_shown_makes_the_interval_narrower(scene: Scene) -> None:
+    usual = worth(tables.candidates(SPACE, 9)[-1])
+    blind = foretold(scene)
+    seen = foretold(scene, usual - RISE)
+    assert seen.high - seen.low < blind.high - blind.low
+    assert np.isfinite([*blind, *seen]).all()
+
+
+def test_before_any_trial_has_ended_nothing_is_there_to_be_beaten(scene: Scene) -> None:
+    one = tables.candidates(SPACE, 1)[0]
+    found = ends(scene, [a_trial(0, one, 0.4, state="running")], [0])
+    assert found[0].beats == 1.0
+    assert ends(scene, [], []) == {}
