@@ -58,6 +58,7 @@ class OnTask:
         self._fits: dict[Arm, list[Posterior]] | None = None
         self._level = (model.level.offset, float(np.exp(model.level.log_scale)))
         self._held: tuple[Configurations, float, Pool] | None = None
+        self._distances: tuple[Pool, Pool, Floats] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -224,7 +225,7 @@ class OnTask:
     def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
         """Covariance of points, their noise left out, (left, right)."""
         if arm == "plain":
-            return self.model.plain.kernel(left.vectors, right.vectors, LENGTHS[member])
+            return self.model.plain.kernel(self._apart(left, right), LENGTHS[member])
         a, b = left.standings[arm][member], right.standings[arm][member]
         noise = self.model.noises[member]
         same = left.ids[:, None] == right.ids[None, :]
@@ -234,6 +235,12 @@ class OnTask:
             + noise.tau**2 * np.outer(a.mean, b.mean)
             + np.outer(a.residual, b.residual) * same * near
         )
+
+    def _apart(self, left: Pool, right: Pool) -> Floats:
+        """The distances that every member of the plain arm starts from: the last ones are kept."""
+        if self._distances is None or self._distances[0] is not left or self._distances[1] is not right:
+            self._distances = (left, right, self.model.plain.apart(left.vectors, right.vectors))
+        return self._distances[2]
 
     def _pool_at(self, pool: Configurations, rung: float) -> Pool:
         """The same pool is asked about again and again: the last one is kept."""

@@ -37,9 +37,13 @@ class Plain(NamedTuple):
             flat(self.layout, configurations) * np.where(self.spread > 1e-9, 1 / (self.spread + 1e-12), 0)
         )
 
-    def kernel(self, left: Floats, right: Floats, length: float) -> Floats:
-        """Covariance of configurations given as vectors, (left, right)."""
-        at = np.sqrt(5 * _squares(left, right) / self.unit[0]) / length
+    def apart(self, left: Floats, right: Floats) -> Floats:
+        """How far configurations given as vectors lie apart, (left, right)."""
+        return np.asarray(np.sqrt(5 * _squares(left, right) / self.unit[0]))
+
+    def kernel(self, apart: Floats, length: float) -> Floats:
+        """Covariance of configurations that lie so far apart, (left, right)."""
+        at = apart / length
         return np.asarray((1 + at + at**2 / 3) * np.exp(-at))
 
 

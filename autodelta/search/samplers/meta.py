@@ -200,11 +200,17 @@ def proposed(
     draws from the space; all keep its cap."""
     inside = [one for one in around if space.contains(one)]
     near = (space.mutate(inside[turn % len(inside)], rng) for turn in range(NEIGHBOURS if inside else 0))
-    for one in (*winners(found), *near):
-        if space.contains(one) and (number is None or space.keeps_cap(one, number=number)):
+    for one in (*_inside(space, found.portfolio.keys), *near):
+        if number is None or space.keeps_cap(one, number=number):
             yield one
     for _ in range(DRAWS):
         yield space.sample(rng, number=number)
+
+
+@lru_cache(maxsize=16)
+def _inside(space: Space, keys: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """Those of a portfolio that the space holds; the same at every ask of a search."""
+    return tuple(one for key in keys if space.contains(one := _parsed(key)))
 
 
 def winners(found: "Model") -> list[Candidate]:
