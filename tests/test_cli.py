@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from autodelta.cli import app
+from autodelta.search.request import Request, search
 from tests.small import save_backbone, save_task
 
 SPACE = """
@@ -235,3 +239,10 @@ def test_light_commands_load_neither_torch_nor_ray(words: list[str]) -> None:
     )
     result = subprocess.run([sys.executable, "-c", probe, *words], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_everything_that_a_search_can_be_asked_for_is_an_option_and_an_argument() -> None:
+    asked = {field.name for field in fields(Request)}
+    options = {option.name for option in get_command(app).commands["search"].params}  # type: ignore[attr-defined]
+    assert asked - {"columns"} <= options
+    assert asked == signature(search).parameters.keys() - {"listener"}

@@ -15,6 +15,7 @@ from autodelta.cli.options import (
     MetaFolder,
     Metric,
     Runs,
+    SpaceName,
     Template,
     columns,
     console,
@@ -61,7 +62,7 @@ def search(
         str | None,
         typer.Option("--backbone", help="a hub id, a path or a bundled T5", show_default="t5-base or nano"),
     ] = None,
-    space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
+    space: SpaceName = "default",
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -116,42 +117,28 @@ def search(
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Search the best composition for a task within a budget, at one amount of labelled data or several; or go on."""
-    from autodelta.search.request import Request
-
+    given = dict(locals())
     with mistakes():
         if resume is not None:
             _check_resumable(context)
-            changes: dict[str, Any] = {"budget": budget, "executor": executor, "workers": workers, "address": address}
-            changes["stop_when_worth_less"] = stop_when_worth_less
-            _go_on(resume, runs, changes)
-            return
-        if task is None or budget is None:
+            _go_on(resume, {name: given[name] for name in CHANGEABLE})
+        elif task is None or budget is None:
             raise UserError("a search needs --task and --budget, or --resume RUN")
-        request = Request(
-            task=task,
-            budget=budget,
-            data=data,
-            columns=columns(inputs, label=label, labels=label_names, template=template, metric=metric),
-            backbone=backbone,
-            space=space,
-            sampler=sampler,
-            meta=meta,
-            stop_when_worth_less=stop_when_worth_less or 0.0,
-            pruner=pruner,
-            confirm_share=confirm_share,
-            executor=executor,
-            workers=workers,
-            gpus_per_worker=gpus_per_worker,
-            address=address,
-            log=log,
-            seed=seed,
-            name=name,
-            runs=runs,
-            device=device,
-            dtype=dtype,
-            allow_pickle=allow_pickle,
-        )
-        _begin(request, train_sizes)
+        else:
+            _begin(_request(given), train_sizes)
+
+
+def _request(given: dict[str, Any]) -> "Request":
+    """A request from all options by name; what was not said is as ``Request`` has it."""
+    from dataclasses import fields
+
+    from autodelta.search.request import Request
+
+    of_columns = {"label": given["label"], "labels": given["label_names"]}
+    of_columns |= {name: given[name] for name in ("template", "metric")}
+    known = {field.name for field in fields(Request)} & given.keys()
+    said = {name: given[name] for name in known if given[name] is not None}
+    return Request(columns=columns(given["inputs"], **of_columns), **said)
 
 
 def _begin(request: "Request", train_sizes: str | None) -> None:
@@ -167,16 +154,16 @@ def _begin(request: "Request", train_sizes: str | None) -> None:
     _handed_over(screen, found, listener.end_reason)
 
 
-def _go_on(name: str, runs: Path, changes: dict[str, Any]) -> None:
+def _go_on(name: str, changes: dict[str, Any]) -> None:
     """A search or a size study from where it stands."""
     from autodelta.report.live import display
     from autodelta.search.resuming import resume
     from autodelta.studies.sizes import is_study, resume_sizes
 
     screen = console()
-    take_up = resume_sizes if is_study(name, runs) else resume
+    take_up = resume_sizes if is_study(name, changes["runs"]) else resume
     with display(screen) as listener:
-        found = take_up(name, runs=runs, listener=listener, **changes)
+        found = take_up(name, listener=listener, **changes)
     _handed_over(screen, found, listener.end_reason)
 
 

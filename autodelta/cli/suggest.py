@@ -14,6 +14,7 @@ from autodelta.cli.options import (
     LabelNames,
     MetaFolder,
     Metric,
+    SpaceName,
     Template,
     columns,
     console,
@@ -34,7 +35,7 @@ def suggest(
     task: Annotated[str, typer.Option("--task", help="a name from `autodelta tasks`, or hf:dataset/config")],
     data: Data = None,
     backbone: Annotated[str, typer.Option("--backbone", help="a hub id, a path or a bundled T5")] = "nano",
-    space: Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")] = "default",
+    space: SpaceName = "default",
     meta: MetaFolder = None,
     pick: Annotated[
         int | None, typer.Option("--pick", help="which line of the front to take", show_default="the best")

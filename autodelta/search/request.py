@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError, one_of
@@ -15,11 +16,14 @@ from autodelta.search.pruning import PRUNERS
 from autodelta.search.run import Run, new_folder
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
-from autodelta.search.transfer import WITHOUT, chosen
+from autodelta.search.transfer import WITHOUT, Chosen, chosen
 from autodelta.space import Space, find
-from autodelta.tasks import SPLITS, Columns
+from autodelta.tasks import SPLITS, Columns, Task
 from autodelta.tasks import load as load_task
 from autodelta.tasks.catalogue import DATA
+
+if TYPE_CHECKING:
+    from autodelta.backbones import Backbone
 
 ON_CUDA, ON_CPU = "google/t5-base-lm-adapt", "nano"
 
@@ -154,30 +158,13 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         UserError: as ``search``.
     """
     parse(request.budget)
-    pruner = _pruner(request)
+    _pruner(request)
     find(request.space)
     log = _check_numbers(request)
     folder = new_folder(request.runs, request.name, task=request.task)
     task = load_task(request.task, data=request.data, columns=request.columns)
-    place = placement.place(
-        executor=request.executor,
-        workers=request.workers,
-        device=request.device,
-        gpus_per_worker=request.gpus_per_worker,
-        address=request.address,
-        log=log,
-    )
-    has_gpu = place.device == "cuda"
-    parse(request.budget, has_gpu=has_gpu)
-    spec = WorkerSpec(
-        backbone=_placed(request.backbone) or (ON_CUDA if has_gpu else ON_CPU),
-        task=request.task,
-        data=_data_folder(request.data),
-        columns=request.columns,
-        device=place.device,
-        dtype=request.dtype or place.dtype,
-        allow_pickle=request.allow_pickle,
-    )
+    place = _place(request, log)
+    spec = _spec(request, place)
     for text in (*task.notes, *_defaults(request, spec, place)):
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
@@ -192,30 +179,74 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     )
     if request.stop_when_worth_less and start.sampler == WITHOUT:
         listener(Notice(text=f"{worth.NEEDS}: the whole budget is used"))
-    settings = Settings(
+    spec = spec.model_copy(update={"dtype": backbone.dtype_name})
+    return folder, _settings(request, _Found(task, backbone, space, spec, place, start, log)), space
+
+
+class _Found(NamedTuple):
+    """What a request comes to on this machine."""
+
+    task: Task
+    backbone: "Backbone"
+    space: Space
+    spec: WorkerSpec
+    place: placement.Place
+    start: Chosen
+    log: tuple[str, ...]
+
+
+def _settings(request: Request, found: _Found) -> Settings:
+    """What the search is told."""
+    return Settings(
         task=request.task,
-        view=task.view(),
-        fingerprint=task.fingerprint(),
-        rows={split: len(task.examples(split)) for split in SPLITS},
-        worker=spec.model_copy(update={"dtype": backbone.dtype_name}),
-        backbone_sha256=backbone.sha256,
-        shape=backbone.shape,
-        space=space.text,
+        view=found.task.view(),
+        fingerprint=found.task.fingerprint(),
+        rows={split: len(found.task.examples(split)) for split in SPLITS},
+        worker=found.spec,
+        backbone_sha256=found.backbone.sha256,
+        shape=found.backbone.shape,
+        space=found.space.text,
         budget=request.budget,
-        sampler=start.sampler,
-        features=start.features,
-        meta=start.meta,
+        sampler=found.start.sampler,
+        features=found.start.features,
+        meta=found.start.meta,
         stop_when_worth_less=request.stop_when_worth_less,
-        pruner=pruner,
+        pruner=_pruner(request),
         confirm_share=request.confirm_share,
         seed=request.seed,
-        executor=place.executor,
-        workers=place.workers,
+        executor=found.place.executor,
+        workers=found.place.workers,
+        gpus_per_worker=request.gpus_per_worker,
+        address=request.address,
+        log=found.log,
+    )
+
+
+def _place(request: Request, log: tuple[str, ...]) -> placement.Place:
+    """Where the trials run, if the budget can be counted there."""
+    place = placement.place(
+        executor=request.executor,
+        workers=request.workers,
+        device=request.device,
         gpus_per_worker=request.gpus_per_worker,
         address=request.address,
         log=log,
     )
-    return folder, settings, space
+    parse(request.budget, has_gpu=place.device == "cuda")
+    return place
+
+
+def _spec(request: Request, place: placement.Place) -> WorkerSpec:
+    """What each worker opens."""
+    return WorkerSpec(
+        backbone=_placed(request.backbone) or (ON_CUDA if place.device == "cuda" else ON_CPU),
+        task=request.task,
+        data=_data_folder(request.data),
+        columns=request.columns,
+        device=place.device,
+        dtype=request.dtype or place.dtype,
+        allow_pickle=request.allow_pickle,
+    )
 
 
 def _pruner(request: Request) -> str:
