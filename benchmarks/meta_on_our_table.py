@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
+from autodelta.errors import UserError
 from autodelta.files import write_json
 from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
 from autodelta.studies.bench import Bench, Comparison, compare
@@ -155,7 +156,10 @@ def main() -> None:
             table=folder, samplers=SAMPLERS, pruners=("none",), searches=asked.searches, jobs=asked.jobs,
             full_trials=asked.full_trials, folds=asked.folds,
         )  # fmt: skip
-        found = answer(compare(bench, say=print))
+        try:
+            found = answer(compare(bench, say=print))
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
     write_json(asked.out.with_suffix(".json"), found)
     asked.out.with_suffix(".md").write_text("\n".join(lines(found, left_out)) + "\n", encoding="utf8")
     print("\n".join(lines(found, left_out)))
