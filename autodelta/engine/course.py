@@ -1,5 +1,6 @@
 """The course of a trial: which of its steps are reported, and what a report says."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from autodelta.engine import pace
 from autodelta.engine.encode import Encoded
-from autodelta.engine.failures import OutOfTime
+from autodelta.engine.failures import NotFinite, OutOfTime
 from autodelta.engine.pace import Pace
-from autodelta.engine.report import Report
+from autodelta.engine.report import Report, Scored
 from autodelta.engine.schedule import report_steps
 from autodelta.tasks import Task
 
@@ -46,7 +47,7 @@ class Course:
         """The report that is due after a step of the trial, which is scored for it; None where none is.
 
         Raises:
-            NotFinite, OutOfMemory: the step's own error.
+            NotFinite, OutOfMemory: the step's own error, or the evaluation's.
             OutOfTime: the step ended too late.
             Stalled: step or evaluation took far longer than those before.
         """
@@ -60,19 +61,22 @@ class Course:
         if stepped.step not in self._due:
             return None
         began = pace.now()
-        score = self._trial.evaluate(self._validation, self._task).score
+        scored = self._trial.evaluate(self._validation, self._task)
         took = pace.now() - began
+        if scored.log_loss is not None and not math.isfinite(scored.log_loss):
+            raise NotFinite(stepped.step, scored.log_loss, "log-loss on validation")
         self._pace.note("evaluation", stepped.step, took)
         self._spent, self._held, self._evaluating = self._spent + took, self._held + took, self._evaluating + took
-        self._trial.reported.append(self._report(score))
+        self._trial.reported.append(self._report(scored))
         self._losses = []
         return self._trial.reported[-1]
 
-    def _report(self, score: float) -> Report:
+    def _report(self, scored: Scored) -> Report:
         trial = self._trial
         return Report(
             step=trial.step,
-            score=score,
+            score=scored.score,
+            log_loss=scored.log_loss,
             train_loss=float(np.mean(self._losses)),
             device_seconds=self._spent,
             held_seconds=self._held,

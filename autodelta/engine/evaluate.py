@@ -39,10 +39,19 @@ def evaluate(
     Raises:
         OutOfMemory: one row does not fit.
     """
-    likeliest = label_log_likelihoods(forward, encoded, loss=loss, rows=rows, kept=kept).argmax(axis=1)
-    predictions = tuple(task.labels[number] for number in likeliest)
+    found = label_log_likelihoods(forward, encoded, loss=loss, rows=rows, kept=kept)
+    predictions = tuple(task.labels[number] for number in found.argmax(axis=1))
     gold = [task.labels[number] for number in encoded.labels]
-    return Scored(score=task.score(gold, list(predictions)), predictions=predictions)
+    return Scored(
+        score=task.score(gold, list(predictions)), log_loss=_log_loss(found, encoded.labels), predictions=predictions
+    )
+
+
+def _log_loss(found: NDArray[np.float32], right: NDArray[np.int64]) -> float:
+    """Mean negative log-probability of the right labels, where a row's labels share all probability: nats a row."""
+    scores = found.astype(np.float64)
+    missed = np.logaddexp.reduce(scores, axis=1) - scores[np.arange(len(right)), right]
+    return float(missed.mean())
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ GIB = 2**30
 
 
 class NotFinite(ArithmeticError):
-    """The training loss, or its gradient, became NaN or infinite."""
+    """The loss, on train or validation, or its gradient, became NaN or infinite."""
 
     def __init__(self, step: int, value: float, what: str = "loss") -> None:
         super().__init__(f"the {what} is {value} at step {step}")

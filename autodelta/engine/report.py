@@ -10,6 +10,7 @@ class Report(BaseModel):
 
     step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
+    log_loss: float | None = None  # validation, of the right label among all labels, nats a row
     train_loss: float  # mean since the last report, nats a target token; over labels alone: nats a row
     device_seconds: float  # spent in the trial so far; of one in a pack, what it would have taken alone
     held_seconds: float = 0.0  # that the device was held for it so far: its share of a pack's, its own if alone
@@ -25,4 +26,5 @@ class Scored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: float
+    log_loss: float | None = None  # of the right label among all labels, nats a row
     predictions: tuple[str, ...]

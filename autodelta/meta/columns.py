@@ -2,8 +2,14 @@
 
 import pyarrow as pa
 
-VERSION = 1
-POINT = [("step", pa.int64()), ("score", pa.float64()), ("train_loss", pa.float64()), ("device_seconds", pa.float64())]
+VERSION = 2
+POINT = [
+    ("step", pa.int64()),
+    ("score", pa.float64()),
+    ("log_loss", pa.float64()),
+    ("train_loss", pa.float64()),
+    ("device_seconds", pa.float64()),
+]
 RECORDS = pa.schema(
     [
         ("task", pa.string()),

@@ -37,6 +37,7 @@ class Point(_Frozen):
 
     step: int = Field(gt=0)
     score: float  # the task's metric
+    log_loss: float | None = None  # of the right label among all labels, nats a row
     train_loss: float  # mean since the point before, nats a target token
     device_seconds: float  # since the trial's start, evaluations included
 

@@ -136,6 +136,7 @@ def _record(job: Job, reports: list[Report], train_rows: int, *, seconds: float,
             Point(
                 step=report.step,
                 score=report.score,
+                log_loss=report.log_loss,
                 train_loss=report.train_loss,
                 device_seconds=report.device_seconds,
             )

@@ -146,6 +146,7 @@ def _points(trial: TrialRecord) -> Iterator[Point]:
             yield Point(
                 step=report.step,
                 score=report.score,
+                log_loss=report.log_loss,
                 train_loss=report.train_loss,
                 device_seconds=report.device_seconds,
             )

@@ -16,7 +16,7 @@ from autodelta.deltas.compose import compose
 from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine import evaluate
 from autodelta.engine.assignment import Assignment
-from autodelta.engine.encode import Batch, batches
+from autodelta.engine.encode import Batch, batches, encode
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.forward import Forward
 from autodelta.engine.labels import LabelTree, log_likelihoods
@@ -133,6 +133,18 @@ def test_a_candidate_learns_from_labels_alone(worker: Worker) -> None:
     worker.close_trial()
     assert reports[-1].train_loss < 0.5 * reports[0].train_loss < 0.4  # nats: two labels begin at 0.69 at most
     assert reports[-1].score == running.score == 1.0
+
+
+@pytest.mark.parametrize("kind", ["text", "labels"])
+def test_the_log_loss_is_of_the_right_label_among_all(worker: Worker, kind: Loss) -> None:
+    list(worker.run(Assignment(number=0, candidate=candidate(2, loss=kind), seed=1)))
+    running, split = worker.evaluate_running("validation"), encode(worker.backbone, worker.task, "validation")
+    assert worker._running is not None
+    found = label_log_likelihoods(worker._running.trial.forward, split, loss=kind)
+    worker.close_trial()
+    shares = [row.astype(np.float64) - row.max() for row in found]
+    missed = [-np.log(np.exp(row)[label] / np.exp(row).sum()) for row, label in zip(shares, split.labels, strict=True)]
+    assert running.log_loss == pytest.approx(np.mean(missed), rel=1e-9)
 
 
 def test_a_candidate_is_scored_by_the_probabilities_that_it_was_trained_on(

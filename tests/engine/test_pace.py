@@ -4,7 +4,7 @@ import pytest
 
 from autodelta.engine import pace, train
 from autodelta.engine.assignment import Assignment
-from autodelta.engine.failures import Stalled
+from autodelta.engine.failures import NotFinite, Stalled
 from autodelta.engine.pace import Pace
 from autodelta.engine.report import Scored
 from autodelta.engine.worker import Worker
@@ -73,6 +73,16 @@ def test_evaluations_may_be_slow_beside_steps(worker: Worker, monkeypatch: pytes
     reports = list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1)))
     worker.close_trial()
     assert [report.evaluation_seconds for report in reports] == [1000.0, 2000.0, 3000.0, 4000.0]
+
+
+def test_a_log_loss_that_is_not_finite_ends_the_trial_with_its_step(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = Scored(score=0.5, log_loss=float("nan"), predictions=())
+    monkeypatch.setattr(train.Trial, "evaluate", lambda *_: scored)
+    with pytest.raises(NotFinite, match="the log-loss on validation is nan at step 4") as caught:
+        list(worker.run(Assignment(number=0, candidate=candidate(8), seed=1, report_at=(4,))))
+    assert caught.value.step == 4
 
 
 def test_time_between_reports_belongs_to_nobody(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,13 @@ def candidate(rank: int = 2, steps: int = 40) -> Candidate:
 
 def record(task: str = "one", rank: int = 2, repeat: int = 0, **changes: Any) -> Record:
     curve = tuple(
-        Point(step=step, score=0.5 + step / 100 + rank / 100, train_loss=1 / step, device_seconds=step / 10)
+        Point(
+            step=step,
+            score=0.5 + step / 100 + rank / 100,
+            log_loss=1 / rank,
+            train_loss=1 / step,
+            device_seconds=step / 10,
+        )
         for step in (10, 20, 40)
     )
     given: dict[str, Any] = {

@@ -53,9 +53,9 @@ def test_a_record_that_is_in_a_shard_and_still_in_the_journal_counts_once(tmp_pa
 def test_a_table_of_another_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     write_shard(tmp_path, [record()])
     table = pq.read_table(tmp_path / SHARD)
-    pq.write_table(table.replace_schema_metadata({"autodelta.records": "2"}), tmp_path / SHARD)
+    pq.write_table(table.replace_schema_metadata({"autodelta.records": "1"}), tmp_path / SHARD)
     before = (tmp_path / SHARD).read_bytes()
-    _refused(tmp_path, "records of schema '2'; this version reads schema 1")
+    _refused(tmp_path, "records of schema '1'; this version reads schema 2")
     assert (tmp_path / SHARD).read_bytes() == before
 
 
@@ -139,7 +139,7 @@ def test_a_whole_journal_line_that_is_no_record_is_one_line(tmp_path: Path) -> N
 def test_the_file_says_its_schema_and_holds_the_columns_in_their_order(tmp_path: Path) -> None:
     schema = pq.read_schema(write_shard(tmp_path, [record()]))
     assert schema.names == RECORDS.names
-    assert schema.metadata[b"autodelta.records"] == b"1"
+    assert schema.metadata[b"autodelta.records"] == b"2"
 
 
 def _refused(folder: Path, said: str) -> None:

@@ -60,6 +60,7 @@ def replayed(record: Record) -> Replayed:
         Report(
             step=point.step,
             score=point.score,
+            log_loss=point.log_loss,
             train_loss=point.train_loss,
             device_seconds=point.device_seconds,
             evaluation_seconds=record.evaluation_seconds * number / len(record.curve),
