@@ -1,4 +1,4 @@
-"""One trial outside a search, for the scripts of this folder: train on train, score once on test, one line of a CSV."""
+"""One trial outside a search, for the scripts of this folder: train on train, score once, one line of a CSV."""
 
 import csv
 import multiprocessing
@@ -20,19 +20,19 @@ ALL_LINEAR = [
 ]
 SUBLAYERS = ["encoder.self_attn", "encoder.ffn", "decoder.self_attn", "decoder.cross_attn", "decoder.ffn"]
 
-# Fixed beforehand, equal for all tasks; no score was looked at to choose them.
+# Equal for all tasks. Where rates matter to what is claimed, a script tunes them on validation (pretraining_helps.py).
 DELTAS: dict[str, dict[str, Any]] = {
     "full": {"method": "full", "learning_rate": 1e-3},
-    "lora": {"method": "lora", "roles": ALL_LINEAR, "config": {"rank": 8, "alpha": 16}, "learning_rate": 5e-3},
+    "lora": {"method": "lora", "roles": ALL_LINEAR, "config": {"rank": 8, "alpha": 16}, "learning_rate": 1e-3},
     "lora decoder": {
         "method": "lora",
         "roles": [role for role in ALL_LINEAR if role.startswith("decoder")],
         "config": {"rank": 4, "alpha": 16},
-        "learning_rate": 5e-3,
+        "learning_rate": 1e-3,
     },
-    "adapter": {"method": "adapter", "roles": SUBLAYERS, "config": {"bottleneck": 24}, "learning_rate": 3e-3},
+    "adapter": {"method": "adapter", "roles": SUBLAYERS, "config": {"bottleneck": 24}, "learning_rate": 1e-3},
     "bitfit": {"method": "bitfit", "roles": ALL_LINEAR, "learning_rate": 1e-2},
-    "prompt": {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 20}, "learning_rate": 0.3},
+    "prompt": {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 20}, "learning_rate": 0.1},
 }
 
 
@@ -46,6 +46,14 @@ class Job(NamedTuple):
     seed: int
     steps: int
     batch_size: int
+    learning_rate: float | None = None  # of all its deltas; None: what DELTAS says
+    split: str = "test"  # that is scored
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a line of a CSV is told from others by."""
+        rate = "" if self.learning_rate is None else str(self.learning_rate)
+        return self.task, self.weights, "+".join(self.deltas), str(self.seed), rate
 
 
 def candidate(job: Job, shape: BackboneShape) -> Candidate:
@@ -53,7 +61,9 @@ def candidate(job: Job, shape: BackboneShape) -> Candidate:
     kinds = shape.kinds()
     deltas = []
     for name in job.deltas:
-        delta = DELTAS[name]
+        delta = {**DELTAS[name]}
+        if job.learning_rate is not None:
+            delta["learning_rate"] = job.learning_rate
         roles = delta.get("roles") or [r for r in kinds if r.split(".", 1)[1] in spec(delta["method"]).parts]
         deltas.append({**delta, "roles": [role for role in roles if role in kinds]})
     training = {"steps": job.steps, "batch_size": job.batch_size}
@@ -61,7 +71,7 @@ def candidate(job: Job, shape: BackboneShape) -> Candidate:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Accuracy and the task's own metric on test, and the seconds that it all took."""
+    """Accuracy and the task's own metric on the split, and the seconds that it all took."""
     import torch
 
     from autodelta import tasks
@@ -77,18 +87,19 @@ def run(job: Job) -> dict[str, Any]:
         torch.manual_seed(job.seed)
         fresh = type(backbone.model)(backbone.model.config).to(backbone.dtype)
         backbone = replace(backbone, model=fresh.requires_grad_(False).eval())
-    train, test = encode(backbone, task, "train"), encode(backbone, task, "test")
+    train, scored = encode(backbone, task, "train"), encode(backbone, task, job.split)
     trial = Trial(backbone, candidate(job, backbone.shape), seed=job.seed)
     for _ in trial.steps(train):
         pass
-    found = trial.evaluate(test, task)
-    gold = [task.labels[number] for number in test.labels]
+    found = trial.evaluate(scored, task)
+    gold = [task.labels[number] for number in scored.labels]
     right = sum(a == b for a, b in zip(gold, found.predictions, strict=True))
     return {
         "task": job.task,
         "weights": job.weights,
         "deltas": "+".join(job.deltas),
         "seed": job.seed,
+        "learning_rate": job.key[-1],
         "accuracy": round(right / len(gold), 4),
         "score": round(found.score, 4),
         "rows": len(gold),
@@ -103,8 +114,8 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def run_missing(jobs: Iterable[Job], path: Path, *, processes: int, say: Callable[[str], None] = print) -> None:
     """Runs the jobs that the CSV lacks, and adds a line for each as it ends."""
-    done = {(row["task"], row["weights"], row["deltas"], row["seed"]) for row in read(path)}
-    left = [job for job in jobs if (job.task, job.weights, "+".join(job.deltas), str(job.seed)) not in done]
+    done = {tuple(row[name] for name in ("task", "weights", "deltas", "seed", "learning_rate")) for row in read(path)}
+    left = [job for job in jobs if job.key not in done]
     say(f"{len(left)} trials to run, {len(done)} done")
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for row in pool.imap_unordered(run, left):

@@ -3,7 +3,7 @@
 Four steps, each a command, each going on from the files that the former one left in ``--work``: ``prepare`` fits the
 vocabulary and encodes the text, ``stable`` trains on span corruption (Raffel et al. 2020, arXiv 1910.10683) at a
 constant step size for as long as it is given, ``anneal`` mixes in text-to-text examples while the step size falls to
-zero, ``export`` writes the checkpoint, in bf16, with the facts of its training.
+zero, ``export`` writes the checkpoint, at T5's scales and in bf16, with the facts of its training.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from autodelta.backbones.pretrain.card import card
 from autodelta.backbones.pretrain.optimiser import Optimiser
 from autodelta.backbones.pretrain.plan import load_plan
+from autodelta.backbones.pretrain.scale import to_t5_scale
 from autodelta.backbones.pretrain.training import build_model, held_out_loss, restore, train
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True)
@@ -74,6 +75,7 @@ def export(plan: PlanFile, work: Work, to: Annotated[Path, typer.Option("--to")]
         facts["stable"] = restore(
             work / "stable", build_model(settings), Optimiser(model, settings.stable)
         ).model_dump()
+    to_t5_scale(model)
     model.bfloat16().save_pretrained(to)
     PreTrainedTokenizerFast.from_pretrained(work / "tokenizer").save_pretrained(to)
     facts["sha256"] = hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()

@@ -25,6 +25,7 @@ from autodelta.backbones.pretrain.corruption import corrupt, stretch_length
 from autodelta.backbones.pretrain.format_examples import format_batches
 from autodelta.backbones.pretrain.optimiser import Optimiser, average_gradients
 from autodelta.backbones.pretrain.plan import SENTINELS, Plan
+from autodelta.backbones.pretrain.scale import centre
 from autodelta.backbones.pretrain.start import begin, word_company
 from autodelta.files import write_whole
 
@@ -199,6 +200,7 @@ def _step(model: Any, optimiser: Optimiser, inputs: Tensor, labels: Tensor, *, s
         average_gradients(model, processes)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step(scale)
+    centre(model.shared.weight)
     model.zero_grad(set_to_none=True)
     return value
 
