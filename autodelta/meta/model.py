@@ -13,6 +13,7 @@ Whatever cannot be learned from or served raises ``NoTransfer``, whose text is o
 missing, configurations of another layout, too few tasks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -76,12 +77,19 @@ class Model:
         logs = zip(self.network.log_tau, self.network.log_noise, self.network.log_reach, strict=True)
         return [Noise(*(float(np.exp(float(log))) for log in member)) for member in logs]
 
-    def on(self, features: dict[str, float] | Floats | None, layout: Layout | None = None) -> OnTask:
+    def on(
+        self,
+        features: dict[str, float] | Floats | None,
+        layout: Layout | None = None,
+        *,
+        arms: Sequence[Arm] | None = None,
+    ) -> OnTask:
         """The model on a task.
 
         Args:
             features: by name, or in the order of the layout; None: the shared prior and the plain arm alone.
             layout: of the configurations that it will be asked about; None: its own.
+            arms: that may have a say; None: all.
 
         Raises:
             NoTransfer: the layout is another one, or a feature is missing.
@@ -92,7 +100,7 @@ class Model:
             features = known_features(self.layout, features)
         if features is not None and not np.isfinite(features).all():
             raise NoTransfer("the task lacks features")
-        return OnTask(self, features)
+        return OnTask(self, features, arms)
 
     def width(self, trials: int) -> float:
         """The factor that intervals need after so many trials."""

@@ -4,13 +4,14 @@ Three arms predict: the hypernetwork, the shared prior (the same network with it
 Gaussian process without transfer. Each is weighed by how well it foretold the scores that came (its evidence), so that
 a past that misleads loses its say; ``Model.on`` makes one, and ``autodelta.meta.policies`` decides with it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit
 
-from autodelta.meta.plain import LENGTHS, NOISE
-from autodelta.meta.posterior import Mixture, Posterior, joined
+from autodelta.meta.plain import LENGTHS, NOISE, Apart
+from autodelta.meta.posterior import Mixture, Posterior, joined, log_sum
 from autodelta.meta.problem import Configurations, Floats, Integers, Points
 from autodelta.meta.squash import seen, unseen
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 Arm = Literal["hypernetwork", "shared", "plain"]
 ARMS: tuple[Arm, ...] = ("hypernetwork", "shared", "plain")
 BELIEF = {"hypernetwork": 0.6, "shared": 0.35, "plain": 0.05}  # before any trial
-TEMPER = 0.5  # on the evidence, which takes errors of neighbouring scores for independent ones
+FEWEST = 3  # scores from which on it is asked whether what other tasks taught is to be believed
+# The log odds of that: a logistic regression on searches of a public table with sound and with wrong sources (0018).
+PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
+PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
+DOUBT_BENEFIT = 0.3
 ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
@@ -46,10 +51,11 @@ class Pool(NamedTuple):
 class OnTask:
     """One task. It draws nothing: the same observations in the same order give the same answers."""
 
-    def __init__(self, model: "Model", features: Floats | None) -> None:
+    def __init__(self, model: "Model", features: Floats | None, arms: Sequence[Arm] | None = None) -> None:
         self.model = model
         self.features = features
-        self.arms: tuple[Arm, ...] = ARMS if features is not None else ARMS[1:]
+        able = ARMS if features is not None else ARMS[1:]
+        self.arms: tuple[Arm, ...] = tuple(arm for arm in able if arms is None or arm in arms)
         self.keys: list[str] = []  # of the observed points
         self.rungs, self.scores = np.empty(0), np.empty(0)
         self._ids: dict[str, int] = {}
@@ -58,7 +64,7 @@ class OnTask:
         self._fits: dict[Arm, list[Posterior]] | None = None
         self._level = (model.level.offset, float(np.exp(model.level.log_scale)))
         self._held: tuple[Configurations, float, Pool] | None = None
-        self._distances: tuple[Pool, Pool, Floats] | None = None
+        self._distances: tuple[Pool, Pool, Apart] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -98,9 +104,30 @@ class OnTask:
 
     def trust(self) -> dict[Arm, float]:
         """How far each arm is believed; sums to 1."""
-        logs = np.array([np.log(BELIEF[arm]) + TEMPER * self._evidence(arm) for arm in self.arms])
-        weights = np.exp(logs - logsumexp(logs))
-        return {arm: float(weight) for arm, weight in zip(self.arms, weights, strict=True)}
+        transfer = [arm for arm in self.arms if arm != "plain"]
+        if not transfer:
+            return dict.fromkeys(self.arms, 1.0)
+        logs = np.array([np.log(BELIEF[arm]) + self._evidence(arm) for arm in transfer])
+        shares = np.exp(logs - log_sum(logs))
+        kept = self._transfer_is_believed(transfer, shares) if "plain" in self.arms else 1.0
+        found: dict[Arm, float] = {arm: float(kept * share) for arm, share in zip(transfer, shares, strict=True)}
+        return found if "plain" not in self.arms else found | {"plain": 1.0 - kept}
+
+    def _transfer_is_believed(self, transfer: Sequence[Arm], shares: Floats) -> float:
+        """From 0 to 1: by how the past ranks what was tried, and how much better than without it scores are foretold.
+
+        The evidence alone says too little: what the past recommends has scores that lie close together, which any
+        smooth process explains.
+        """
+        count = len(self.scores)
+        if self._observed is None or count < FEWEST:
+            return 1.0 - BELIEF["plain"]
+        standings = self._observed.standings
+        means = [np.mean([one.mean for one in standings[arm]], axis=0) for arm in transfer]
+        ranked = sum(share * _agreement(mean, self.scores) for share, mean in zip(shares, means, strict=True))
+        foretold = sum(share * self._evidence(arm) for share, arm in zip(shares, transfer, strict=True))
+        gain = (foretold - self._evidence("plain")) / np.sqrt(count)
+        return float(expit(PER_AGREEMENT * ranked + PER_EVIDENCE * gain + DOUBT_BENEFIT))
 
     def beliefs(
         self, pool: Configurations, arm: Arm | None = None, *, rung: float = 1.0, noisy: bool = False
@@ -152,8 +179,7 @@ class OnTask:
         if not len(self.scores):
             gain = found.mean / max(self._level[1], 1e-12)  # nothing to improve on yet: what is expected to be best
         else:
-            narrowed = found._replace(sds=found.sds * self.model.settings.explore)
-            gain = np.log(np.maximum(narrowed.improvement(self._best()), 1e-300))
+            gain = np.log(np.maximum(found.improvement(self._best()), 1e-300))
         costs = self.costs(pool)[:, 0]
         return np.asarray(gain - costs if per_cost and np.isfinite(costs).all() else gain)
 
@@ -165,7 +191,7 @@ class OnTask:
 
     def _evidence(self, arm: Arm) -> float:
         logs = [fit.log_evidence for fit in self._fitted()[arm]]
-        return float(logsumexp(logs) - np.log(len(logs)))
+        return log_sum(np.array(logs)) - float(np.log(len(logs)))
 
     def _of_arm(self, arm: Arm, points: Pool, *, noisy: bool) -> Mixture:
         fits = self._fitted()[arm]
@@ -202,12 +228,12 @@ class OnTask:
     def _agreed(self, fits: dict[Arm, list[Posterior]]) -> tuple[float, float]:
         """The level that the arms expect, by their trust."""
         every = [
-            (np.log(BELIEF[arm] / len(found)) + TEMPER * fit.log_evidence, *fit.level())
+            (np.log(BELIEF[arm] / len(found)) + fit.log_evidence, *fit.level())
             for arm, found in fits.items()
             for fit in found
         ]
         logs, offsets, scales = np.array(every).T
-        weights = np.exp(logs - logsumexp(logs))
+        weights = np.exp(logs - log_sum(logs))
         return float(weights @ offsets), float(np.exp(weights @ np.log(scales)))
 
     def _count(self, arm: Arm) -> int:
@@ -236,7 +262,7 @@ class OnTask:
             + np.outer(a.residual, b.residual) * same * near
         )
 
-    def _apart(self, left: Pool, right: Pool) -> Floats:
+    def _apart(self, left: Pool, right: Pool) -> Apart:
         """The distances that every member of the plain arm starts from: the last ones are kept."""
         if self._distances is None or self._distances[0] is not left or self._distances[1] is not right:
             self._distances = (left, right, self.model.plain.apart(left.vectors, right.vectors))
@@ -252,6 +278,14 @@ class OnTask:
         ids = np.array([self._ids.setdefault(key, len(self._ids)) for key in configurations.keys], dtype=np.int64)
         standings, costs = self.model.standings(configurations, rungs, self.features)
         return Pool(ids, np.log(rungs), standings, self.model.plain.vectors(configurations), costs)
+
+
+def _agreement(expected: Floats, scores: Floats) -> float:
+    """Kendall's rank correlation over its standard deviation under chance."""
+    count = len(scores)
+    signs = np.sign(expected[:, None] - expected[None]) * np.sign(scores[:, None] - scores[None])
+    spread = np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return float(np.triu(signs, 1).sum() / spread)
 
 
 def _appended(first: Pool, second: Pool, *, none: bool = False) -> Pool:

@@ -1,50 +1,111 @@
-"""The arm without transfer: a Gaussian process on flat vectors, averaged over length-scales by their evidence.
+"""The arm without transfer: a Gaussian process on sets of tokens, averaged over length-scales by their evidence.
 
-Matern 5/2 (Rasmussen and Williams 2006, equation 4.17). Nothing in it comes from the scores of other tasks.
+Two configurations are alike by the kinds of token they share, and by how near the values of these lie: Matern 5/2
+(Rasmussen and Williams 2006, equation 4.17), summed over shared kinds, times one over the settings. On a table of
+configurations with conditional parameters it has two thirds of the regret of a Matern kernel on flat vectors after 25
+trials (decision 0018). Nothing in it comes from the scores of other tasks.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from autodelta.meta.problem import Configurations, Floats, Layout, flat
+from autodelta.meta.problem import Configurations, Floats, Layout
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in units of the median distance of two configurations
 NOISE = 0.1  # standard deviation, where the scores have 1
+KINDS = 0.3  # share of the variance that is a kind's, whatever its values
 MOST = 512  # configurations that the median distance is taken from
+
+
+class Shared(NamedTuple):
+    """Configurations that both have a token of one kind."""
+
+    at: tuple[Any, ...]  # which of (left, right)
+    weight: Floats
+    distance: Floats
+
+
+class Apart(NamedTuple):
+    """How two groups of configurations lie to each other, at no length-scale yet."""
+
+    kinds: Floats  # (left, right) the share of kinds that they have in common
+    shared: tuple[Shared, ...]  # kind by kind
+    settings: Floats  # (left, right) distances
 
 
 class Plain(NamedTuple):
     """How far apart configurations lie."""
 
     layout: Layout
-    spread: Floats  # of each column; 0 where it never changes
-    unit: Floats  # (1,) squared
+    spread: Floats  # (kinds, values): of a value among tokens of that kind; 0 where it never changes
+    settings: Floats  # (settings,) the same
+    units: Floats  # (2,) squared: of the values of a kind, of the settings
 
     @classmethod
     def of(cls, layout: Layout, configurations: Configurations) -> "Plain":
-        """With columns that all count alike."""
-        found = flat(layout, configurations)
-        scale = cls(layout, found.std(axis=0), np.ones(1))
-        vectors = scale.vectors(configurations)[:: max(1, len(found) // MOST)]
-        apart = _squares(vectors, vectors)
-        apart = apart[apart > 1e-9]
-        return scale._replace(unit=np.array([np.median(apart) if len(apart) else 1.0]))
+        """With values that all count alike."""
+        kinds = len(layout.kinds)
+        tokens = configurations.tokens[configurations.present]
+        spread = np.zeros((kinds, len(layout.values)))
+        for kind in range(kinds):
+            found = tokens[tokens[:, kind] > 0, kinds:]
+            spread[kind] = found.std(axis=0) if len(found) else 0.0
+        settings = configurations.settings.std(axis=0) if len(configurations) else np.zeros(len(layout.settings))
+        scale = cls(layout, spread, settings, np.ones(2))
+        vectors = scale.vectors(configurations)[:: max(1, len(configurations) // MOST)]
+        has, values, whole = scale._parts(vectors)
+        apart = [_squares(values[has[:, kind] > 0, kind], values[has[:, kind] > 0, kind]) for kind in range(kinds)]
+        units = [_middle(np.concatenate([np.ravel(one) for one in apart])), _middle(_squares(whole, whole))]
+        return scale._replace(units=np.array(units))
 
     def vectors(self, configurations: Configurations) -> Floats:
-        """(N, columns)"""
-        return np.asarray(
-            flat(self.layout, configurations) * np.where(self.spread > 1e-9, 1 / (self.spread + 1e-12), 0)
-        )
+        """Which kinds a configuration has, their values and its settings, (N, kinds + kinds values + settings)."""
+        kinds = len(self.layout.kinds)
+        tokens = configurations.tokens * configurations.present[:, :, None]
+        has = tokens[:, :, :kinds].sum(axis=1)
+        values = np.einsum("ntk,ntv->nkv", tokens[:, :, :kinds], tokens[:, :, kinds:]) * _inverse(self.spread)
+        settings = configurations.settings * _inverse(self.settings)
+        return np.concatenate([has, values.reshape(len(configurations), -1), settings], axis=1)
 
-    def apart(self, left: Floats, right: Floats) -> Floats:
-        """How far configurations given as vectors lie apart, (left, right)."""
-        return np.asarray(np.sqrt(5 * _squares(left, right) / self.unit[0]))
+    def apart(self, left: Floats, right: Floats) -> "Apart":
+        """What every length-scale needs to know of configurations given as vectors."""
+        (has, values, whole), (has2, values2, whole2) = self._parts(left), self._parts(right)
+        norms = np.linalg.norm(has, axis=1)[:, None] * np.linalg.norm(has2, axis=1)[None]
+        shared = []
+        for kind in range(has.shape[1]):
+            rows, columns = np.flatnonzero(has[:, kind]), np.flatnonzero(has2[:, kind])
+            if len(rows) and len(columns):
+                at = np.ix_(rows, columns)
+                weight = np.outer(has[rows, kind], has2[columns, kind]) / norms[at]
+                distance = np.sqrt(5 * _squares(values[rows, kind], values2[columns, kind]) / self.units[0])
+                shared.append(Shared(at, weight, distance))
+        return Apart(has @ has2.T / norms, tuple(shared), np.sqrt(5 * _squares(whole, whole2) / self.units[1]))
 
-    def kernel(self, apart: Floats, length: float) -> Floats:
+    def kernel(self, apart: "Apart", length: float) -> Floats:
         """Covariance of configurations that lie so far apart, (left, right)."""
-        at = apart / length
-        return np.asarray((1 + at + at**2 / 3) * np.exp(-at))
+        found = KINDS * apart.kinds
+        for kind in apart.shared:
+            found[kind.at] += (1 - KINDS) * kind.weight * _matern(kind.distance / length)
+        return np.asarray(found * _matern(apart.settings / length))
+
+    def _parts(self, vectors: Floats) -> tuple[Floats, Floats, Floats]:
+        kinds, values = self.spread.shape
+        middle = vectors[:, kinds : kinds + kinds * values].reshape(len(vectors), kinds, values)
+        return vectors[:, :kinds], middle, vectors[:, kinds + kinds * values :]
+
+
+def _inverse(spread: Floats) -> Floats:
+    return np.asarray(np.where(spread > 1e-9, 1 / (spread + 1e-12), 0.0))
+
+
+def _matern(at: Floats) -> Floats:
+    return np.asarray((1 + at + at**2 / 3) * np.exp(-at))
+
+
+def _middle(squares: Floats) -> float:
+    apart = squares[squares > 1e-9]
+    return float(np.median(apart)) if len(apart) else 1.0
 
 
 def _squares(left: Floats, right: Floats) -> Floats:

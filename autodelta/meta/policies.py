@@ -13,8 +13,7 @@ from autodelta.meta.on_task import Arm, OnTask
 from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
 
 FIRST_CONTRAST, EVERY = 3, 5  # trials, from 1, that the arm without transfer chooses
-CERTAIN = 0.02  # trust in that arm below which its turn is left out once both have been compared
-COMPARED = 8  # trials
+CERTAIN = 0.2  # trust in that arm below which its later turns are left out
 PLAIN_START = 3  # random trials before a plain process has something to say
 OPENING = 3  # trials that the portfolio has, where it opens
 
@@ -95,6 +94,8 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
     trust = on.trust()
     if _contrasts(number, trust):
         return Choice(_most(on.wanted(pool, "plain"), taken, rng), "contrast: what a model without transfer would try")
+    if trust["plain"] > 0.5:  # alone: a small rest of trust in an arm that promises much would still choose
+        return Choice(_most(on.wanted(pool, "plain"), taken, rng), f"expected improvement, {_NAMES['plain']}")
     first = max(trust, key=lambda arm: trust[arm])
     return Choice(_most(on.wanted(pool), taken, rng), f"expected improvement, {_NAMES[first]} at {trust[first]:.0%}")
 
@@ -107,9 +108,7 @@ def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Gen
 
 
 def _contrasts(number: int, trust: Mapping[Arm, float]) -> bool:
-    if number > COMPARED and trust["plain"] < CERTAIN:
-        return False
-    return number == FIRST_CONTRAST or number % EVERY == 0
+    return number == FIRST_CONTRAST or (number % EVERY == 0 and trust["plain"] >= CERTAIN)
 
 
 def _most(wanted: Floats, taken: Flags, rng: np.random.Generator) -> int:

@@ -166,12 +166,3 @@ def known_features(layout: Layout, features: dict[str, float] | None) -> Floats:
         if not math.isfinite(features.get(name, math.nan)):
             raise NoTransfer(f"the task has no feature {name!r}")
     return np.array([features[name] for name in layout.features], dtype=np.float64)
-
-
-def flat(layout: Layout, configurations: Configurations) -> Floats:
-    """One vector a configuration, for models without tokens: a block a kind, the sum of its tokens; (N, columns)."""
-    kinds = len(layout.kinds)
-    tokens = configurations.tokens * configurations.present[:, :, None]
-    values = np.concatenate([configurations.present[:, :, None] * 1.0, tokens[:, :, kinds:]], axis=2)
-    blocks = np.einsum("ntk,ntv->nkv", tokens[:, :, :kinds], values)
-    return np.concatenate([blocks.reshape(len(configurations), -1), configurations.settings], axis=1)

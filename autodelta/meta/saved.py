@@ -24,6 +24,7 @@ VERSION = 1
 WEIGHTS, ABOUT = "meta.safetensors", "meta.json"
 FORMAT = "autodelta.meta"
 SCALES = ("token", "setting", "feature", "cost")
+PLAIN = ("spread", "settings", "units")
 NETWORK = "network."
 
 
@@ -51,7 +52,7 @@ def save(model: Model, folder: Path) -> None:
     for name in SCALES:
         scale: Scale = getattr(model.inputs, name)
         arrays |= {f"{name}.mean": torch.from_numpy(scale.mean), f"{name}.sd": torch.from_numpy(scale.sd)}
-    arrays |= {"plain.spread": torch.from_numpy(model.plain.spread), "plain.unit": torch.from_numpy(model.plain.unit)}
+    arrays |= {f"plain.{part}": torch.from_numpy(getattr(model.plain, part)) for part in PLAIN}
     for part in ("tokens", "present", "settings"):
         arrays[f"portfolio.{part}"] = torch.from_numpy(getattr(model.portfolio, part).astype(np.float64))
     arrays = {name: value.contiguous() for name, value in arrays.items()}
@@ -132,7 +133,7 @@ def _model(about: _About, arrays: dict[str, torch.Tensor]) -> Model:
         inputs=Inputs(layout, **scales),
         network=network.eval().requires_grad_(False),
         level=Level(*about.level),
-        plain=Plain(layout, found["plain.spread"], found["plain.unit"]),
+        plain=Plain(layout, *(found[f"plain.{part}"] for part in PLAIN)),
         portfolio=portfolio,
         found=about.found,
         tasks=about.tasks,

@@ -39,7 +39,6 @@ class Settings(BaseModel):
     heads: int = 32
     embedding: int = 8
     members: int = Field(default=4, ge=1)
-    explore: float = 0.7  # on standard deviations, in the expected improvement
 
 
 def train(

@@ -41,7 +41,7 @@ def _agreement(model: Model, shown: int, task: int) -> float:
 
 def test_predictions_get_better_with_trials(model: Model) -> None:
     means = [np.mean([_agreement(model, shown, task) for task in range(50, 60)]) for shown in (0, 12)]
-    assert means[1] > means[0] + 0.05
+    assert means[1] > means[0] + 0.03
 
 
 def test_features_help_before_the_first_trial(model: Model) -> None:

@@ -65,7 +65,7 @@ def test_trust_goes_to_no_transfer_where_the_past_misleads_and_stays_where_it_do
     _, clean = _searched(model, "meta", 12, truth)
     _, wrong = _searched(misled, "meta", 12, truth - 1.2)  # its level is that of the sources
     assert clean.trust()["plain"] < 0.2
-    assert wrong.trust()["plain"] > clean.trust()["plain"] + 0.3
+    assert wrong.trust()["plain"] > 0.8
 
 
 def test_a_contrast_is_asked_for_at_the_third_trial(model: Model) -> None:
