@@ -1,8 +1,9 @@
 """The arm without transfer: a Gaussian process on sets of tokens, averaged over length-scales by their evidence.
 
 Two configurations are alike by the kinds of token they share, and by how near the values of these lie: Matern 5/2
-(Rasmussen and Williams 2006, equation 4.17), summed over shared kinds, times one over the settings. After 25 trials it has
-four fifths of the regret of a Matern kernel on flat vectors, where parameters are conditional (decision 0018). Nothing in it comes from the scores of other tasks.
+(Rasmussen and Williams 2006, equation 4.17), summed over shared kinds, times one over the settings. Where parameters
+are conditional it has four fifths of the regret of a Matern kernel on flat vectors after 25 trials (decision 0018).
+Nothing in it comes from the scores of other tasks.
 """
 
 from typing import Any, NamedTuple
