@@ -7,7 +7,7 @@ from autodelta.backbones.pretrain.plan import Plan
 
 def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
     """The card, in Markdown. ``facts`` are those of ``training.json``."""
-    shape, spans = plan.shape, plan.spans
+    shape, spans, mixture = plan.shape, plan.spans, plan.mixture
     stages = [(stage, facts[stage]) for stage in ("stable", "anneal") if stage in facts]
     tokens = sum(progress["tokens"] for _, progress in stages)
     lines = [
@@ -28,11 +28,12 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         "",
         "## Training",
         "",
-        "The embeddings start from the company that words keep in the text, the attention from a sense of place.",
+        "The embeddings start from the company that words keep in the text, and move little; the attention starts from a "
+        "sense of place.",
         f"Span corruption ({spans.corruption_rate:.0%} of the tokens, mean span {spans.mean_span_length}, inputs of "
-        f"{spans.input_length}), then a last stage whose step size falls to zero, whose inputs have "
-        f"{', '.join(map(str, sorted(set(plan.anneal.input_lengths))))} tokens, and in which "
-        f"{plan.anneal.format_share:.0%} of the steps are text-to-text questions about the surface of corpus passages.",
+        f"{', '.join(map(str, sorted(set(mixture.input_lengths))))} tokens) and, in {mixture.format_share:.0%} of the "
+        "steps, text-to-text questions about passages of the text, most of which ask for what the whole passage says; "
+        "last a stage whose step size falls to zero.",
         "",
         "| stage | steps | input tokens | hours |",
         "|---|---|---|---|",

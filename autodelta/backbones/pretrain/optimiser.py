@@ -16,14 +16,28 @@ from transformers import T5ForConditionalGeneration
 from autodelta.backbones.pretrain.plan import Stable
 
 
+# What a block adds to the residual stream is as large as these; what attention's queries and keys say is not.
+HELD = (".v.weight", ".o.weight", ".wi_0.weight", ".wi_1.weight", ".wo.weight", "shared.weight")
+
+
 class Optimiser:
-    """Muon on the hidden matrices, RMS-scaled Adam on embeddings, norms and position biases."""
+    """Muon on the hidden matrices, RMS-scaled Adam on embeddings, position biases and the gain before the logits.
+
+    Before a norm a factor does nothing, so nothing keeps what a block writes from outgrowing the embeddings; a first block
+    whose output was seventy times theirs is what came of it, and deltas, which start small, had no say beside that. So
+    every matrix that writes to the residual stream keeps the size it starts with, the embeddings too, and all gains but
+    the last stay at one.
+    """
 
     def __init__(self, model: T5ForConditionalGeneration, stable: Stable) -> None:
-        hidden = {n: p for n, p in model.named_parameters() if p.ndim == 2 and ".block." in n and "bias" not in n}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("layer_norm" not in name or name == "decoder.final_layer_norm.weight")
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        hidden = {n: p for n, p in trained.items() if p.ndim == 2 and ".block." in n and "bias" not in n}
         if stable.matrix_lr is None:
             hidden = {}
-        rest = {n: p for n, p in model.named_parameters() if n not in hidden}
+        rest = {n: p for n, p in trained.items() if n not in hidden}
+        self.held: dict[Tensor, Tensor] = {}
         d_kv = model.config.d_kv
         # T5 folds attention's 1/sqrt(d_kv) into the query projection, so its steps shrink by the same factor.
         groups: list[dict[str, Any]] = [
@@ -38,17 +52,24 @@ class Optimiser:
             [{"params": [p]} for p in rest.values()], lr=stable.vector_lr, betas=(0.9, 0.98), weight_decay=0.0
         )
         self.base: list[Any] = [group["lr"] for group in groups]
-        self.vector_lr = stable.vector_lr
+        self.relative = [stable.embedding_lr if p is model.shared.weight else stable.vector_lr for p in rest.values()]
 
+    @torch.no_grad()
+    def hold(self) -> None:
+        """From now on these keep the size that they have; to be called once the model has the weights it goes on from."""
+        self.held = {p: _rms(p) for p, name in self.names.items() if name.endswith(HELD)}
+
+    @torch.no_grad()
     def step(self, scale: float) -> None:
         if self.matrices is not None:
             for group, base in zip(self.matrices.param_groups, self.base, strict=True):
                 group["lr"] = base * scale
-        for group in self.vectors.param_groups:
-            rms = group["params"][0].detach().square().mean().sqrt().item()
-            group["lr"] = self.vector_lr * scale * max(rms, 1e-3)
+        for group, relative in zip(self.vectors.param_groups, self.relative, strict=True):
+            group["lr"] = relative * scale * max(_rms(group["params"][0]).item(), 1e-3)
         for part in self._parts:
             part.step()
+        for parameter, size in self.held.items():
+            parameter.mul_(size / _rms(parameter))
 
     @property
     def _parts(self) -> list[Optimizer]:
@@ -72,6 +93,10 @@ class Optimiser:
                         for key, value in tensors.items()
                         if key.startswith(prefix)
                     }
+
+
+def _rms(weight: Tensor) -> Tensor:
+    return weight.square().mean().sqrt()
 
 
 def average_gradients(model: torch.nn.Module, processes: int) -> None:

@@ -43,23 +43,29 @@ class Start(_Section):
     least_seen: int
 
 
-class Stable(_Section):
-    """The stage at a constant step size; rows a step over all processes."""
+class Mixture(_Section):
+    """What a step trains on, over all processes: span corruption of ``span_rows`` at the longest input length, of as
+    many tokens at the others; or, for a share of the steps, ``format_rows`` text-to-text examples."""
 
-    batch_size: int
+    input_lengths: tuple[int, ...]
+    span_rows: int
+    format_share: float
+    format_rows: int
+
+
+class Stable(_Section):
+    """The stage at a constant step size."""
+
     warmup_steps: int
     matrix_lr: float | None  # None: no Muon, Adam for all
     vector_lr: float
+    embedding_lr: float
 
 
 class Anneal(_Section):
-    """The stage whose step size falls to zero: the input lengths that its span corruption draws from, with as many
-    tokens a step at each; the share of its steps that are text-to-text."""
+    """The stage whose step size falls to zero."""
 
     steps: int
-    input_lengths: tuple[int, ...]
-    format_share: float
-    format_batch_size: int
 
 
 class Plan(_Section):
@@ -72,6 +78,7 @@ class Plan(_Section):
     shape: dict[str, int | str]
     spans: Spans
     start: Start
+    mixture: Mixture
     stable: Stable
     anneal: Anneal
 

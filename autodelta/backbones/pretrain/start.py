@@ -4,7 +4,8 @@ Much of what a small T5 learns from its first tens of millions of tokens is know
 
 - Embeddings: the leading singular vectors of positive pointwise mutual information, counted in the text (Levy and
   Goldberg 2014, *Neural Word Embedding as Implicit Matrix Factorization*; power 0.5 and smoothing 0.75 after Levy,
-  Goldberg and Dagan 2015), each row at T5's standard deviation of 1.
+  Goldberg and Dagan 2015), each row at T5's standard deviation of 1; and as a last component how often the text holds
+  the piece (log, standardised), which an output layer without biases has to read somewhere.
 - Self-attention: heads with different views of distance (everything, near, nearer, left, right, wide) in the relative
   position biases, which T5 draws close to zero.
 - All attention: value and output projections that begin as a rotation and half of its inverse, so that what is
@@ -34,7 +35,8 @@ Floats = NDArray[np.float32]
 
 
 def word_company(tokens: NDArray[np.uint16], pieces: int, width: int, start: Start) -> Floats:
-    """Embeddings of the pieces by the company they keep: shape (pieces, width), rows of root mean square 1.
+    """Embeddings of the pieces by the company they keep: shape (pieces, width), rows of root mean square 1,
+    save the last component, which is the log of the piece's frequency, standardised.
 
     Rows of pieces that the text shows fewer than ``start.least_seen`` times are NaN: they have no company to speak of.
     """
@@ -50,11 +52,14 @@ def word_company(tokens: NDArray[np.uint16], pieces: int, width: int, start: Sta
     with np.errstate(divide="ignore", invalid="ignore"):
         information = np.log(counts / (seen[:, None] * (expected / expected.sum())[None, :]))
     positive = np.where(counts > 0, np.maximum(information, 0), 0).astype(np.float32)
-    left, values, _ = randomized_svd(positive, width, n_iter=3, random_state=0)
+    left, values, _ = randomized_svd(positive, width - 1, n_iter=3, random_state=0)
     vectors = left * values**POWER
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    rare = (np.bincount(ids, minlength=pieces) < start.least_seen) | (length[:, 0] == 0)
-    vectors = vectors / np.maximum(length, 1e-9) * np.sqrt(width)
+    sightings = np.bincount(ids, minlength=pieces)
+    rare = (sightings < start.least_seen) | (length[:, 0] == 0)
+    frequency = np.log(np.maximum(sightings, 1))
+    frequency = (frequency - frequency[~rare].mean()) / frequency[~rare].std()
+    vectors = np.column_stack([vectors / np.maximum(length, 1e-9) * np.sqrt(width - 1), frequency])
     found: Floats = np.where(rare[:, None], np.nan, vectors).astype(np.float32)
     return found
 

@@ -30,6 +30,7 @@ from autodelta.backbones.pretrain.start import begin, word_company
 from autodelta.files import write_whole
 
 SECONDS_BETWEEN_SAVES = 240
+STAGES = ("stable", "anneal")
 
 
 def span_batch(
@@ -115,28 +116,23 @@ def restore(folder: Path, model: torch.nn.Module, optimiser: Optimiser) -> Progr
         return Progress.model_validate_json(file.metadata()["progress"])
 
 
-def _stable_batches(work: Path, plan: Plan, step: int, rank: int, processes: int) -> Iterator[tuple[Tensor, Tensor]]:
-    tokens = _tokens(work, "train")
-    while True:
-        rng = np.random.default_rng([plan.seed, 1, step, rank])
-        yield span_batch(tokens, rng, rows=plan.stable.batch_size // processes, plan=plan)
-        step += 1
-
-
-def _anneal_batches(work: Path, plan: Plan, step: int, rank: int, processes: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    work: Path, plan: Plan, stage: str, step: int, rank: int, processes: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Span corruption and text-to-text examples, drawn step by step; every process draws the same kind."""
-    tokens = _tokens(work, "train")
+    tokens, mixture = _tokens(work, "train"), plan.mixture
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
-    examples = format_batches(tokens, tokenizer, rows=plan.anneal.format_batch_size // processes)
-    rows = plan.stable.batch_size // processes
+    examples = format_batches(tokens, tokenizer, rows=mixture.format_rows // processes)
+    tokens_a_step = mixture.span_rows // processes * max(mixture.input_lengths)
+    number = STAGES.index(stage)
     while True:
-        rng = np.random.default_rng([plan.seed, 2, step, rank])
-        kind = np.random.default_rng([plan.seed, 3, step])
-        if kind.random() < plan.anneal.format_share:
+        rng = np.random.default_rng([plan.seed, 1, number, step, rank])
+        kind = np.random.default_rng([plan.seed, 2, number, step])
+        if kind.random() < mixture.format_share:
             yield examples(rng)
         else:
-            length = int(kind.choice(plan.anneal.input_lengths))
-            yield span_batch(tokens, rng, rows=rows * plan.spans.input_length // length, plan=plan, input_length=length)
+            length = int(kind.choice(mixture.input_lengths))
+            yield span_batch(tokens, rng, rows=tokens_a_step // length, plan=plan, input_length=length)
         step += 1
 
 
@@ -146,10 +142,10 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
     if processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{work}/rendezvous", rank=rank, world_size=processes)
     model, optimiser, progress = _start(work, plan, stage)
-    draw = _stable_batches if stage == "stable" else _anneal_batches
+    optimiser.hold()
     started = saved = time.monotonic()
     seconds_before, smoothed = progress.seconds, math.nan
-    for inputs, labels in draw(work, plan, progress.step, rank, processes):
+    for inputs, labels in _batches(work, plan, stage, progress.step, rank, processes):
         loss = _step(model, optimiser, inputs, labels, scale=_scale(progress.step, plan, stage), processes=processes)
         smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
         progress.step += 1
@@ -199,8 +195,8 @@ def _step(model: Any, optimiser: Optimiser, inputs: Tensor, labels: Tensor, *, s
     if processes > 1:
         average_gradients(model, processes)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step(scale)
     centre(model.shared.weight)
+    optimiser.step(scale)
     model.zero_grad(set_to_none=True)
     return value
 

@@ -29,15 +29,23 @@ def model(heads: int = 6, d_kv: int = 8) -> Any:
 
 def test_pieces_that_keep_company_have_embeddings_that_point_the_same_way() -> None:
     found = word_company(text(), PIECES, WIDTH, START)
-    alike = found[:20] @ found[:20].T / WIDTH
+    company = found[:20, :-1]
+    alike = company @ company.T / WIDTH
     same = np.kron(np.eye(2), np.ones((10, 10))).astype(bool)
     assert alike[same].mean() > alike[~same].mean() + 0.3
 
 
 def test_rows_have_the_scale_of_t5_and_rare_pieces_none() -> None:
     found = word_company(text(), PIECES, WIDTH, START)
-    assert np.allclose(np.sqrt((found[:20] ** 2).mean(axis=1)), 1, atol=1e-5)
+    assert np.allclose(np.sqrt((found[:20, :-1] ** 2).mean(axis=1)), 1, atol=1e-5)
     assert np.isnan(found[20:]).all()
+
+
+def test_the_last_component_is_how_often_the_text_holds_a_piece() -> None:
+    skewed = np.concatenate([text(), np.repeat(np.arange(5, dtype=np.uint16), 400)])
+    frequency = word_company(skewed, PIECES, WIDTH, START)[:20, -1]
+    assert abs(frequency.mean()) < 1e-5
+    assert frequency[:5].min() > frequency[5:].max()
 
 
 def test_rare_pieces_keep_their_random_draw() -> None:
