@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
     task: str
     data: Path
-    weights: str  # nano, or random: weights of nano's shape, drawn at the seed
+    weights: str  # random: of nano's shape, drawn at the seed; else what `backbones.load` takes: nano, a folder
     deltas: tuple[str, ...]  # names in DELTAS
     seed: int
     steps: int
@@ -82,7 +82,7 @@ def run(job: Job) -> dict[str, Any]:
     torch.set_num_threads(1)
     started = time.monotonic()
     task = tasks.load(job.task, data=job.data)
-    backbone = load("nano")
+    backbone = load("nano" if job.weights == "random" else job.weights)
     if job.weights == "random":
         torch.manual_seed(job.seed)
         fresh = type(backbone.model)(backbone.model.config).to(backbone.dtype)

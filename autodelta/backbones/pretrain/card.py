@@ -28,8 +28,8 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         "",
         "## Training",
         "",
-        "The embeddings start from the company that words keep in the text, and move little; the attention starts from a "
-        "sense of place.",
+        "The embeddings start from the company that words keep in the text, and move little; the attention starts from "
+        "a sense of place.",
         f"Span corruption ({spans.corruption_rate:.0%} of the tokens, mean span {spans.mean_span_length}, inputs of "
         f"{', '.join(map(str, sorted(set(mixture.input_lengths))))} tokens) and, in {mixture.format_share:.0%} of the "
         "steps, text-to-text questions about passages of the text, most of which ask for what the whole passage says; "

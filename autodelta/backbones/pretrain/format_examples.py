@@ -2,8 +2,8 @@
 
 They teach the *format*, and to gather an answer from the whole of an input: gaps of span corruption are filled from
 their neighbourhood, and a backbone that has seen nothing else hardly looks further when it is fine-tuned
-(docs/decisions/0006-pretraining-nano.md). They share no generator, template or rule with the demo tasks, and no row with
-any labelled data set: every question is about a passage that was cut from the corpus.
+(docs/decisions/0006-pretraining-nano.md). They share no generator, template or rule with the demo tasks, and no row
+with any labelled data set: every question is about a passage that was cut from the corpus.
 """
 
 from collections.abc import Callable

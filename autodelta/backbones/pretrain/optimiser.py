@@ -15,7 +15,6 @@ from transformers import T5ForConditionalGeneration
 
 from autodelta.backbones.pretrain.plan import Stable
 
-
 # What a block adds to the residual stream is as large as these; what attention's queries and keys say is not.
 HELD = (".v.weight", ".o.weight", ".wi_0.weight", ".wi_1.weight", ".wo.weight", "shared.weight")
 
@@ -23,10 +22,10 @@ HELD = (".v.weight", ".o.weight", ".wi_0.weight", ".wi_1.weight", ".wo.weight", 
 class Optimiser:
     """Muon on the hidden matrices, RMS-scaled Adam on embeddings, position biases and the gain before the logits.
 
-    Before a norm a factor does nothing, so nothing keeps what a block writes from outgrowing the embeddings; a first block
-    whose output was seventy times theirs is what came of it, and deltas, which start small, had no say beside that. So
-    every matrix that writes to the residual stream keeps the size it starts with, the embeddings too, and all gains but
-    the last stay at one.
+    Before a norm a factor does nothing, so nothing keeps what a block writes from outgrowing the embeddings; a first
+    block whose output was seventy times theirs is what came of it, and deltas, which start small, had no say beside
+    that. So every matrix that writes to the residual stream keeps the size it starts with, the embeddings too, and all
+    gains but the last stay at one.
     """
 
     def __init__(self, model: T5ForConditionalGeneration, stable: Stable) -> None:
@@ -56,7 +55,7 @@ class Optimiser:
 
     @torch.no_grad()
     def hold(self) -> None:
-        """From now on these keep the size that they have; to be called once the model has the weights it goes on from."""
+        """From now on these keep the size that they have; for a model that has the weights it goes on from."""
         self.held = {p: _rms(p) for p, name in self.names.items() if name.endswith(HELD)}
 
     @torch.no_grad()

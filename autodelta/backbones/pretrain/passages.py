@@ -22,7 +22,8 @@ class Passages:
         counts = np.bincount(tokens, minlength=len(pieces))
         self.common = {pieces[n].lstrip("▁") for n in np.argsort(-counts)[:COMMON]}
         self._numbers = {piece: number for number, piece in enumerate(pieces)}
-        whole = (pieces[n][1:] for n in np.argsort(-counts, kind="stable") if pieces[n][0] == "▁" and pieces[n][1:].isalpha())
+        by_count = (pieces[number] for number in np.argsort(-counts, kind="stable"))
+        whole = (piece[1:] for piece in by_count if piece[0] == "▁" and piece[1:].isalpha())
         self.two_frequent = (next(whole), next(whole))
         self._goes_on = np.array([piece[0] != "▁" and piece.isalpha() for piece in pieces])
         self._ends = np.array([piece.lstrip("▁") in SENTENCE_ENDS for piece in pieces])

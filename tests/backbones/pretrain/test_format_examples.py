@@ -93,9 +93,7 @@ def test_missing_words_are_gone_from_the_passage(passages: Passages) -> None:
 
 
 @pytest.mark.parametrize("maker", [examples.same_words, examples.same_document, examples.contains_phrase])
-def test_both_answers_of_a_yes_no_question_occur_about_equally_often(
-    maker: examples.Maker, passages: Passages
-) -> None:
+def test_both_answers_of_a_yes_no_question_occur_about_equally_often(maker: examples.Maker, passages: Passages) -> None:
     yes = {pair[0] for pair in examples.YES_NO}
     answers = [answer in yes for _, answer in drawn(maker, passages, 200)]
     assert 0.3 < np.mean(answers) < 0.9  # in so small a text a foreign phrase is often there by chance
