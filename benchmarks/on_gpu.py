@@ -128,6 +128,19 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(["<!-- benchmarks/on_gpu.py -->", *lines]) + "\n"
 
 
+def processes(device: str) -> Any:
+    """How sections are started: forked, so that libraries are imported once, which needs a process that never touches
+    the GPU. Where an import has done so, a forked one finds none, and all are started afresh."""
+    forked = multiprocessing.get_context("fork")
+    probe = forked.Process(target=torch.zeros, args=(1,), kwargs={"device": device})
+    probe.start()
+    probe.join(60)
+    if probe.exitcode == 0:
+        return forked
+    probe.kill()
+    return multiprocessing.get_context("spawn")
+
+
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -146,8 +159,7 @@ def main() -> None:
     chosen = [one for one in SECTIONS if not given.only or one.name in given.only.split(",")]
     end, found = time.monotonic() + 60 * given.minutes, list[dict[str, Any]]()
     (given.out / "parts").mkdir(parents=True, exist_ok=True)
-    # Forked, so that libraries are imported once: this process itself must never touch the GPU, nor compute.
-    context = multiprocessing.get_context("fork")
+    context = processes(given.device)
     for section in chosen:
         seconds = min(section.seconds * (SLOWER if given.quick else 1), end - time.monotonic())
         part = given.out / "parts" / f"{section.name.replace(' ', '_')}.json"

@@ -44,7 +44,9 @@ def pack_of(setting: Setting, backbone: Backbone, encoded: Encoded, case: Case, 
         (first,) = trials(setting, backbone, case, range(1), kept)
         _forth(first, encoded, setting.warm + setting.steps)
     pack = Pack(backbone, kept=kept)
+    longest = max(batch.tokens for batch in setting.batches(encoded))
     for one in trials(setting, backbone, case, range(size), kept):
+        one.meter.restore(0, 2 * longest)  # as later in a trial, when none is the largest so far and goes alone
         pack.enter(one, encoded)
     return pack
 
@@ -72,6 +74,7 @@ def packs(setting: Setting, note: Note) -> None:
                 where=case[1],
                 seeds=case[2],
                 k=size,
+                in_a_pass=min(size, pack._most),  # fewer where memory has run out
                 ms_a_trial=took["ms"] / size,
                 tflop_a_trial=work / size / 1e12,
                 share_of_limit=work / (took["ms"] / 1e3) / limit,
