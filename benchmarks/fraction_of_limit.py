@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from limit import OPERATIONS, operations
 from trials import Job, candidate
 
 from autodelta import tasks
@@ -25,19 +25,12 @@ from autodelta.engine.train import Trial
 
 RESULT = Path(__file__).parent / "results" / "fraction_of_limit.md"
 ROUNDS, SCORED, SIZE = 8, 128, 1024
-OPERATIONS = 12  # of AdamW, a parameter
 
 
 def seconds(action: Callable[[], object]) -> float:
     began = time.process_time()
     action()
     return time.process_time() - began
-
-
-def operations(action: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        action()
-    return int(counter.get_total_flops())
 
 
 def phases(name: str, data: Path | None, dtype: str) -> Iterator[tuple[str, float, list[float]]]:

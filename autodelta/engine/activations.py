@@ -13,6 +13,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from autodelta.engine import devices
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.layers import Products
 
@@ -40,12 +41,11 @@ class Activations:
         if none is changed."""
         depth = forward.first_delta
         if depth == 0:
-            return forward.begin(ids.to(device), None if mask is None else mask.to(device))
+            return _begun(forward, ids, mask, device)
         whole = depth > len(forward.encoder)
 
         def below() -> Memory:
-            entered = forward.begin(ids.to(device), None if mask is None else mask.to(device))
-            return forward.finish(entered, 0, until=None if whole else depth)
+            return forward.finish(_begun(forward, ids, mask, device), 0, until=None if whole else depth)
 
         key = (depth, *named(ids))
         found = self._kept(key, below)
@@ -88,6 +88,10 @@ class Activations:
 def named(ids: Tensor) -> Name:
     """What tells token ids (batch, length) on the CPU from others: their shape and a hash."""
     return tuple(ids.shape), blake2b(ids.numpy().tobytes()).digest()
+
+
+def _begun(forward: Forward, ids: Tensor, mask: Tensor | None, device: torch.device) -> Memory:
+    return forward.begin(devices.onto(ids, device), None if mask is None else devices.onto(mask, device))
 
 
 def _bytes(memory: Memory) -> int:

@@ -1,8 +1,13 @@
 """The device to work on, and how many workers it is good for. torch is loaded when it is asked."""
 
 import os
+from typing import TYPE_CHECKING
 
 from autodelta.errors import UserError, one_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 DEVICES = ("cpu", "cuda")
 
@@ -41,6 +46,14 @@ def own(device: str, number: int) -> str:
     import torch
 
     return f"cuda:{number % torch.cuda.device_count()}"
+
+
+def onto(tensor: "Tensor", device: "torch.device") -> "Tensor":
+    """The tensor on a device. What lies in the machine's own memory goes to a GPU from pinned memory, as a piece of the
+    work there: an ordinary copy would make the program wait until all that was launched before is done."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def called(device: str) -> str:

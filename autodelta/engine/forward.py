@@ -23,6 +23,7 @@ from autodelta.engine.assembly import assemble
 from autodelta.engine.layers import Block, Products, Read, Source
 from autodelta.engine.layout import Layout, Part, Stream
 from autodelta.engine.masks import decoder_biases, encoder_bias, masked, tree
+from autodelta.engine.wanted import Wanted, wanted
 from autodelta.shape import STACKS, BackboneShape, Stack
 
 
@@ -191,22 +192,20 @@ class Forward:
         return [done[owner][:, more:] for owner, more in enumerate(added)]
 
     def losses(self, memories: Sequence[Memory], targets: Sequence[Tensor]) -> list[Tensor]:
-        """``loss`` for every candidate: a mean over its own target tokens."""
-        shifted = []
-        for one in targets:
-            before = one.new_full(one.shape, self.start)
-            before[:, 1:] = one[:, :-1].masked_fill(one[:, :-1].eq(-100), self._config.pad_token_id)
-            shifted.append(before.to(self.device))
-        wanted = torch.cat([one.flatten() for one in targets])
-        there = wanted.ne(-100).nonzero().squeeze(1)  # on the targets' device, where nobody waits for a GPU
-        counts = [int(one.ne(-100).sum()) for one in targets]
-        hidden = torch.cat([one.flatten(0, 1) for one in self.decode_all(shifted, memories)]).index_select(
-            0, there.to(self.device)
-        )
-        logits = self._logits(hidden, counts)
+        """``loss`` for every candidate: a mean over its own target tokens; targets on the CPU."""
+        return self.losses_of(memories, self.wanted(targets))
+
+    def wanted(self, targets: Sequence[Tensor]) -> Wanted:
+        """What ``losses`` asks for, laid out."""
+        return wanted(targets, start=self.start, pad=self._config.pad_token_id, device=self.device)
+
+    def losses_of(self, memories: Sequence[Memory], asked: Wanted) -> list[Tensor]:
+        """``losses`` from what was laid out: work of the device alone."""
+        hidden = torch.cat([one.flatten(0, 1) for one in self.decode_all(asked.ids, memories)])
+        logits = self._logits(hidden.index_select(0, asked.where), asked.counts)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        each = functional.cross_entropy(wide, wanted[there].to(self.device), reduction="none")
-        return [part.mean() for part in each.split(counts)]
+        each = functional.cross_entropy(wide, asked.tokens, reduction="none")
+        return [part.mean() for part in each.split(asked.counts)]
 
     # --- how it is put together --------------------------------------------------------------------------------
 

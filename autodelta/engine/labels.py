@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from autodelta.engine import devices
 from autodelta.engine.forward import Forward, Memory
 from autodelta.errors import UserError
 
@@ -107,19 +108,19 @@ def _words(beginnings: Sequence[Ids], asked: Mapping[Ids, set[int]]) -> Words:
 def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor:
     """(rows, labels) for the rows of a memory; float32, or float64 if the backbone is."""
     device, rows = memory.hidden.device, len(memory.hidden)
-    ids = tree.tokens.to(device).expand(rows, -1)
+    ids = devices.onto(tree.tokens, device).expand(rows, -1)
     hidden = forward.decode(ids, memory, positions=tree.positions, seen=tree.seen)
     at_once = rows if tree.words is not None or device.type != "cpu" else max(1, POSITIONS // len(tree))
     read = torch.cat([_read(forward, part, tree) for part in hidden.split(at_once)])
     found = torch.zeros(rows, tree.count, dtype=read.dtype, device=device)
-    return found.index_add_(1, tree.labels.to(device), read)
+    return found.index_add_(1, devices.onto(tree.labels, device), read)
 
 
 def _read(forward: Forward, hidden: Tensor, tree: LabelTree) -> Tensor:
     """Log-probabilities (rows, reads) of what the labels read at decoder hidden states (rows, nodes, d_model)."""
     device = hidden.device
-    logits = forward.logits(hidden, None if tree.words is None else tree.words.tokens.to(device))
+    logits = forward.logits(hidden, None if tree.words is None else devices.onto(tree.words.tokens, device))
     if tree.words is not None:
-        logits = logits.masked_fill(~tree.words.follow.to(device), float("-inf"))
+        logits = logits.masked_fill(~devices.onto(tree.words.follow, device), float("-inf"))
     logs = functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
-    return logs[:, tree.nodes.to(device), tree.read.to(device)]
+    return logs[:, devices.onto(tree.nodes, device), devices.onto(tree.read, device)]

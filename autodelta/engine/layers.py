@@ -17,6 +17,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from autodelta.deltas import attention
 from autodelta.deltas.base import Slot, mapped
 from autodelta.deltas.difference import DifferenceSlot, projected
+from autodelta.engine import devices
 from autodelta.engine.layout import Layout, Part, joined
 
 Slots = tuple[Slot, ...]
@@ -272,9 +273,8 @@ class Positions(NamedTuple):
 
     def __call__(self, owner: int, queries: Tensor, keys: Tensor) -> Tensor:
         """(1, heads, queries, keys) for positions (queries,) and (keys,), as one candidate has it."""
-        ids = _buckets(
-            tuple(queries.tolist()), tuple(keys.tolist()), self.bidirectional, self.weight.shape[0], self.farthest
-        ).to(self.weight.device)
+        where = tuple(queries.tolist()), tuple(keys.tolist())
+        ids = _buckets(*where, self.bidirectional, self.weight.shape[0], self.farthest, self.weight.device)
         values = functional.embedding(ids, self.weight)
         if self.owned[owner]:
             values = mapped(self.owned[owner], ids, values, self.weight)
@@ -292,11 +292,16 @@ class Block(NamedTuple):
 
 @lru_cache(maxsize=512)
 def _buckets(
-    queries: tuple[int, ...], keys: tuple[int, ...], bidirectional: bool, buckets: int, farthest: int
+    queries: tuple[int, ...],
+    keys: tuple[int, ...],
+    bidirectional: bool,
+    buckets: int,
+    farthest: int,
+    device: torch.device,
 ) -> Tensor:
     """The bucket of every pair of positions (queries, keys)."""
     relative = torch.tensor(keys)[None, :] - torch.tensor(queries)[:, None]
     found: Tensor = T5Attention._relative_position_bucket(
         relative, bidirectional=bidirectional, num_buckets=buckets, max_distance=farthest
     )
-    return found
+    return devices.onto(found, device)

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autodelta.candidate import TEXT, Loss
+from autodelta.engine import devices
 from autodelta.engine.encode import Batch
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.labels import LabelTree, log_likelihoods
@@ -17,11 +18,10 @@ def mean_loss(forward: Forward, memory: Memory, batch: Batch, kind: Loss) -> Ten
     Raises:
         UserError: a loss over labels, of a task that has none.
     """
-    device = memory.hidden.device
     if kind == TEXT:
-        return forward.loss(memory, batch.targets.to(device))
+        return forward.loss(memory, batch.targets)
     tree = LabelTree.of(batch.words, start=forward.start, among=True)
-    return functional.nll_loss(log_likelihoods(forward, memory, tree), batch.labels.to(device))
+    return functional.nll_loss(log_likelihoods(forward, memory, tree), devices.onto(batch.labels, memory.hidden.device))
 
 
 def mean_losses(

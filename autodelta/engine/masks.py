@@ -1,10 +1,12 @@
 """What is added to attention scores before the softmax: position bias, and the least number where nobody may look."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from autodelta.engine import devices
 from autodelta.engine.layers import Positions, stacked_masks
 from autodelta.engine.layout import Layout, Part
 
@@ -38,8 +40,20 @@ def tree(
     """Positions and mask of a decoder's queries with ``added`` ones in front, which all of them see."""
     own = torch.arange(queries) if positions is None else positions.cpu()
     where = torch.cat([torch.arange(added), own + added])
+    if seen is None:
+        return where, _causal(added + queries, like.dtype, like.device)
     visible = torch.ones(added + queries, added + queries, dtype=torch.bool).tril()
-    if seen is not None:
-        visible[added:, added:] = seen.cpu()
-    mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, torch.finfo(like.dtype).min)
-    return where, mask.to(like.device)[None, None]
+    visible[added:, added:] = seen.cpu()
+    return where, _unless(visible, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _causal(queries: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Every query sees itself and those before it."""
+    return _unless(torch.ones(queries, queries, dtype=torch.bool).tril(), dtype, device)
+
+
+def _unless(visible: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to scores (1, 1, queries, keys): the least number where a key is not visible."""
+    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+    return devices.onto(mask, device)[None, None]

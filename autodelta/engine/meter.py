@@ -53,8 +53,12 @@ class Meter:
     @contextmanager
     def forward(self, tokens: int) -> Iterator[None]:
         """Watches the forward pass of so many tokens."""
-        if self._on_gpu or tokens <= self.largest:
+        if tokens <= self.largest:
             yield
+            return
+        if self._on_gpu:
+            yield
+            self.largest = tokens  # of a trial by itself, which from now on may go with others
             return
         kept: dict[int, int] = {}
 

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from autodelta.backbones import Backbone
 from autodelta.deltas.compose import Composition
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from autodelta.engine.train import Trial
 
 MOST = 64  # trials in one pass
+Losses = list[Tensor]  # of one trial, pass by pass, on the device: its loss is their sum
 FORWARDS = 16  # ways through the backbone that are kept: of all trials, and of those left when one goes by itself
 T = TypeVar("T")
 
@@ -99,26 +101,27 @@ class Pack:
         found = together.fit(partial(self._gradients, shares))
         if together.at_once < before:
             self._most = together.at_once
-        errors = _update(found)
+        losses, errors = _update(found)
         spent = self._spent(pace.now() - began)
         stepped = []
-        for trial, loss in found.items():
+        for trial in found:
             seconds, held = spent.get(trial, (0.0, 0.0))  # none of one that failed before its first pass
-            value = math.nan if isinstance(loss, Exception) else loss
-            stepped.append(Stepped(trial, trial.step, value, seconds, held, errors.get(trial)))
+            loss = losses.get(trial, math.nan)
+            stepped.append(Stepped(trial, trial.step, loss, seconds, held, errors.get(trial)))
             if trial in errors or trial.step == trial.candidate.training.steps:
                 self.leave(trial)
         return stepped
 
-    def gradients(self, shares: Sequence[Share]) -> list[float]:
+    def gradients(self, shares: Sequence[Share]) -> list[Losses]:
         """The loss of each share's batch, a mean over all that counts in it, and its gradients.
 
-        A trial that comes with more tokens than ever before goes by itself, and is measured.
+        Losses stay on the device until somebody wants their ``totals``: until then a GPU is not waited for. A trial
+        that comes with more tokens than ever before goes by itself, and is measured.
         """
         for share in shares:
             share.trial.forget_gradients()
         kinds = [share.trial.candidate.training.loss for share in shares]
-        totals = [0.0] * len(shares)
+        found: list[Losses] = [[] for _ in shares]
         whole = [counted(share.batch, kind) for share, kind in zip(shares, kinds, strict=True)]
         for parts in zip_longest(*(share.batch.parts(share.rows) for share in shares)):
             going = {number: part for number, part in enumerate(parts) if part is not None}
@@ -129,8 +132,8 @@ class Pack:
                     trials = [shares[number].trial for number in numbers]
                     losses = self._pass(trials, [going[number] for number in numbers], weights)
                     for number, loss in zip(numbers, losses, strict=True):
-                        totals[number] += loss
-        return totals
+                        found[number].append(loss)
+        return found
 
     def _begun(self, trial: "Trial", stream: Iterator[Batch]) -> Share:
         before = trial.composition
@@ -139,9 +142,9 @@ class Pack:
             self._forwards.clear()  # they hold the deltas of the phase before
         return Share(trial, next(stream), trial.rows.at_once)
 
-    def _gradients(self, shares: Sequence[Share], together: int) -> dict["Trial", float | Exception]:
+    def _gradients(self, shares: Sequence[Share], together: int) -> dict["Trial", Losses | Exception]:
         """The loss of every trial, or how it failed, with so many of them in a pass."""
-        found: dict[Trial, float | Exception] = {}
+        found: dict[Trial, Losses | Exception] = {}
         for start in range(0, len(shares), together):
             lane = shares[start : start + together]
             fault = None
@@ -160,11 +163,11 @@ class Pack:
             found |= alone
         return found
 
-    def _alone(self, share: Share) -> float:
+    def _alone(self, share: Share) -> Losses:
         """One trial's loss and gradients; memory that runs out halves its rows."""
         return share.trial.rows.fit(lambda rows: self.gradients([share._replace(rows=rows)])[0])
 
-    def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> list[float]:
+    def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> Losses:
         """One pass forth and back; the weighted losses."""
         if len(self._streams) > 1:
             self._passes.append([(trial, trial.work(part)) for trial, part in zip(trials, parts, strict=True)])
@@ -175,8 +178,7 @@ class Pack:
             means = mean_losses(forward, [t.forward for t in trials], memories, parts, kinds)
         losses = torch.stack([mean * weight for mean, weight in zip(means, weights, strict=True)])
         losses.sum().backward()
-        found: list[float] = losses.detach().tolist()
-        return found
+        return list(losses.detach().unbind())
 
     def _entered(self, trials: Sequence["Trial"], parts: Sequence[Batch]) -> list[Memory]:
         """What enters the lowest block that each trial changes; one for all that have the same batch and block."""
@@ -208,17 +210,35 @@ class Pack:
         return self._costs.apart(self._passes, held)
 
 
-def _update(losses: Mapping["Trial", float | Exception]) -> dict["Trial", Exception]:
-    """Moves the weights of every trial whose loss and gradient are finite; how the others ended."""
-    errors = {trial: loss for trial, loss in losses.items() if isinstance(loss, Exception)}
-    errors |= {t: NotFinite(t.step, x) for t, x in losses.items() if isinstance(x, float) and not math.isfinite(x)}
-    going = [trial for trial in losses if trial not in errors]
-    norms = torch.stack([trial.clip() for trial in going]).tolist() if going else []
-    for trial, norm in zip(going, norms, strict=True):
-        error = _caught(trial.update) if math.isfinite(norm) else NotFinite(trial.step, norm, "gradient's norm")
-        if isinstance(error, Exception):
+def totals(losses: Sequence[Losses], *also: Tensor) -> tuple[list[float], list[float]]:
+    """The sum of each trial's losses, and the other numbers, all in one transfer."""
+    flat = [loss for one in losses for loss in one]
+    read = iter(torch.cat([torch.stack(numbers).double() for numbers in (flat, list(also)) if numbers]).tolist())
+    sums = [sum(next(read) for _ in one) for one in losses]
+    return sums, list(read)
+
+
+def _update(found: Mapping["Trial", Losses | Exception]) -> tuple[dict["Trial", float], dict["Trial", Exception]]:
+    """Moves the weights of every trial whose loss and gradient are finite; the losses, and how the others ended."""
+    errors = {trial: loss for trial, loss in found.items() if isinstance(loss, Exception)}
+    going = {trial: loss for trial, loss in found.items() if not isinstance(loss, Exception)}
+    if not going:
+        return {}, errors
+    sums, norms = totals(list(going.values()), *(trial.clip() for trial in going))
+    for trial, loss, norm in zip(going, sums, norms, strict=True):
+        error = _moved(trial, loss, norm)
+        if error is not None:
             errors[trial] = error
-    return errors
+    return dict(zip(going, sums, strict=True)), errors
+
+
+def _moved(trial: "Trial", loss: float, norm: float) -> Exception | None:
+    """Moves one trial's weights; why they stay."""
+    if not math.isfinite(loss):
+        return NotFinite(trial.step, loss)
+    if not math.isfinite(norm):
+        return NotFinite(trial.step, norm, "gradient's norm")
+    return _caught(trial.update)
 
 
 def _caught(action: Callable[[], T]) -> T | Exception:

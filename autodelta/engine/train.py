@@ -19,7 +19,7 @@ from autodelta.engine.evaluate import ROWS, evaluate
 from autodelta.engine.forward import Forward
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
-from autodelta.engine.pack import Pack, Share, Stepped
+from autodelta.engine.pack import Pack, Share, Stepped, totals
 from autodelta.engine.packing import Demand, Work
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.schedule import rate_at
@@ -147,7 +147,7 @@ class Trial:
 
     def gradients(self, batch: Batch, rows: int) -> float:
         """The loss of a batch and its gradients, so many rows at once: the mean over all that counts in it."""
-        (loss,) = self._alone().gradients([Share(self, batch, rows)])
+        ((loss,), _) = totals(self._alone().gradients([Share(self, batch, rows)]))
         return loss
 
     # --- what a pack does with a trial in a step ---------------------------------------------------------------

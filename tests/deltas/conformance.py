@@ -40,7 +40,7 @@ def perturb(attached: Attached, *, seed: int = 3, scale: float = 0.3) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in attached.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            parameter += scale * torch.randn(parameter.shape, generator=generator).to(parameter)
 
 
 @contextmanager

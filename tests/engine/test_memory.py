@@ -18,6 +18,7 @@ from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import OutOfMemory
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.memory import Rows, in_memory
+from autodelta.engine.meter import Meter
 from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
@@ -285,3 +286,12 @@ def test_only_passes_larger_than_all_before_are_looked_at(worker: Worker, monkey
     monkeypatch.setattr(Pack, "gradients", lambda *given: tokens.append(given[1][0].batch.tokens) or gradients(*given))
     assert len(list(trial.steps(uneven(worker._train)))) == 9
     assert len(looked) == sum(now > max(tokens[:at], default=0) for at, now in enumerate(tokens)) < 9
+
+
+def test_where_torch_counts_memory_a_pass_is_known_by_its_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every pass were larger than all before, and no trial on a GPU would ever go with others."""
+    meter = Meter(torch.device("cpu"))
+    monkeypatch.setattr(meter, "_on_gpu", True)
+    with meter.forward(5):
+        pass
+    assert meter.largest == 5

@@ -1,0 +1,1 @@
+"""The sections of ``on_gpu.py``."""
