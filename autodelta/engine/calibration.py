@@ -11,10 +11,11 @@ from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations
+from autodelta.engine.costs import Costs, Work
 from autodelta.engine.devices import called
 from autodelta.engine.encode import Encoded
 from autodelta.engine.pack import Pack
-from autodelta.engine.packing import Costs, Work, fitted
+from autodelta.engine.packing import fitted
 from autodelta.engine.train import Trial
 
 SECONDS = 20.0  # after these no further batch size is begun

@@ -17,12 +17,12 @@ from autodelta.backbones import Backbone
 from autodelta.deltas.compose import Composition
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations, named
+from autodelta.engine.costs import PLAIN, Costs, Work
 from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.failures import NotFinite
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.loss import counted, mean_losses
 from autodelta.engine.memory import Rows, exhaustion
-from autodelta.engine.packing import PLAIN, Costs, Work
 from autodelta.engine.schedule import order_seed
 
 if TYPE_CHECKING:

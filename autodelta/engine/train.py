@@ -13,6 +13,7 @@ from autodelta.candidate import Candidate, Delta
 from autodelta.deltas.compose import compose
 from autodelta.engine.activations import Activations, named
 from autodelta.engine.checkpoint import Progress
+from autodelta.engine.costs import Work
 from autodelta.engine.course import Course
 from autodelta.engine.encode import Batch, Encoded
 from autodelta.engine.evaluate import ROWS, evaluate
@@ -20,7 +21,7 @@ from autodelta.engine.forward import Forward
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
 from autodelta.engine.pack import Pack, Share, Stepped
-from autodelta.engine.packing import Demand, Work
+from autodelta.engine.packing import Demand
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.schedule import rate_at
 from autodelta.tasks import Task

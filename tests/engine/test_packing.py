@@ -8,8 +8,9 @@ import pytest
 from autodelta.candidate import Candidate
 from autodelta.deltas.compose import compose
 from autodelta.engine.calibration import calibrate
+from autodelta.engine.costs import PLAIN, TERMS, Costs, Work, counted
 from autodelta.engine.forward import Forward
-from autodelta.engine.packing import PLAIN, TERMS, Costs, Demand, Work, counted, fitted
+from autodelta.engine.packing import Demand, fitted
 from autodelta.engine.worker import Worker
 
 # Seconds for a block, a slot, a candidate, 10^9 products, and a million of numbers moved, joined and trained.
