@@ -8,7 +8,9 @@ from scipy.optimize import nnls
 
 from autodelta.deltas.compose import Composition
 from autodelta.deltas.difference import DifferenceSlot
+from autodelta.engine.activations import named
 from autodelta.engine.costs import LAUNCHES, TERMS, Costs, Work, counted
+from autodelta.engine.encode import Batch
 from autodelta.shape import BackboneShape, Kind, Stack
 
 STARTS = 9  # of a fit that has no single best answer
@@ -29,6 +31,11 @@ class Demand:
         self.apart = any(
             shape.kind(site) == Kind.LINEAR and isinstance(slots[0], DifferenceSlot) for site, slots in sites
         )
+
+    def on(self, batch: Batch) -> Work:
+        """The work of a pass over the batch."""
+        (rows, length), target = batch.input_ids.shape, batch.targets.shape[1]
+        return self.at(rows, length, target, memory=named(batch.input_ids))
 
     def at(self, rows: int, length: int, target: int, *, memory: Hashable = None) -> Work:
         """The work of a pass over rows of that length, with targets of that length.
