@@ -40,7 +40,7 @@ class Scripted(Work):
         self.left = list(range(orders))
         self.told: list[tuple[Any, ...]] = []
 
-    def next(self) -> Order | None:
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         return order(self.left.pop(0)) if self.left else None
 
     def report(self, number: int, report: Report) -> bool:
