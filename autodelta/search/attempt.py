@@ -103,10 +103,9 @@ class KeptWorker:
             if not self._orders:
                 return
             number, news = self.advance()
-            if isinstance(news, Report):
-                news = self.answer(number, news, go_on=client.report(number, news))
-            if news is not None:
-                client.ended(number, news)
+            ended = news if isinstance(news, Outcome) else self.answer(number, news, client.report(number, news))
+            if ended is not None:
+                client.ended(number, ended)
 
     def attempt(self, order: Order) -> Generator[Report, bool, Outcome]:
         """Does one order alone: yields its reports, is sent whether to go on, and returns how it ended."""
@@ -114,7 +113,7 @@ class KeptWorker:
             outcome = self.begin(order)
             while outcome is None:
                 _, news = self.advance()
-                outcome = self.answer(order.number, news, go_on=(yield news)) if isinstance(news, Report) else news
+                outcome = self.answer(order.number, news, (yield news)) if isinstance(news, Report) else news
             return outcome
         finally:
             self.close()
@@ -145,7 +144,7 @@ class KeptWorker:
         del self._orders[number]
         return number, outcome
 
-    def answer(self, number: int, report: Report, *, go_on: bool) -> Outcome | None:
+    def answer(self, number: int, report: Report, go_on: bool) -> Outcome | None:
         """What becomes of an order after its report; None: it goes on."""
         if go_on and not report.done:
             return None
