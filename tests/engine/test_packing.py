@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from autodelta.candidate import Candidate
 from autodelta.deltas.compose import compose
@@ -137,7 +138,7 @@ def test_a_calibration_measures_this_machine_and_is_data(worker: Worker) -> None
     assert found.seconds([work()]) > 0
 
 
-def test_a_machine_is_measured_once_for_each_backbone(
+def test_a_machine_is_measured_once_for_each_backbone_and_dtype(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured, said = costs(LAUNCHING), list[str]()
@@ -145,7 +146,7 @@ def test_a_machine_is_measured_once_for_each_backbone(
     monkeypatch.setattr(calibration, "calibrate", lambda backbone: measured)
     assert [calibrated(worker.backbone, said.append) for _ in range(2)] == [measured] * 2
     assert len(said) == 1
-    assert calibrated(replace(worker.backbone, sha256="other"), said.append) == measured
+    assert calibrated(replace(worker.backbone, dtype=torch.bfloat16), said.append) == measured
     assert len(said) == 2
     for file in tmp_path.rglob("*.json"):
         file.write_text("{")
