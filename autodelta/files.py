@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+CACHE = "AUTODELTA_CACHE"  # the variable that names the folder for caches
 NO_ROOM = (*FULL, errno.EACCES, errno.EPERM)  # the user's to mend
+
+
+def cache_folder() -> Path:
+    """Where what is the same for all runs of this user is kept, and may be deleted at any time."""
+    named = os.environ.get(CACHE)
+    return Path(named) if named else Path.home() / ".cache" / "autodelta"
 
 
 def full(error: BaseException) -> str | None:

@@ -19,8 +19,8 @@ from autodelta.backbones import Backbone, load
 from autodelta.candidate import Candidate
 from autodelta.engine.activations import Activations
 from autodelta.engine.calibration import calibrate, clock, uniform
+from autodelta.engine.costs import Costs
 from autodelta.engine.pack import Pack
-from autodelta.engine.packing import Costs
 from autodelta.engine.train import Trial
 
 RESULT = Path(__file__).parent / "results" / "packing.csv"

@@ -76,7 +76,7 @@ def books() -> tuple[float, float]:
         trial = time.perf_counter() - began
         ledger = Ledger(Path(folder) / "ledger.jsonl")
         for slot in range(2):
-            ledger.enter(slot, Spending.TRAINING, trial=slot)
+            ledger.enter(slot, Spending.TRAINING, trials=(slot,))
         before = time.perf_counter()
         for _ in range(20):
             ledger.tick(force=True)

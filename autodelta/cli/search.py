@@ -92,6 +92,9 @@ def search(
     workers: Annotated[
         int | None, typer.Option("--workers", help="trials at once", show_default="one per GPU or physical core")
     ] = None,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="train several candidates at a time on a worker, where that pays here")
+    ] = False,
     gpus_per_worker: Annotated[
         float, typer.Option("--gpus-per-worker", help="the share of a GPU that a worker takes, such as 0.25")
     ] = 1.0,

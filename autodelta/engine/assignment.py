@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from autodelta import tasks
 from autodelta.candidate import Candidate
+from autodelta.engine.costs import Costs
 from autodelta.limits import Limits
 from autodelta.tasks import Columns, Task
 
@@ -28,6 +29,8 @@ class Assignment(BaseModel):
     seconds: float | None = None  # the trial gives up when these are over; a checkpoint's own are not among them
     report_at: tuple[PositiveInt, ...] = ()  # steps; (): four, evenly spaced. The last step is always reported
     limits: Limits = Limits()
+    entered: int | None = None  # at which step of the worker's clock its first one was due; None: whenever it comes
+    alone: bool = False  # a worker died under it: nobody is to go with it
 
 
 class WorkerSpec(BaseModel):
@@ -43,6 +46,7 @@ class WorkerSpec(BaseModel):
     device: str = "cpu"
     dtype: str | None = None
     allow_pickle: bool = False
+    costs: Costs | None = None  # of packs on the device, by which several trials train at a time; None: one at a time
 
     def open(self) -> "Worker":
         """Loads backbone and task."""

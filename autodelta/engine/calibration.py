@@ -1,26 +1,55 @@
-"""Measures this machine for the cost model of packs: a few steps of a few packs, in well under a minute."""
+"""Measures this machine for the cost model of packs: a few steps of a few packs, in well under a minute, once."""
 
+import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import sha256
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations
+from autodelta.engine.costs import TERMS, Costs, Work
 from autodelta.engine.devices import called
 from autodelta.engine.encode import Encoded
 from autodelta.engine.pack import Pack
-from autodelta.engine.packing import Costs, Work, fitted
+from autodelta.engine.packing import fitted
 from autodelta.engine.train import Trial
+from autodelta.engine.worker import single_threaded
+from autodelta.files import cache_folder, write_text
 
 SECONDS = 20.0  # after these no further batch size is begun
 BATCHES = ((4, 16), (16, 20), (32, 64))  # rows, tokens a row
 MEMBERS = ((0,), (1,), (2,), (3,), (0, 0), (1, 1), (2, 3), (0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 2, 3))  # of each pack
 STEPS = 4  # of each pack, of which the first is left out
+
+
+def calibrated(backbone: Backbone, say: Callable[[str], object]) -> Costs:
+    """What packs cost on this machine: as it was measured before, or measured now and kept in the user's cache.
+
+    Args:
+        backbone: is only read.
+        say: is told if something has to be measured.
+    """
+    device = str(backbone.device)
+    of = (platform.node(), called(device), backbone.sha256, backbone.dtype_name, torch.__version__, *TERMS)
+    file = cache_folder() / "packing" / f"{sha256('|'.join(of).encode()).hexdigest()[:16]}.json"
+    try:
+        return Costs.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        say(f"measuring once what it costs here to train several candidates at a time: about {SECONDS:.0f} s")
+    with single_threaded(backbone.device.type):
+        found = calibrate(backbone)
+    with suppress(OSError):  # what cannot be kept is measured again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, found.model_dump_json())
+    return found
 
 
 def calibrate(backbone: Backbone, *, seconds: float = SECONDS) -> Costs:

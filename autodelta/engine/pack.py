@@ -18,13 +18,12 @@ from autodelta.backbones import Backbone
 from autodelta.deltas.compose import Composition
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations, named
-from autodelta.engine.encode import Batch, Encoded, batches
+from autodelta.engine.costs import PLAIN, Costs, Work
+from autodelta.engine.encode import Batch, Encoded
 from autodelta.engine.failures import NotFinite
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.loss import counted, mean_losses
 from autodelta.engine.memory import Rows, exhaustion
-from autodelta.engine.packing import PLAIN, Costs, Work
-from autodelta.engine.schedule import order_seed
 
 if TYPE_CHECKING:
     from autodelta.engine.train import Trial
@@ -80,11 +79,7 @@ class Pack:
     def enter(self, trial: "Trial", train: Encoded) -> None:
         """The trial trains from the next step on, on these rows, from where it is: fresh, restored, or after it left
         another pack."""
-        plan = trial.candidate.training
-        self._streams[trial] = batches(
-            train, batch_size=plan.batch_size, seed=order_seed(trial.seed), first_step=trial.step
-        )
-        trial.rows.at_most(len(train))
+        self._streams[trial] = trial.batches(train)
 
     def leave(self, trial: "Trial") -> None:
         """The trial trains no more and stays as it is; one that is not in the pack is left alone."""
@@ -170,7 +165,7 @@ class Pack:
     def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> Losses:
         """One pass forth and back; the weighted losses."""
         if len(self._streams) > 1:
-            self._passes.append([(trial, trial.work(part)) for trial, part in zip(trials, parts, strict=True)])
+            self._passes.append([(trial, trial.demand.on(part)) for trial, part in zip(trials, parts, strict=True)])
         with trials[0].meter.forward(parts[0].tokens) if len(trials) == 1 else nullcontext():
             forward = self._forward(trials)
             memories = forward.finish_all(self._entered(trials, parts), forward.depths)

@@ -1,43 +1,19 @@
-"""What a pack's step costs on a machine, and so which candidates are packed, and what each of them would take alone.
-
-A step's seconds are a sum of a few terms, each a coefficient that is fitted to measured steps (``calibrate``) times
-something that is counted. What is paid once a pass, the blocks that are gone through, is what packing saves; what
-is paid for every candidate or token is not. Where a device works beside the program that feeds it (CUDA), a step takes
-the longer of the two: launches, or arithmetic.
-"""
+"""What a candidate needs of a pass, and the fit of a machine's costs to measured ones."""
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.optimize import nnls
 
 from autodelta.deltas.compose import Composition
 from autodelta.deltas.difference import DifferenceSlot
+from autodelta.engine.activations import named
+from autodelta.engine.costs import LAUNCHES, TERMS, Costs, Work, counted
+from autodelta.engine.encode import Batch
 from autodelta.shape import BackboneShape, Kind, Stack
 
-K = TypeVar("K", bound=Hashable)
-MARGIN = 0.1  # of its solo time that a candidate must save at least to be packed
-# What is counted; the first three keep the program busy, the others the device.
-TERMS = ("blocks", "slots", "candidates", "gigaflops", "moved", "joins", "trained")
-LAUNCHES = 3
 STARTS = 9  # of a fit that has no single best answer
-
-
-class Work(NamedTuple):
-    """What one candidate's share of a pass needs."""
-
-    blocks: int  # that its rows go through and are differentiated in
-    slots: int
-    flops: float  # of frozen products, both ways
-    memory_flops: float  # of those with the encoder's output, which candidates may share
-    memory: Hashable  # which output that is; None: its own
-    moved: float  # numbers that pass through slots
-    tokens: float  # times width, that are cut apart and joined again in a pack
-    trained: int  # parameters
-    apart: bool  # has products of its own instead of the frozen ones
 
 
 class Demand:
@@ -55,6 +31,11 @@ class Demand:
         self.apart = any(
             shape.kind(site) == Kind.LINEAR and isinstance(slots[0], DifferenceSlot) for site, slots in sites
         )
+
+    def on(self, batch: Batch) -> Work:
+        """The work of a pass over the batch."""
+        (rows, length), target = batch.input_ids.shape, batch.targets.shape[1]
+        return self.at(rows, length, target, memory=named(batch.input_ids))
 
     def at(self, rows: int, length: int, target: int, *, memory: Hashable = None) -> Work:
         """The work of a pass over rows of that length, with targets of that length.
@@ -83,91 +64,6 @@ class Demand:
             trained=self.trained,
             apart=self.apart,
         )
-
-
-def counted(works: Sequence[Work]) -> NDArray[np.float64]:
-    """What is counted of a pass with these shares, in the order of ``TERMS``."""
-    shared = {work.memory: work.memory_flops for work in works if work.memory is not None}
-    memories = sum(shared.values()) + sum(work.memory_flops for work in works if work.memory is None)
-    return np.array(
-        [
-            max(work.blocks for work in works),
-            sum(work.slots for work in works),
-            len(works),
-            (sum(work.flops for work in works) + memories) / 1e9,
-            sum(work.moved for work in works) / 1e6,
-            sum(work.tokens for work in works) / 1e6 if len(works) > 1 else 0.0,
-            sum(work.trained for work in works) / 1e6,
-        ]
-    )
-
-
-class Costs(BaseModel):
-    """What a machine takes for each thing that is counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    device: str
-    seconds_per: tuple[float, ...]  # of each of TERMS
-    overlaps: bool  # the device works while the next kernels are launched
-    error: float  # median share by which measured steps differed
-
-    def seconds(self, works: Sequence[Work]) -> float:
-        """Of one step in which these go together."""
-        each = counted(works) * np.array(self.seconds_per)
-        launched, computed = float(each[:LAUNCHES].sum()), float(each[LAUNCHES:].sum())
-        return max(launched, computed) if self.overlaps else launched + computed
-
-    def gain(self, works: Sequence[Work]) -> float:
-        """How many times faster they go together than one after another."""
-        return sum(self.seconds([work]) for work in works) / self.seconds(works)
-
-    def groups(self, works: Sequence[Work], *, most: int = 64) -> list[list[int]]:
-        """Which of these are packed together, by their numbers: nobody where that does not pay.
-
-        A candidate joins the pack in which it saves most, if that is more than the model may be wrong by. Candidates
-        with products of their own in the place of the backbone's (full, selective and subspace tuning of linear
-        layers) share nothing worth it, and stay alone.
-        """
-        packs: list[list[int]] = []
-        least = max(MARGIN, self.error)
-        for number, work in enumerate(works):
-            alone, best, into = self.seconds([work]), 0.0, None
-            for pack in packs:
-                if len(pack) == most or work.apart or works[pack[0]].apart:
-                    continue
-                together = [works[other] for other in pack]
-                saved = alone + self.seconds(together) - self.seconds([*together, work])
-                if saved > max(best, least * alone):
-                    best, into = saved, pack
-            if into is None:
-                packs.append([number])
-            else:
-                into.append(number)
-        return packs
-
-    def apart(self, passes: Sequence[Sequence[tuple[K, Work]]], held: float) -> dict[K, tuple[float, float]]:
-        """For each candidate of a step: the seconds that it would have taken alone, and its share of those held.
-
-        The model says how much dearer the step was than its parts; that ratio is applied to what was measured, so that
-        a machine that is busier than it was at its calibration is no mistake. One candidate alone took what was held.
-
-        Args:
-            passes: the candidates that went together, pass by pass, with their work.
-            held: seconds that the step took.
-        """
-        alone: dict[K, float] = {}
-        for candidate, work in (one for together in passes for one in together):
-            alone[candidate] = alone.get(candidate, 0.0) + self.seconds([work])
-        foreseen = sum(self.seconds([work for _, work in together]) for together in passes)
-        whole = sum(alone.values())
-        return {one: (seconds * held / foreseen, seconds * held / whole) for one, seconds in alone.items()}
-
-
-# Of a core with AVX-512 BF16 and nano, where nothing was calibrated: good for shares of a pack's time, not to decide.
-PLAIN = Costs(
-    device="cpu", seconds_per=(1.1e-3, 0.0, 1.6e-3, 4.3e-3, 3.8e-3, 2.1e-3, 5.2e-2), overlaps=False, error=1.0
-)
 
 
 def fitted(device: str, passes: Sequence[Sequence[Work]], seconds: Sequence[float], *, may_overlap: bool) -> Costs:

@@ -1,6 +1,8 @@
 """What a trial says of itself at each evaluation."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Report(BaseModel):
@@ -13,11 +15,16 @@ class Report(BaseModel):
     log_loss: float | None = None  # validation, of the right label among all labels, nats a row
     train_loss: float  # mean since the last report, nats a target token; over labels alone: nats a row
     device_seconds: float  # spent in the trial so far; of one in a pack, what it would have taken alone
-    held_seconds: float = 0.0  # that the device was held for it so far: its share of a pack's, its own if alone
+    held_seconds: float = 0.0  # that the device was held for it so far: its share of a pack's; not said: as if alone
     evaluation_seconds: float = 0.0  # the part of them that went into evaluations
     memory_bytes: int = 0  # peak so far
     micro_batch: int = 0  # rows that go through the backbone at once
     done: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: Any) -> Any:
+        return {"held_seconds": given.get("device_seconds"), **given} if isinstance(given, dict) else given
 
 
 class Scored(BaseModel):

@@ -1,4 +1,4 @@
-"""Trains one candidate on one device: a generator of reports, stopped by not asking for the next one."""
+"""One candidate in training on one device: what it keeps between steps, and what a pack does with it in one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -11,18 +11,17 @@ from torch.optim import AdamW
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate, Delta
 from autodelta.deltas.compose import compose
-from autodelta.engine.activations import Activations, named
+from autodelta.engine.activations import Activations
 from autodelta.engine.checkpoint import Progress
-from autodelta.engine.course import Course
-from autodelta.engine.encode import Batch, Encoded
+from autodelta.engine.encode import Batch, Encoded, batches
 from autodelta.engine.evaluate import ROWS, evaluate
 from autodelta.engine.forward import Forward
 from autodelta.engine.memory import Rows, in_memory
 from autodelta.engine.meter import Meter
-from autodelta.engine.pack import Pack, Share, Stepped, totals
-from autodelta.engine.packing import Demand, Work
+from autodelta.engine.pack import Pack, Share, totals
+from autodelta.engine.packing import Demand
 from autodelta.engine.report import Report, Scored
-from autodelta.engine.schedule import rate_at
+from autodelta.engine.schedule import order_seed, rate_at
 from autodelta.tasks import Task
 
 MAX_GRADIENT_NORM = 1.0
@@ -67,37 +66,12 @@ class Trial:
         self._label_ids = label_ids
         self._scored_rows = Rows(ROWS)
         self._kept = Activations(0) if kept is None else kept
+        self._batches: tuple[Encoded, Iterator[Batch]] | None = None  # of which rows, and those yet to come
         self._put_on(candidate.phases[0])
 
     def weights(self) -> dict[str, Tensor]:
         """The deltas' parameters, copied to the CPU; while a sequence is trained, of the deltas that are on so far."""
         return {name: _copied(tensor) for name, tensor in self.composition.tensors().items()}
-
-    def reports(
-        self,
-        train: Encoded,
-        validation: Encoded,
-        task: Task,
-        *,
-        at: Sequence[int] = (),
-        seconds: float | None = None,
-    ) -> Iterator[Report]:
-        """Trains step by step; yields a report at the steps ``at`` and the last one, which is marked done.
-
-        A trial that goes on from a checkpoint yields the reports from before it first, as they were.
-
-        Raises:
-            NotFinite: the loss or its gradient became NaN or infinite.
-            OutOfMemory: one row did not fit the device.
-            OutOfTime: a step ended later than ``seconds`` after the start.
-            Stalled: a step or an evaluation took far longer than those before it.
-        """
-        yield from tuple(self.reported)
-        course = Course(self, validation, task, at=at, seconds=seconds)
-        for stepped in self._stepped(train):
-            report = course.take(stepped)
-            if report is not None:
-                yield report
 
     def steps(self, train: Encoded) -> Iterator[tuple[int, float]]:
         """Trains; yields each step's number, from 1, and its loss, nats a target token (or a row, over labels).
@@ -106,20 +80,17 @@ class Trial:
         as they are, and has a warm-up and a schedule of its own.
 
         Raises:
-            NotFinite, OutOfMemory: as ``reports``.
+            NotFinite: the loss or its gradient became NaN or infinite.
+            OutOfMemory: one row did not fit the device.
         """
-        for stepped in self._stepped(train):
-            if stepped.error is not None:
-                raise stepped.error
-            yield stepped.step, stepped.loss
-
-    def _stepped(self, train: Encoded) -> Iterator[Stepped]:
-        """The steps of a pack of one."""
         pack = self._alone()
         if self.step < self.candidate.training.steps:
             pack.enter(self, train)
         while pack.trials:
-            yield from pack.step()
+            (stepped,) = pack.step()
+            if stepped.error is not None:
+                raise stepped.error
+            yield stepped.step, stepped.loss
 
     def _alone(self) -> Pack:
         return Pack(self.backbone, kept=self._kept)
@@ -152,16 +123,20 @@ class Trial:
 
     # --- what a pack does with a trial in a step ---------------------------------------------------------------
 
+    def batches(self, train: Encoded) -> Iterator[Batch]:
+        """Its batches from the next step on; not wound forward anew where it only goes from pack to pack."""
+        if self._batches is None or self._batches[0] is not train:
+            plan = self.candidate.training
+            seed = order_seed(self.seed)
+            self._batches = train, batches(train, batch_size=plan.batch_size, seed=seed, first_step=self.step)
+            self.rows.at_most(len(train))
+        return self._batches[1]
+
     def begin_step(self) -> None:
         """Counts the step, and begins the next phase of a sequence where it is due."""
         while self.step == self._end_of(self.phase):
             self.next_phase()
         self.step += 1
-
-    def work(self, batch: Batch) -> Work:
-        """What a pass over the batch needs."""
-        (rows, length), target = batch.input_ids.shape, batch.targets.shape[1]
-        return self.demand.at(rows, length, target, memory=named(batch.input_ids))
 
     def forget_gradients(self) -> None:
         """As before any pass."""
@@ -213,7 +188,7 @@ class Trial:
         Raises:
             UserError: the tensors are those of another candidate.
         """
-        self.step, self.reported = progress.step, list(progress.reports)
+        self.step, self.reported, self._batches = progress.step, list(progress.reports), None
         self.rows.at_once, self._scored_rows.at_once = progress.micro_batch, progress.scored_rows
         while self.phase < progress.phase:
             self.next_phase()

@@ -1,11 +1,10 @@
-"""A worker: one backbone and one task held on one device, for one trial after another."""
+"""A worker: one backbone and one task held on one device, for one trial after another, or several at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -17,10 +16,13 @@ from autodelta.engine import checkpoint, constraints
 from autodelta.engine.activations import Activations
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.checkpoint import Checkpoint, Origin
+from autodelta.engine.costs import PLAIN
+from autodelta.engine.course import Course
 from autodelta.engine.encode import Encoded, encode
 from autodelta.engine.evaluate import evaluate
 from autodelta.engine.forward import Forward
 from autodelta.engine.report import Report, Scored
+from autodelta.engine.roster import Member, News, Roster
 from autodelta.engine.train import Trial
 
 
@@ -36,18 +38,14 @@ def single_threaded(device: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Running(NamedTuple):
-    trial: Trial
-    assignment: Assignment
-
-
 class Worker:
-    """Loads backbone and task once; trains the candidates that it is assigned, one at a time."""
+    """Loads backbone and task once; trains the candidates that it is assigned: in one pass through the backbone where
+    that pays by the costs in its spec, else one at a time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.task = spec.load_task()
         self.backbone = spec.load_backbone()
-        self._running: _Running | None = None
+        self._costs = spec.costs or PLAIN
         self._kept = Activations()
 
     @cached_property
@@ -62,57 +60,88 @@ class Worker:
     def _label_ids(self) -> list[list[int]]:
         return [ids[:-1].tolist() for ids in self._train.targets]
 
+    @cached_property
+    def _roster(self) -> Roster:
+        return Roster(self.backbone, self._train, kept=self._kept, costs=self._costs)
+
     def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
-        """Trains a candidate; between reports the trial's weights can be had, and not going on is allowed.
+        """Trains a candidate by itself; between reports the trial's weights can be had, and not going on is allowed.
+
+        Args:
+            assignment: what is trained, and when it reports.
+            start: a checkpoint to go on from, as ``enter``.
+
+        Raises:
+            Violated, BrokenCheckpoint, UserError: as ``enter``.
+            NotFinite, OutOfMemory, OutOfTime, Stalled: how the trial ended.
+        """
+        self.close_trial()
+        try:
+            self.enter(assignment, start=start)
+            done = False
+            while not done:
+                _, found = self.advance()
+                if isinstance(found, Exception):
+                    raise found
+                done = found.done
+                yield found
+        except BaseException:
+            self.close_trial()
+            raise
+
+    def enter(self, assignment: Assignment, *, start: Path | None = None) -> None:
+        """Takes a trial up beside those that are there.
 
         Args:
             assignment: what is trained, and when it reports.
             start: a checkpoint to go on from. The reports that it holds come first, as they were; what follows is, bit
-                for bit, what the trial would have done without the break on this machine.
+                for bit, what the trial would have done without the break on this machine, if it is alone all the time.
 
         Raises:
             Violated: the candidate breaks a limit; nothing was trained. Not looked at again after a checkpoint.
             BrokenCheckpoint: ``start`` is no whole checkpoint; without it the trial can be run afresh.
             UserError: ``start`` is a checkpoint of another trial.
-            NotFinite, OutOfMemory, OutOfTime, Stalled: as ``Trial.reports``; the backbone is clean again.
         """
-        self.close_trial()
         found = None if start is None else checkpoint.read(start, self._origin(assignment))
-        try:
-            reports = None
-            while True:
-                with single_threaded(self.backbone.device.type):
-                    if reports is None:
-                        reports = self._opened(assignment, found)
-                    report = next(reports, None)
-                if report is None:
-                    return
-                yield report
-        except BaseException:
-            self.close_trial()
-            raise
+        with single_threaded(self.backbone.device.type):
+            self._roster.enter(self._member(assignment, found))
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint of the running trial, as it was at its last report.
+    def advance(self) -> News:
+        """Trains until a trial reports or ends with an error: NotFinite, OutOfMemory, OutOfTime, Stalled. Then it has
+        left; one whose last report is out leaves when it is told to."""
+        with single_threaded(self.backbone.device.type):
+            return self._roster.advance()
+
+    def leave(self, number: int) -> None:
+        """Gives a trial's memory back."""
+        self._roster.leave(number)
+
+    def room(self) -> bool:
+        """Whether it pays to have one more trial enter."""
+        return self._roster.room()
+
+    def save(self, path: Path, number: int | None = None) -> None:
+        """Writes a checkpoint of a trial, as it was at its last report; ``number`` None: of the only one.
 
         Raises:
             RuntimeError: no trial is open.
             OSError: the file cannot be written; a file that was there is still there.
         """
-        trial, assignment = self._open_trial()
-        checkpoint.write(path, Checkpoint(self._origin(assignment), trial.progress(), trial.tensors()))
+        member = self._open_trial(number)
+        trial = member.trial
+        checkpoint.write(path, Checkpoint(self._origin(member.assignment), trial.progress(), trial.tensors()))
 
-    def weights(self) -> dict[str, Tensor]:
-        """The running trial's delta parameters, on the CPU.
+    def weights(self, number: int | None = None) -> dict[str, Tensor]:
+        """A trial's delta parameters, on the CPU; ``number`` None: of the only one.
 
         Raises:
             RuntimeError: no trial is open.
         """
-        return self._open_trial().trial.weights()
+        return self._open_trial(number).trial.weights()
 
     def close_trial(self) -> None:
-        """Gives the running trial's memory back, if there is one; what is kept of the backbone stays."""
-        self._running = None
+        """Gives the memory of all trials back; what is kept of the backbone stays."""
+        self._roster.clear()
 
     def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
         """Score and predictions of saved delta weights on a split."""
@@ -125,12 +154,12 @@ class Worker:
             return evaluate(forward, encoded, self.task, loss=candidate.training.loss)
 
     def evaluate_running(self, split: str) -> Scored:
-        """Score and predictions of the running trial, as it is now, on a split.
+        """Score and predictions of the only running trial, as it is now, on a split.
 
         Raises:
             RuntimeError: no trial is open.
         """
-        trial = self._open_trial().trial
+        trial = self._open_trial(None).trial
         with single_threaded(self.backbone.device.type):
             return trial.evaluate(encode(self.backbone, self.task, split), self.task)
 
@@ -138,13 +167,14 @@ class Worker:
         """The score alone of ``evaluate``."""
         return self.evaluate(candidate, weights, split).score
 
-    def _open_trial(self) -> _Running:
-        if self._running is None:
+    def _open_trial(self, number: int | None) -> Member:
+        members = self._roster.members
+        if not members:
             raise RuntimeError("no trial is open")
-        return self._running
+        return members[number] if number is not None else next(iter(members.values()))
 
-    def _opened(self, assignment: Assignment, found: Checkpoint | None) -> Iterator[Report]:
-        """The reports of a trial that is new, or restored."""
+    def _member(self, assignment: Assignment, found: Checkpoint | None) -> Member:
+        """A trial that is new, or restored."""
         if found is None:
             constraints.check(
                 self.backbone,
@@ -156,18 +186,14 @@ class Worker:
                 label_ids=self._label_ids,
             )
         trial = Trial(
-            self.backbone,
-            assignment.candidate,
-            seed=assignment.seed,
-            label_ids=self._label_ids,
-            kept=self._kept,
+            self.backbone, assignment.candidate, seed=assignment.seed, label_ids=self._label_ids, kept=self._kept
         )
-        self._running = _Running(trial, assignment)
+        demand = trial.demand
         if found is not None:
             trial.restore(found.progress, found.tensors)
-        return trial.reports(
-            self._train, self._validation, self.task, at=assignment.report_at, seconds=assignment.seconds
-        )
+        at, seconds = assignment.report_at, assignment.seconds
+        course = Course(trial, self._validation, self.task, at=at, seconds=seconds)
+        return Member(assignment, trial, course, demand)
 
     def _origin(self, assignment: Assignment) -> Origin:
         return Origin(

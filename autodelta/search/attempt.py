@@ -1,11 +1,11 @@
-"""One order on a worker, the same under every executor: from what is to be done to reports and an outcome."""
+"""Orders on a worker, the same under every executor: from what is to be done to reports and an outcome."""
 
 import math
 import traceback
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,11 +26,17 @@ CHECKPOINT = "checkpoint.safetensors"
 class Worker(Protocol):
     """What the search needs of ``engine.worker.Worker``."""
 
-    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]: ...
+    def enter(self, assignment: Assignment, *, start: Path | None = None) -> None: ...
 
-    def save(self, path: Path) -> None: ...
+    def advance(self) -> tuple[int, Report | Exception]: ...
 
-    def weights(self) -> "dict[str, Tensor]": ...
+    def leave(self, number: int) -> None: ...
+
+    def room(self) -> bool: ...
+
+    def save(self, path: Path, number: int) -> None: ...
+
+    def weights(self, number: int) -> "dict[str, Tensor]": ...
 
     def close_trial(self) -> None: ...
 
@@ -59,98 +65,140 @@ class Order(BaseModel):
         return self.assignment.number
 
 
+class Client(Protocol):
+    """Who gives orders, and is told what becomes of them."""
+
+    def next(self, *, beside: int, room: bool) -> Order | None:
+        """What to begin beside so many others; None: nothing, for now."""
+
+    def report(self, number: int, report: Report) -> bool:
+        """Hears a report; whether the order is to go on."""
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Hears how an order ended."""
+
+
 class KeptWorker:
-    """A worker that is opened once, kept for one order after another, and opened anew if one leaves it unclean."""
+    """A worker that is opened once and kept, and the orders that it is at."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
-        self._worker: Worker | None = None
+        self._orders: dict[int, Order] = {}
 
     def open(self) -> Worker:
         """The worker, loaded if it is not yet."""
-        if self._worker is None:
-            self._worker = self._spec.open()
         return self._worker
 
+    @cached_property
+    def _worker(self) -> Worker:
+        return self._spec.open()
+
+    def serve(self, client: Client) -> None:
+        """Does what there is to do, several orders at a time where that pays, until there is no more."""
+        while True:
+            while (order := client.next(beside=len(self._orders), room=self._room())) is not None:
+                outcome = self.begin(order)
+                if outcome is not None:
+                    client.ended(order.number, outcome)
+            if not self._orders:
+                return
+            number, news = self.advance()
+            ended = news if isinstance(news, Outcome) else self.answer(number, news, client.report(number, news))
+            if ended is not None:
+                client.ended(number, ended)
+
     def attempt(self, order: Order) -> Generator[Report, bool, Outcome]:
-        """Does one order: yields its reports, is sent whether to go on, and returns how it ended.
-
-        A checkpoint, or the weights, are on disk before the report is out. Whatever goes wrong inside is an outcome.
-        """
-        worker = self.open()
-        outcome = Outcome(state="pruned")
+        """Does one order alone: yields its reports, is sent whether to go on, and returns how it ended."""
         try:
-            outcome = yield from _tried(worker, order)
+            outcome = self.begin(order)
+            while outcome is None:
+                _, news = self.advance()
+                outcome = self.answer(order.number, news, (yield news)) if isinstance(news, Report) else news
+            return outcome
         finally:
-            try:
-                worker.close_trial()
-            except Exception as error:
-                self._worker = None
-                outcome = _ended(error)
-        return outcome
+            self.close()
 
-
-def drive(reports: Generator[Report, bool, Outcome], go_on: Callable[[Report], bool]) -> Outcome:
-    """Runs an attempt to its end, asking at each report whether to go on."""
-    with closing(reports):
+    def begin(self, order: Order) -> Outcome | None:
+        """Takes an order up beside the others; how it ended, if it has. Whatever goes wrong inside is an outcome."""
         try:
-            report = next(reports)
-            while True:
-                report = reports.send(go_on(report))
-        except StopIteration as end:
-            return cast(Outcome, end.value)
+            if order.split is not None:
+                scored = self._worker.evaluate(order.assignment.candidate, order.folder / WEIGHTS, order.split)
+                return Outcome(state="complete", score=scored.score, predictions=scored.predictions)
+            self._enter(order)
+        except Exception as error:
+            return _ended(error)
+        self._orders[order.number] = order
+        return None
 
+    def advance(self) -> tuple[int, Report | Outcome]:
+        """What happens next. A checkpoint, or the weights, are on disk before a report is out."""
+        number, found = self._worker.advance()
+        order = self._orders[number]
+        if isinstance(found, Report):
+            outcome = self._kept(order, found)
+            if outcome is None:
+                return number, found
+            self._worker.leave(number)
+        else:
+            outcome = _ended(found)
+        del self._orders[number]
+        return number, outcome
 
-def _tried(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
-    try:
-        if order.split is not None:
-            scored = worker.evaluate(order.assignment.candidate, order.folder / WEIGHTS, order.split)
-            return Outcome(state="complete", score=scored.score, predictions=scored.predictions)
-        return (yield from _trained(worker, order))
-    except OutOfTime:
-        return Outcome(state="pruned")
-    except Exception as error:
-        said = full(error)
-        return _ended(error) if said is None else Outcome(state="failed", reason=said, no_room=True)
+    def answer(self, number: int, report: Report, go_on: bool) -> Outcome | None:
+        """What becomes of an order after its report; None: it goes on."""
+        if go_on and not report.done:
+            return None
+        self._worker.leave(number)
+        del self._orders[number]
+        return Outcome(state="complete" if report.done else "pruned")
 
+    def close(self) -> None:
+        """Lets all orders go."""
+        self._orders.clear()
+        self._worker.close_trial()
 
-def _trained(worker: Worker, order: Order) -> Generator[Report, bool, Outcome]:
-    for report in _reports(worker, order):
+    def _room(self) -> bool:
+        return not self._orders or self._worker.room()
+
+    def _enter(self, order: Order) -> None:
+        """From its checkpoint; from the start where that cannot be read."""
+        if order.start is not None and order.start.exists():
+            try:
+                return self._worker.enter(order.assignment, start=order.start)
+            except BrokenCheckpoint:  # torn by a crash
+                pass
+        self._worker.enter(order.assignment)
+
+    def _kept(self, order: Order, report: Report) -> Outcome | None:
+        """Writes down what is wanted of a trial at a report; how it ended, if that or the report went wrong."""
         if not math.isfinite(report.score):
             return Outcome(state="failed", reason=f"the score is {report.score} at step {report.step}")
-        if not report.done:
-            order.folder.mkdir(parents=True, exist_ok=True)
-            worker.save(order.folder / CHECKPOINT)
-        elif order.keep_above is None or report.score > order.keep_above:
-            _save(worker, order)
-        go_on = yield report
-        if report.done:
-            return Outcome(state="complete")
-        if not go_on:
-            return Outcome(state="pruned")
-    return Outcome(state="failed", reason="the trial ended without a last report")
-
-
-def _reports(worker: Worker, order: Order) -> Iterator[Report]:
-    """The trial's reports; from the start where its checkpoint cannot be read."""
-    if order.start is not None and order.start.exists():
         try:
-            yield from worker.run(order.assignment, start=order.start)
-            return
-        except BrokenCheckpoint:  # torn by a crash
-            pass
-    yield from worker.run(order.assignment)
+            if not report.done:
+                order.folder.mkdir(parents=True, exist_ok=True)
+                self._worker.save(order.folder / CHECKPOINT, order.number)
+            elif order.keep_above is None or report.score > order.keep_above:
+                _save(self._worker.weights(order.number), order.folder)
+        except Exception as error:
+            return _ended(error)
+        return None
 
 
 def _ended(error: Exception) -> Outcome:
+    """How an order ended that raised something."""
+    if isinstance(error, OutOfTime):
+        return Outcome(state="pruned")
+    said = full(error)
+    if said is not None:
+        return Outcome(state="failed", reason=said, no_room=True)
     found = ending(error)
     told = "" if isinstance(error, Violated) else "".join(traceback.format_exception(error))
     return Outcome(state=found.state, reason=found.reason, traceback=told)
 
 
-def _save(worker: Worker, order: Order) -> None:
+def _save(weights: "dict[str, Tensor]", folder: Path) -> None:
     from safetensors.torch import save_file
 
-    weights: dict[str, Any] = {name: tensor.contiguous() for name, tensor in worker.weights().items()}
-    order.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(order.folder / WEIGHTS, lambda path: save_file(weights, path))
+    whole: dict[str, Any] = {name: tensor.contiguous() for name, tensor in weights.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / WEIGHTS, lambda path: save_file(whole, path))

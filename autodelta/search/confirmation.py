@@ -140,10 +140,10 @@ class Confirmation(_Orders):
         if not accounts.confirm_share:
             self._runs = 0
 
-    def next(self) -> Order | None:
-        """The run that is needed most."""
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
+        """The run that is needed most; one at a time, as each decides about the next."""
         self.tick()
-        if self.interrupted:
+        if self.interrupted or beside:
             return None
         if self._owed:
             return self._trained(*self._owed.pop(0))
@@ -215,7 +215,7 @@ class Testing(_Orders):
         tested = {(run.entrant, run.seed_index) for run in done if run.test is not None}
         self._owed = [(by_name[name], seed) for name, seed in runs if (name, seed) not in tested]
 
-    def next(self) -> Order | None:
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         """The next run to score, as long as there is time: also that which was kept for the end of the search."""
         self.tick()
         spent, budget = self.accounts.spent(), self.accounts.budget

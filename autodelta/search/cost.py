@@ -11,17 +11,23 @@ QUANTILE = 0.8  # dearer than most: starting a trial that cannot finish wastes a
 
 
 class Costs:
-    """Device-seconds that training plans take, measured on the trials that have come as far as a report."""
+    """Device-seconds that training plans take, measured on the trials that have come as far as a report.
 
-    def __init__(self, trials: Iterable[TrialRecord]) -> None:
+    ``packed``: with others, as these trials were; else alone.
+    """
+
+    def __init__(self, trials: Iterable[TrialRecord], *, packed: bool = False) -> None:
         self._plans: set[tuple[int, int]] = set()  # steps, batch size
         self._rates: list[tuple[float, int]] = []  # seconds a step, batch size
         self._steps: dict[int, float] = {}  # seconds a step by batch size, once it is asked for
+        alone = held = 0.0
         for trial in trials:
             if trial.candidate is not None and trial.step > 0:
                 plan = trial.candidate.training
                 self._plans.add((plan.steps, plan.batch_size))
                 self._rates.append((trial.device_seconds / trial.step, plan.batch_size))
+                alone, held = alone + trial.device_seconds, held + trial.held_seconds
+        self._held = held / alone if packed and alone else 1.0  # seconds of a device for one alone
 
     def seconds(self, plan: Training) -> float | None:
         """What a plan will take; None while nothing is measured.
@@ -34,7 +40,7 @@ class Costs:
         if batch_size not in self._steps:
             alike = [rate for rate, size in self._rates if size == batch_size]
             a_row = [rate / size for rate, size in self._rates]
-            self._steps[batch_size] = _high(alike) if alike else batch_size * _high(a_row)
+            self._steps[batch_size] = self._held * (_high(alike) if alike else batch_size * _high(a_row))
         return self._steps[batch_size]
 
     def until(self, plan: Training, step: int, *, since: int = 0) -> float | None:

@@ -1,12 +1,13 @@
 """The ledger of a run: device-seconds held by workers, and wall-clock, written down as they are spent.
 
-A worker is held from the moment it is started until it is given back, and does one kind of thing at a time, so the
-lines of the file add up to all the time held, idle time included. A killed search loses at most the last second.
+A worker is held from the moment it is started until it is given back, and does one kind of thing at a time (several
+trials in one pass are one thing), so the lines of the file add up to all the time held, idle time included. A killed
+search loses at most the last second.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +33,7 @@ WALL = "wall"
 @dataclass
 class _Lease:
     kind: Spending
-    trial: int | None
+    trials: tuple[int, ...]  # that are trained at a time
     since: float
 
 
@@ -48,27 +49,28 @@ class Ledger:
         self._lines = Lines(path) if path is not None else None
         self._clock = clock
         self._leases: dict[int, _Lease] = {}
-        self._unwritten: Counter[tuple[str, int | None, int | None]] = Counter()
+        self._unwritten: Counter[tuple[str, int | None, tuple[int, ...]]] = Counter()
         self._totals = read(path) if path is not None else dict.fromkeys((*map(str, Spending), WALL), 0.0)
         self._wall_since = self._flushed = clock() if since is None else since
 
-    def enter(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
-        """The worker is held, and does this from now on (or since ``ago`` seconds)."""
+    def enter(self, worker: int, kind: Spending, *, trials: Collection[int] = (), ago: float = 0.0) -> None:
+        """The worker is held, and does this from now on (or since ``ago`` seconds), for all these trials together."""
         now = self._clock()
         since = now - ago
         lease = self._leases.get(worker)
         if lease is not None:
             since = min(max(since, lease.since), now)
             self._book(worker, lease, until=since)
-        self._leases[worker] = _Lease(kind, trial, since)
+        self._leases[worker] = _Lease(kind, tuple(trials), since)
 
     def move(self, trial: int, seconds: float, *, to: Spending) -> None:
-        """So many of the seconds booked for a trial were spent on something else, as is known only afterwards."""
+        """So many of the seconds booked for a trial and those beside it, it alone spent on something else, as is known
+        only afterwards."""
         for worker, lease in self._leases.items():
-            if lease.trial == trial and lease.kind is not to and seconds > 0:
+            if trial in lease.trials and lease.kind is not to and seconds > 0:
                 self._book(worker, lease, until=self._clock())
-                self._add((lease.kind, worker, lease.trial), -seconds)
-                self._add((to, worker, lease.trial), seconds)
+                self._add((lease.kind, worker, lease.trials), -seconds)
+                self._add((to, worker, (trial,)), seconds)
 
     def leave(self, worker: int) -> None:
         """The worker is given back."""
@@ -81,7 +83,7 @@ class Ledger:
         now = self._clock()
         for worker, lease in self._leases.items():
             self._book(worker, lease, until=now)
-        self._add((WALL, None, None), now - self._wall_since)
+        self._add((WALL, None, ()), now - self._wall_since)
         self._wall_since = now
         if force or now - self._flushed >= FLUSH_SECONDS:
             self._write(now)
@@ -105,10 +107,10 @@ class Ledger:
         return self._totals[WALL]
 
     def _book(self, worker: int, lease: _Lease, *, until: float) -> None:
-        self._add((lease.kind, worker, lease.trial), until - lease.since)
+        self._add((lease.kind, worker, lease.trials), until - lease.since)
         lease.since = until
 
-    def _add(self, key: tuple[str, int | None, int | None], seconds: float) -> None:
+    def _add(self, key: tuple[str, int | None, tuple[int, ...]], seconds: float) -> None:
         self._unwritten[key] += seconds  # type: ignore[assignment]
         self._totals[key[0]] += seconds
 
@@ -117,13 +119,13 @@ class Ledger:
         # Taken away first: an interrupt in the middle may cost this second, and never books one twice.
         taken, self._unwritten = self._unwritten, Counter()
         rows = [
-            {"at": at, "kind": str(kind), "worker": worker, "trial": trial, "seconds": round(seconds, 6)}
-            for (kind, worker, trial), seconds in taken.items()
+            {"at": at, "kind": str(kind), "worker": worker, "trials": trials, "seconds": round(seconds, 6)}
+            for (kind, worker, trials), seconds in taken.items()
             if seconds
         ]
         if rows and self._lines is not None:
             try:
-                self._lines.append(*({key: value for key, value in row.items() if value is not None} for row in rows))
+                self._lines.append(*({key: of for key, of in row.items() if of not in (None, ())} for row in rows))
             except OSError:
                 self._unwritten.update(taken)  # a full disk may have room again
                 raise

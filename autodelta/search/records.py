@@ -47,8 +47,14 @@ class TrialRecord(BaseModel):
     reason: str
     continues: int | None = None  # the stopped trial that this one went on with
     began_at: int = 0  # the step at which it did
+    entered: int = 0  # when its first step was due, on the search's clock of steps
     lost: int = 0  # workers that died under it
     curve: tuple[Report, ...] = ()
+
+    @property
+    def held_seconds(self) -> float:
+        """That a device was held for it; less than ``device_seconds`` where it went with others."""
+        return self.curve[-1].held_seconds if self.curve else 0.0
 
     @property
     def counts(self) -> bool:
@@ -62,7 +68,8 @@ class TrialRecord(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The trial as `show --json` prints it."""
         curve = [{"step": point.step, "score": point.score} for point in self.curve]
-        return {**self.model_dump(mode="json", exclude={"candidate", "cap", "curve", "began_at"}), "curve": curve}
+        inner = {"candidate", "cap", "curve", "began_at", "entered"}
+        return {**self.model_dump(mode="json", exclude=inner), "curve": curve}
 
 
 def record(trial: "FrozenTrial") -> TrialRecord:
@@ -84,6 +91,7 @@ def record(trial: "FrozenTrial") -> TrialRecord:
         reason=known.get("reason", ""),
         continues=known.get("continues"),
         began_at=known.get("began_at", 0),
+        entered=known.get("entered", 0),
         lost=known.get("lost", 0),
         curve=curve,
     )

@@ -45,6 +45,7 @@ class Request:
     confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
     workers: int | None = None
+    pack: bool = False
     gpus_per_worker: float = 1.0
     address: str | None = None
     log: str = ""
@@ -71,6 +72,7 @@ def search(
     confirm_share: float = CONFIRM_SHARE,
     executor: str | None = None,
     workers: int | None = None,
+    pack: bool = False,
     gpus_per_worker: float = 1.0,
     address: str | None = None,
     log: str = "",
@@ -99,6 +101,7 @@ def search(
         confirm_share: of a budget in time, kept for training the best again at fresh seeds; of one in trials, as many.
         executor: local or ray; ray if it is installed and there is more than one worker.
         workers: one per GPU, or one per physical core; or as many as a cluster has room for.
+        pack: a worker trains several candidates at a time where that pays on this machine, which is measured once.
         gpus_per_worker: the share of a GPU that one worker takes; at 0.25 four workers share one.
         address: of a Ray cluster: ``auto``, ``host:port`` or ``ray://host:10001``; else RAY_ADDRESS; else Ray, if it is
             used, is started on this machine.
@@ -127,6 +130,7 @@ def search(
         confirm_share=confirm_share,
         executor=executor,
         workers=workers,
+        pack=pack,
         gpus_per_worker=gpus_per_worker,
         address=address,
         log=log,
@@ -157,6 +161,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     Raises:
         UserError: as ``search``.
     """
+    from autodelta.engine.calibration import calibrated
+
     parse(request.budget)
     _pruner(request)
     find(request.space)
@@ -179,7 +185,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     )
     if request.stop_when_worth_less and start.sampler == WITHOUT:
         listener(Notice(text=f"{worth.NEEDS}: the whole budget is used"))
-    spec = spec.model_copy(update={"dtype": backbone.dtype_name})
+    costs = calibrated(backbone, lambda text: listener(Notice(text=text))) if request.pack else None
+    spec = spec.model_copy(update={"dtype": backbone.dtype_name, "costs": costs})
     return folder, _settings(request, _Found(task, backbone, space, spec, place, start, log)), space
 
 
@@ -225,7 +232,7 @@ def _settings(request: Request, found: _Found) -> Settings:
 def _place(request: Request, log: tuple[str, ...]) -> placement.Place:
     """Where the trials run, if the budget can be counted there."""
     place = placement.place(
-        executor=request.executor,
+        executor=request.executor or ("local" if request.pack else None),
         workers=request.workers,
         device=request.device,
         gpus_per_worker=request.gpus_per_worker,
@@ -281,8 +288,10 @@ def _check_numbers(request: Request) -> tuple[str, ...]:
     if not 0 <= request.confirm_share < 1:
         raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
     log = loggers.names(request.log)
+    if request.pack and request.executor == "ray":
+        raise UserError("Ray's workers train one candidate at a time: with --pack choose --executor local")
     placement.check(
-        request.executor,
+        request.executor or ("local" if request.pack else None),
         request.workers,
         gpus_per_worker=request.gpus_per_worker,
         address=request.address,

@@ -153,7 +153,7 @@ class Run:
 
         rows = [trial.as_json() for trial in self.trials]
         table = pandas.DataFrame(rows, columns=list(TrialRecord.model_fields))
-        table = table.drop(columns=["candidate", "cap"])
+        table = table.drop(columns=["candidate", "cap", "entered"])
         table["methods"] = ["+".join(row["methods"]) for row in rows]
         table["front"] = table["number"].isin([trial.number for trial in self.front])
         order = table.assign(unfinished=table["state"] != "complete").sort_values(

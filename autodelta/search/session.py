@@ -44,18 +44,24 @@ class Session(Work):
         self.end_reason = BUDGET
         self._owed = deque(study.running)  # asked for by a search that was killed
         self._running: dict[int, Order] = {}
+        self._heard: dict[int, int] = {}  # the last step that a trial reported to this session
+        self._unfit = False
         self._stopped_for: dict[int, str] = {}
         study.on_rejected = lambda trial: accounts.emit(TrialEnded(trial=trial))
 
     # --- what executors ask ------------------------------------------------------------------------------------
 
-    def next(self) -> Order | None:
-        """The next trial to start; None when this worker is not needed any more."""
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
+        """The next trial to start; None when this worker is not needed any more, or for nothing beside its others."""
         self.tick()
         if self.interrupted:
             return None
-        if self._owed:
-            return self._start(self.study.assignment(self._owed.popleft()))
+        owed = self._owed_to(beside, room)
+        if owed is not None:
+            self._owed.remove(owed)
+            return self._start(self.study.assignment(owed))
+        if beside and not (room and self._may_join(beside)):
+            return None
         for _ in range(UNFIT_IN_A_ROW):
             if self._not_worth_it():
                 return None
@@ -69,11 +75,13 @@ class Session(Work):
             if self._rest_fits(self.study.trial(assignment.number)):
                 return self._start(assignment)
             self._refuse(assignment)
+        self._unfit = True
         return None
 
     def report(self, number: int, report: Report) -> bool:
         """Notes a trial's report; whether it is to go on."""
         before = self.study.trial(number)
+        self._heard[number] = report.step
         passes = self.study.report(number, report)
         if report.step > before.step:
             already = before.curve[-1].evaluation_seconds if before.curve else 0.0
@@ -119,8 +127,9 @@ class Session(Work):
         steps = self.study.assignment(number).report_at
         gap = max(end - start for start, end in zip((0, *steps), steps, strict=False))
         if trial.step:
-            return patience(trial.device_seconds / trial.step * gap)
-        return patience(self.costs().until(self._plan_of(trial), gap))
+            return patience(trial.device_seconds / trial.step * gap * self._at_a_time())
+        foreseen = Costs(self.study.trials()).until(self._plan_of(trial), gap)
+        return patience(None if foreseen is None else foreseen * self._at_a_time(more=1))
 
     def tick(self) -> None:
         """Books time; says about once a second how the budget stands."""
@@ -145,7 +154,7 @@ class Session(Work):
 
     def costs(self) -> Costs:
         """What trials take, as far as is known."""
-        return Costs(self.study.trials())
+        return Costs(self.study.trials(), packed=True)
 
     def spent(self) -> Spent:
         """What the search has used up."""
@@ -177,6 +186,27 @@ class Session(Work):
 
     # --- inside ------------------------------------------------------------------------------------------------
 
+    def _owed_to(self, beside: int, room: bool) -> int | None:
+        """A trial that was asked for before and is to go on here.
+
+        One under which a worker died goes on alone, to see whose fault it was. The only worker takes all others at
+        once: those that went together before a kill do so again, so that all goes on in the same order.
+        """
+        fit = [number for number in self._owed if not (beside and self.study.trial(number).lost)]
+        return fit[0] if fit and (room or self.workers == 1) else None
+
+    def _may_join(self, beside: int) -> bool:
+        """Whether a new trial may start beside others: not before these are where they were when the search was killed,
+        not where three were too long for what is left, and not at the cost of a worker that would have none."""
+        trials = self.study.trials()
+        back = all(self._heard.get(number, 0) >= trials[number].step for number in self._running)
+        left = self.accounts.search_budget.trials_left(self.spent()) + len(self._running)
+        return back and not self._unfit and (self.workers == 1 or beside < left / self.workers)
+
+    def _at_a_time(self, *, more: int = 0) -> float:
+        """Trials that a worker trains at a time, with so many more."""
+        return max(1.0, (len(self._running) + more) / self.workers)
+
     def _not_worth_it(self) -> bool:
         """Whether no more trials start, as none promises enough; it stays so."""
         if not self.ended_early:
@@ -190,8 +220,12 @@ class Session(Work):
         candidate, number = assignment.candidate, assignment.number
         trial = self.study.trial(number)
         seconds = self.accounts.search_budget.seconds_left(self.spent())
+        limits = {
+            "seconds": None if seconds == math.inf else max(0.0, seconds),
+            "entered": assignment.entered if self.workers == 1 else None,  # of several, each has a clock of its own
+        }
         order = Order(
-            assignment=assignment.model_copy(update={"seconds": None if seconds == math.inf else max(0.0, seconds)}),
+            assignment=assignment.model_copy(update=limits),
             folder=self._trial_folder(number),
             start=self._start_from(trial),
             keep_above=bar(self.study.trials(), trial.parameters),
@@ -254,19 +288,19 @@ class Session(Work):
         """Whether a running trial may go on to its next report."""
         plan = self._plan_of(self.study.trial(number))
         following = next(step for step in self.study.assignment(number).report_at if step > report.step)
-        rate = report.device_seconds / report.step
+        rate = report.held_seconds / report.step
         spent, budget = self.spent(), self.accounts.search_budget
         needed = rate * min(following - report.step, plan.steps)
-        others = self._committed(but=number)
-        return needed <= budget.wall_left(spent) and needed + others <= budget.device_left(spent)
+        wall, others = needed * self._at_a_time(), self._committed(but=number)
+        return wall <= budget.wall_left(spent) and needed + others <= budget.device_left(spent)
 
     def _fits(self, seconds: float | None) -> bool:
         """Whether a trial that takes so long will finish in what is left after the trials that run already."""
         spent, budget = self.spent(), self.accounts.search_budget
         if seconds is None:
             return True
-        left = budget.device_left(spent)
-        return seconds <= budget.wall_left(spent) and (left == math.inf or seconds + self._committed() <= left)
+        left, wall = budget.device_left(spent), seconds * self._at_a_time(more=1)
+        return wall <= budget.wall_left(spent) and (left == math.inf or seconds + self._committed() <= left)
 
     def _committed(self, *, but: int | None = None) -> float:
         """Device-seconds that running trials still need to their ends, one perhaps left out."""
@@ -283,7 +317,7 @@ class Session(Work):
 
     def _standing(self) -> tuple[Spent, float | None]:
         spent = self.spent()
-        trials = [trial.device_seconds for trial in self.study.trials() if trial.state in ("complete", "pruned")]
+        trials = [trial.held_seconds for trial in self.study.trials() if trial.state in ("complete", "pruned")]
         a_trial = sum(trials) / len(trials) if trials else math.inf
         budget = self.accounts.search_budget
         left = min(

@@ -120,7 +120,13 @@ class Study:
         assert trial.seed is not None
         steps = reports(trial.candidate.training.steps, self.levels)
         return Assignment(
-            number=number, candidate=trial.candidate, seed=trial.seed, report_at=steps, limits=self._space.limits
+            number=number,
+            candidate=trial.candidate,
+            seed=trial.seed,
+            report_at=steps,
+            limits=self._space.limits,
+            entered=trial.entered,
+            alone=trial.lost > 0,
         )
 
     @property
@@ -206,6 +212,10 @@ class Study:
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
 
+    def _clock(self) -> int:
+        """Steps of the trials that one worker trains at a time, as far as they are known: where the last report was."""
+        return max((trial.entered + trial.step for trial in self.trials()), default=0)
+
     def _worth_going_on(self, fits: Callable[[TrialRecord], bool]) -> TrialRecord | None:
         """The first stopped trial that can go on and should: cut short, or among the best of its rung by now."""
         gone_on = {trial.continues for trial in self.trials()}
@@ -230,6 +240,7 @@ class Study:
             trial.set_user_attr(key, before.user_attrs[key])
         trial.set_user_attr("continues", stopped.number)
         trial.set_user_attr("began_at", stopped.step)
+        trial.set_user_attr("entered", self._clock() - stopped.step)
         self._space.suggest(trial)
         self._started(trial)
         for point in stopped.curve:
@@ -253,6 +264,7 @@ class Study:
             "methods": list(candidate.methods),
             "parameters": candidate.count_parameters(self._space.shape),
             "seed": self._training_seed(candidate, trial.number),
+            "entered": self._clock(),
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)

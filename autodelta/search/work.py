@@ -4,7 +4,7 @@ import errno
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from autodelta.engine.report import Report
@@ -71,8 +71,13 @@ class Work(ABC):
         self.interrupted = False
 
     @abstractmethod
-    def next(self) -> Order | None:
-        """What to start; None when this worker is not needed any more."""
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
+        """What to start; None when this worker is not needed any more, or is to do nothing else now.
+
+        Args:
+            beside: orders that the worker is at already.
+            room: whether another one beside these would pay.
+        """
 
     @abstractmethod
     def report(self, number: int, report: Report) -> bool:
@@ -104,9 +109,9 @@ class Work(ABC):
         if outcome.no_room:
             raise OSError(errno.ENOSPC, outcome.reason)
 
-    def holds(self, worker: int, kind: Spending, *, trial: int | None = None, ago: float = 0.0) -> None:
+    def holds(self, worker: int, kind: Spending, *, trials: Collection[int] = (), ago: float = 0.0) -> None:
         """A worker does this from now on, or since ``ago`` seconds."""
-        self.accounts.ledger.enter(worker, self._kind(kind), trial=trial, ago=ago)
+        self.accounts.ledger.enter(worker, self._kind(kind), trials=trials, ago=ago)
 
     def releases(self, worker: int) -> None:
         """A worker is given back."""

@@ -139,8 +139,7 @@ def test_a_candidate_learns_from_labels_alone(worker: Worker) -> None:
 def test_the_log_loss_is_of_the_right_label_among_all(worker: Worker, kind: Loss) -> None:
     list(worker.run(Assignment(number=0, candidate=candidate(2, loss=kind), seed=1)))
     running, split = worker.evaluate_running("validation"), encode(worker.backbone, worker.task, "validation")
-    assert worker._running is not None
-    found = label_log_likelihoods(worker._running.trial.forward, split, loss=kind)
+    found = label_log_likelihoods(worker._open_trial(None).trial.forward, split, loss=kind)
     worker.close_trial()
     shares = [row.astype(np.float64) - row.max() for row in found]
     missed = [-np.log(np.exp(row)[label] / np.exp(row).sum()) for row, label in zip(shares, split.labels, strict=True)]

@@ -50,7 +50,7 @@ def test_a_stalled_step_ends_the_trial_and_leaves_the_backbone_clean(
 
     def clock() -> float:
         nonlocal now
-        now += 1000.0 if worker._running is not None and worker._running.trial.step == 5 else 0.5
+        now += 1000.0 if any(member.trial.step == 5 for member in worker._roster.members.values()) else 0.5
         return now
 
     monkeypatch.setattr(pace, "now", clock)

@@ -9,6 +9,7 @@ import pytest
 from autodelta.backbones import Backbone
 from autodelta.engine import pace
 from autodelta.engine.activations import Activations
+from autodelta.engine.assignment import Assignment
 from autodelta.engine.course import Course
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.forward import Forward
@@ -84,8 +85,7 @@ def test_members_report_what_they_report_alone(worker: Worker) -> None:
 
     solo = []
     for plan, steps in zip(plans, at, strict=True):
-        one = Trial(worker.backbone, plan, seed=3)
-        solo.append(list(one.reports(worker._train, worker._validation, worker.task, at=steps)))
+        solo.append(list(worker.run(Assignment(number=0, candidate=plan, seed=3, report_at=steps))))
     pack, courses = Pack(worker.backbone), {}
     for plan, steps in zip(plans, at, strict=True):
         one = Trial(worker.backbone, plan, seed=3)
@@ -208,7 +208,8 @@ def test_rows_join_where_their_candidate_begins(backbone: Backbone, monkeypatch:
         return found
 
     for one in members:
-        one.step = 1  # the batch of the step before, which is kept
+        again = one.progress().model_copy(update={"step": 1})  # the batch of the step before, which is kept
+        one.restore(again, one.tensors())
     pack = Pack(deep, kept=pack._kept)
     for one in members:
         pack.enter(one, even())

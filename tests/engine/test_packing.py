@@ -1,16 +1,22 @@
 """The cost model finds what a machine is like, packs where that pays, and tells the seconds of a pack apart."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from autodelta.candidate import Candidate
 from autodelta.deltas.compose import compose
-from autodelta.engine.calibration import calibrate
+from autodelta.engine import calibration
+from autodelta.engine.calibration import calibrate, calibrated
+from autodelta.engine.costs import PLAIN, TERMS, Costs, Work, counted
 from autodelta.engine.forward import Forward
-from autodelta.engine.packing import PLAIN, TERMS, Costs, Demand, Work, counted, fitted
+from autodelta.engine.packing import Demand, fitted
 from autodelta.engine.worker import Worker
+from autodelta.files import CACHE
 
 # Seconds for a block, a slot, a candidate, 10^9 products, and a million of numbers moved, joined and trained.
 LAUNCHING = (1e-3, 1e-4, 1e-3, 1e-6, 1e-6, 1e-6, 1e-4)  # next to no arithmetic
@@ -130,6 +136,22 @@ def test_a_calibration_measures_this_machine_and_is_data(worker: Worker) -> None
     assert not found.overlaps
     assert max(found.seconds_per) > 0
     assert found.seconds([work()]) > 0
+
+
+def test_a_machine_is_measured_once_for_each_backbone_and_dtype(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, said = costs(LAUNCHING), list[str]()
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    monkeypatch.setattr(calibration, "calibrate", lambda backbone: measured)
+    assert [calibrated(worker.backbone, said.append) for _ in range(2)] == [measured] * 2
+    assert len(said) == 1
+    assert calibrated(replace(worker.backbone, dtype=torch.bfloat16), said.append) == measured
+    assert len(said) == 2
+    for file in tmp_path.rglob("*.json"):
+        file.write_text("{")
+    assert calibrated(worker.backbone, said.append) == measured
+    assert len(said) == 3
 
 
 def test_an_uncalibrated_machine_packs_nothing() -> None:

@@ -4,16 +4,18 @@ What a fake does is told by its spec's ``task``: ``smooth``, or ``trouble`` wher
 """
 
 import json
+import math
 import os
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.engine.costs import PLAIN
 from autodelta.engine.failures import BrokenCheckpoint
 from autodelta.engine.report import Report, Scored
 from autodelta.errors import UserError
@@ -64,6 +66,7 @@ LABELS = ("bad", "good")
 WORDS = {"bad": "bad", "good": "good"}
 TEST_ROWS = 40
 STEP_SECONDS = 1e-5  # of a fake that takes no time
+TOGETHER, GAIN = 3, 2  # trials that a fake with costs trains at a time, and how much faster they go so
 
 FINITE = """
 description: Two methods on or off, for tests.
@@ -97,7 +100,7 @@ class FakeSpec(WorkerSpec):
             os._exit(7)
         if self.backbone == "broken":
             raise RuntimeError("the weights are broken")
-        return FakeWorker(self.task)
+        return FakeWorker(self.task, together=TOGETHER if self.costs else 1)
 
     def load_task(self) -> Task:
         """Rows of two labels, whatever the worker makes of them."""
@@ -106,65 +109,111 @@ class FakeSpec(WorkerSpec):
         return assemble(view, {"train": rows, "validation": rows, "test": rows})
 
 
-class FakeWorker:
+class Under(NamedTuple):
+    """A trial that a fake is at."""
+
+    assignment: Assignment
+    due: deque[int]  # steps at which it has yet to report
+    reports: Iterator[Report]
+
+    @property
+    def turn(self) -> tuple[float, int]:
+        """When the next thing happens to it."""
+        return (self.assignment.entered or 0) + (self.due[0] if self.due else math.inf), self.assignment.number
+
+
+class Rostered:
+    """Has one thing after the other happen to the trials that it is at, as the engine's roster does: by the steps since
+    they entered. ``reports`` says what happens to each; ``together`` so many pay to train at a time."""
+
+    together = 1
+
+    def __init__(self) -> None:
+        self.under: dict[int, Under] = {}
+
+    def reports(self, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        raise NotImplementedError
+
+    def enter(self, assignment: Assignment, *, start: Path | None = None) -> None:
+        if len(self.under) == self.together:
+            raise RuntimeError("a trial was not let go")
+        steps = assignment.report_at or (assignment.candidate.training.steps,)
+        self.under[assignment.number] = Under(assignment, deque(steps), self.reports(assignment, start))
+
+    def advance(self) -> tuple[int, Report | Exception]:
+        trial = min(self.under.values(), key=lambda trial: trial.turn)
+        number = trial.assignment.number
+        try:
+            report = next(trial.reports)
+        except Exception as error:
+            self.leave(number)
+            return number, error
+        trial.due.popleft()
+        return number, report
+
+    def leave(self, number: int) -> None:
+        del self.under[number]
+
+    def room(self) -> bool:
+        return len(self.under) < self.together
+
+    def close_trial(self) -> None:
+        self.under.clear()
+
+
+class FakeWorker(Rostered):
     """Reports when it is told to, with a score that rises with size and steps; trouble comes with certain methods."""
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, *, together: int = 1) -> None:
+        super().__init__()
         self.task, _, seconds = task.partition(":")
         self.seconds = float(seconds or 0)
-        self.open_trials = 0
-        self.assignment: Assignment | None = None
-        self.reports: list[Report] = []
+        self.together = together
+        self.reported: dict[int, list[Report]] = {}
 
-    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
-        if self.open_trials:
-            raise RuntimeError("the last trial was not closed")
-        self.reports = read_checkpoint(start, assignment) if start else []
-        self.open_trials += 1
-        self.assignment = assignment
-        yield from list(self.reports)
-        yield from list(self.reports)
-        steps = assignment.candidate.training.steps
-        begun = self.reports[-1].step if self.reports else 0
+    def enter(self, assignment: Assignment, *, start: Path | None = None) -> None:
+        self.reported[assignment.number] = read_checkpoint(start, assignment) if start else []
+        super().enter(assignment, start=start)
+
+    def reports(self, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        reported = self.reported[assignment.number]
+        yield from list(reported)
+        steps, gain = assignment.candidate.training.steps, 1 if self.together == 1 else GAIN
+        begun = reported[-1].step if reported else 0
         for step in assignment.report_at or (steps,):
             if step <= begun:
                 continue
-            time.sleep(self.seconds * (step - begun) / steps)
+            time.sleep(self.seconds * (step - begun) / steps / gain)
             if self.task == "trouble" and step > steps // 3:
                 trouble(assignment.candidate)
             begun = step
-            self.reports.append(
+            spent = (self.seconds or STEP_SECONDS * steps) * step / steps
+            reported.append(
                 Report(
                     step=step,
                     score=score(assignment) * (steps + step) / (2 * steps),
                     train_loss=1.0 / step,
-                    device_seconds=(self.seconds or STEP_SECONDS * steps) * step / steps,
+                    device_seconds=spent,
+                    held_seconds=spent / gain,
                     evaluation_seconds=0.1 * self.seconds * step / steps,
                     done=step == steps,
                 )
             )
-            yield self.reports[-1]
+            yield reported[-1]
 
-    def save(self, path: Path) -> None:
-        assert self.assignment is not None
-        text = json.dumps({"key": key(self.assignment), "reports": [report.model_dump() for report in self.reports]})
+    def save(self, path: Path, number: int) -> None:
+        found = [report.model_dump() for report in self.reported[number]]
+        text = json.dumps({"key": key(self.under[number].assignment), "reports": found})
         path.with_name(f".{path.name}.0.tmp").write_text(text[:20])  # as a writer leaves it that is killed midway
         kill_driver_at("checkpoint")
         path.with_name(f".{path.name}.0.tmp").unlink()
         write_text(path, text)
 
-    def weights(self) -> "dict[str, Tensor]":
+    def weights(self, number: int) -> "dict[str, Tensor]":
         import torch
 
-        assert self.assignment is not None
         kill_driver_at("weights")
-        return {"score": torch.tensor([score(self.assignment)], dtype=torch.float64)}
-
-    def close_trial(self) -> None:
-        self.open_trials = 0
-        if self.task == "trouble" and self.assignment and self.assignment.candidate.methods == ("bitfit", "prompt"):
-            self.assignment = None
-            raise RuntimeError("the deltas do not come off")
+        return {"score": torch.tensor([score(self.under[number].assignment)], dtype=torch.float64)}
 
     def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
         from safetensors.torch import load_file
@@ -231,8 +280,10 @@ def space(tmp_path: Path, text: str = SPACE) -> Space:
 
 
 def settings(**changes: object) -> Settings:
-    """Settings of a search with fake workers; ``task`` says what they do, ``backbone`` what opening one does."""
-    spec = FakeSpec(backbone=str(changes.pop("backbone", "fake")), task=str(changes.pop("task", "smooth")))
+    """Settings of a search with fake workers; ``task`` says what they do, ``backbone`` what opening one does;
+    with ``packed`` each trains some at a time."""
+    backbone, task = str(changes.pop("backbone", "fake")), str(changes.pop("task", "smooth"))
+    spec = FakeSpec(backbone=backbone, task=task, costs=PLAIN if changes.pop("packed", False) else None)
     given = {
         "task": "fake",
         "view": {"metric": "accuracy"},

@@ -1,7 +1,8 @@
 """A search that kills itself at a named point, and what must hold of it however often that happens.
 
 As a script: ``python -m tests.search.killing FOLDER EXECUTOR POINT`` takes a search with fake workers up (or begins it)
-and sends its driver SIGKILL when it comes to POINT, ``name:n`` for the n-th time, or ``after:seconds``.
+and sends its driver SIGKILL when it comes to POINT, ``name:n`` for the n-th time, or ``after:seconds``. The workers of
+``EXECUTOR-packed`` train several trials at a time.
 """
 
 import os
@@ -34,9 +35,16 @@ POINTS = (
 def settings(executor: str) -> Any:
     """The search that is killed."""
     plain = {"local": ("local", 1), "processes": ("local", 2), "ray": ("ray", 2)}
+    executor, _, packed = executor.partition("-")
     kind, workers = plain[executor]
     return fakes.settings(
-        budget=f"{TRIALS}trials", pruner="asha", executor=kind, workers=workers, task="smooth:0.05", seed=5
+        budget=f"{TRIALS}trials",
+        pruner="asha",
+        executor=kind,
+        workers=workers,
+        packed=bool(packed),
+        task="smooth:0.05",
+        seed=5,
     )
 
 

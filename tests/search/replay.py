@@ -15,6 +15,7 @@ from autodelta.engine.report import Report, Scored
 from autodelta.files import write_text
 from autodelta.meta.records import Record
 from autodelta.search.executors.table import Replayed, VirtualClock, replayed
+from tests.search.fakes import Rostered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,10 +60,11 @@ class Turns:
         return {pid: float(file.read_text()) for pid, file in found.items()}
 
 
-class ReplayWorker:
+class ReplayWorker(Rostered):
     """Says what the records say, when they say it."""
 
     def __init__(self, trials: dict[str, Replayed], turns: Turns | None) -> None:
+        super().__init__()
         self._trials = trials
         self._turns = turns
         self._last: Report | None = None
@@ -75,7 +77,7 @@ class ReplayWorker:
         else:
             self._turns.wait_until(self._worked)
 
-    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
+    def reports(self, assignment: Assignment, start: Path | None) -> Iterator[Report]:
         trial = self._trials[assignment.candidate.key]
         held = json.loads(start.read_text()) if start is not None else {"step": 0, "seconds": 0.0}
         spent = held["seconds"]
@@ -94,17 +96,14 @@ class ReplayWorker:
             raise MemoryError(trial.outcome.reason)
         raise RuntimeError(trial.outcome.reason)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, number: int) -> None:
         assert self._last is not None
         path.write_text(json.dumps({"step": self._last.step, "seconds": self._last.device_seconds}))
 
-    def weights(self) -> "dict[str, Tensor]":
+    def weights(self, number: int) -> "dict[str, Tensor]":
         import torch
 
         return {"number": torch.tensor([1.0])}
-
-    def close_trial(self) -> None:
-        self._last = None
 
     def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored:
         raise NotImplementedError

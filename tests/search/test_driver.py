@@ -55,19 +55,12 @@ def test_whatever_goes_wrong_in_a_trial_is_recorded_and_the_search_goes_on(tmp_p
     assert "ArithmeticError" in (run.path / "trials" / str(failed.number) / "traceback.txt").read_text()
 
 
-def test_a_worker_left_unclean_is_opened_anew(tmp_path: Path) -> None:
-    both = fakes.FINITE.replace("lora: {learning_rate: 0.001, roles: self_attn.q, sizes: {rank: 2}}", fakes.PROMPT)
-    run = searched(tmp_path, budget="6trials", task="trouble", sampler="grid", space=both)
-    states = {trial.methods: trial.state for trial in run.trials}
-    assert states == {("prompt",): "infeasible", ("bitfit",): "complete", ("bitfit", "prompt"): "failed"}
-
-
 def test_the_folder_of_a_running_trial_is_left_alone_while_it_is_empty(tmp_path: Path) -> None:
     """Its worker has made it, and is about to write its first checkpoint there."""
     found: list[bool] = []
 
     class Busy(fakes.FakeWorker):
-        def save(self, path: Path) -> None:
+        def save(self, path: Path, number: int) -> None:
             sessions[0].clear_files()
             found.append(path.parent.is_dir())
 

@@ -18,7 +18,7 @@ def test_everything_held_is_booked_idle_time_too(tmp_path: Path) -> None:
     ):
         ledger.enter(0, kind)
         clock.now += seconds
-    ledger.enter(1, Spending.TRAINING, trial=5)
+    ledger.enter(1, Spending.TRAINING, trials=(5,))
     clock.now += 4
     ledger.leave(1)
     clock.now += 7
@@ -32,7 +32,7 @@ def test_a_killed_search_has_written_all_but_the_last_second(tmp_path: Path) -> 
     clock = Clock()
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, clock=clock)
-    ledger.enter(0, Spending.TRAINING, trial=0)
+    ledger.enter(0, Spending.TRAINING, trials=(0,))
     for _ in range(50):
         clock.now += 0.3
         ledger.tick()
@@ -67,8 +67,8 @@ def test_what_turns_out_to_have_been_evaluation_is_moved_and_nothing_is_counted_
     clock = Clock()
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, clock=clock)
-    ledger.enter(0, Spending.TRAINING, trial=3)
-    ledger.enter(1, Spending.TRAINING, trial=4)
+    ledger.enter(0, Spending.TRAINING, trials=(3,))
+    ledger.enter(1, Spending.TRAINING, trials=(4,))
     clock.now += 10
     ledger.move(3, 4.0, to=Spending.EVALUATION)
     ledger.close()
@@ -79,7 +79,7 @@ def test_what_turns_out_to_have_been_evaluation_is_moved_and_nothing_is_counted_
 def test_an_interrupt_after_the_write_books_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, path = Clock(), tmp_path / "ledger.jsonl"
     ledger = Ledger(path, clock=clock)
-    ledger.enter(0, Spending.TRAINING, trial=0)
+    ledger.enter(0, Spending.TRAINING, trials=(0,))
     clock.now += 5
     append = Lines.append
 
@@ -101,7 +101,7 @@ def test_seconds_that_a_full_disk_refused_are_written_when_it_has_room(
 ) -> None:
     clock, path = Clock(), tmp_path / "ledger.jsonl"
     ledger = Ledger(path, clock=clock)
-    ledger.enter(0, Spending.TRAINING, trial=0)
+    ledger.enter(0, Spending.TRAINING, trials=(0,))
     clock.now += 5
 
     def full(self: Lines, *rows: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
+from autodelta.files import CACHE
 from autodelta.search import loggers, placement
 from autodelta.search.attempt import Order
 from autodelta.search.budget import parse
@@ -40,7 +41,7 @@ class Scripted(Work):
         self.left = list(range(orders))
         self.told: list[tuple[Any, ...]] = []
 
-    def next(self) -> Order | None:
+    def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         return order(self.left.pop(0)) if self.left else None
 
     def report(self, number: int, report: Report) -> bool:
@@ -176,7 +177,7 @@ def test_a_trials_config_is_small_and_names_its_place_for_loggers() -> None:
 def test_a_folder_that_a_node_does_not_see_is_fetched_once_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(shipping.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     there = tmp_path / "data" / "support"
     (there / "more").mkdir(parents=True)
     (there / "task.json").write_text("{}")

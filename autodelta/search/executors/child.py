@@ -12,8 +12,9 @@ from multiprocessing.connection import Connection
 
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search.attempt import KeptWorker, drive
-from autodelta.search.executors.messages import Broken, Ready
+from autodelta.search.attempt import KeptWorker, Order
+from autodelta.search.executors.messages import Broken, Ended, Free, Reported
+from autodelta.search.records import Outcome
 
 
 def main(descriptor: int) -> None:
@@ -30,19 +31,33 @@ def _serve(connection: "Connection") -> None:
     try:
         worker = KeptWorker(connection.recv())
         worker.open()
-        connection.send(Ready())
-        while True:
-            order = connection.recv()
-            connection.send(drive(worker.attempt(order), lambda report: _go_on(connection, report)))
+        worker.serve(_Parent(connection))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:
         connection.send(_broken(error))
 
 
-def _go_on(connection: "Connection", report: Report) -> bool:
-    connection.send(report)
-    return bool(connection.recv())
+class _Parent:
+    """Who gives orders from the other end of the socket."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def next(self, *, beside: int, room: bool) -> Order | None:
+        """An order; a worker that is at none waits until there is one, or the parent hangs up."""
+        if not room:
+            return None
+        self._connection.send(Free())
+        order: Order | None = self._connection.recv()
+        return order
+
+    def report(self, number: int, report: Report) -> bool:
+        self._connection.send(Reported(number=number, report=report))
+        return bool(self._connection.recv())
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        self._connection.send(Ended(number=number, outcome=outcome))
 
 
 def _broken(error: Exception) -> Broken:

@@ -1,5 +1,6 @@
-"""Several workers on this machine, a process each. A process that dies takes one trial with it, and is replaced."""
+"""Several workers on this machine, a process each. One that dies is replaced, and its trials go on elsewhere."""
 
+import math
 import os
 import signal
 import socket
@@ -11,10 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from autodelta.engine.assignment import WorkerSpec
-from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search.attempt import Order
-from autodelta.search.executors.messages import Broken, Ready
+from autodelta.search.executors.messages import Broken, Ended, Free, Reported
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome
 from autodelta.search.run import LOG_FILE
@@ -30,8 +29,9 @@ class _Child:
 
     def __init__(self, slot: int, spec: WorkerSpec, log: Path) -> None:
         self.slot = slot
-        self.order: Order | None = None
+        self.orders: list[int] = []  # their numbers
         self.ready = False
+        self.waits = False  # it is free, and there was nothing to do
         self.heard = time.monotonic()  # when it last said something
         self.hung = False
         ours, theirs = socket.socketpair()
@@ -75,7 +75,7 @@ def _environment() -> dict[str, str]:
 
 
 class Processes:
-    """Trains as many trials at once as there are workers."""
+    """Trains as many trials at once as there are workers, or more where it pays that a worker trains several."""
 
     def __init__(self, spec: WorkerSpec, *, workers: int) -> None:
         self._spec = spec
@@ -97,7 +97,7 @@ class Processes:
             self._give_work(work, child)
         for slot in set(range(self._workers)) - self._children.keys():
             self._start(work, slot)
-        while any(child.order is not None or not child.ready for child in self._children.values()):
+        while not all(child.waits for child in self._children.values()):
             self._listen(work)
             self._end_silent(work)
             if work.overdue:
@@ -132,28 +132,36 @@ class Processes:
         work.tick()
 
     def _answer(self, work: Work, child: _Child, message: Any) -> None:
-        if isinstance(message, Report) and child.order is not None:
-            self._send(child, work.report(child.order.number, message))
-        elif isinstance(message, Outcome) and child.order is not None:
-            number, child.order = child.order.number, None
+        if isinstance(message, Reported):
+            self._send(child, work.report(message.number, message.report))
+        elif isinstance(message, Ended):
+            child.orders.remove(message.number)
             work.holds(child.slot, Spending.IDLE)
-            work.ended(number, message)
-            self._give_work(work, child)
-        elif isinstance(message, Ready):
+            work.ended(message.number, message.outcome)
+            self._hold(work, child)
+        elif isinstance(message, Free):
             child.ready, self._deaths = True, 0
-            work.holds(child.slot, Spending.IDLE)
             self._give_work(work, child)
         else:
             raise _trouble(message)
 
     def _give_work(self, work: Work, child: _Child) -> None:
-        order = work.next()
+        """Answers a worker that is free, unless it is at nothing and there is nothing to do: then it waits."""
+        work.holds(child.slot, Spending.IDLE)
+        order = work.next(beside=len(child.orders), room=True)
+        child.waits = order is None and not child.orders
         if order is not None:
-            child.order, child.heard = order, time.monotonic()
-            work.holds(child.slot, Spending.TRAINING, trial=order.number)
+            child.orders.append(order.number)
+            child.heard = time.monotonic()
+        if not child.waits:
+            self._hold(work, child)
             self._send(child, order)
         elif len(self._children) > 1:
             self._release(work, child)
+
+    def _hold(self, work: Work, child: _Child) -> None:
+        if child.orders:
+            work.holds(child.slot, Spending.TRAINING, trials=child.orders)
 
     def _release(self, work: Work, child: _Child) -> None:
         work.releases(child.slot)
@@ -174,14 +182,15 @@ class Processes:
             self._deaths += 1
             if self._deaths >= DEATHS_AT_START:
                 raise RuntimeError(f"worker processes die before they are ready ({words}); see the run's {LOG_FILE}")
-        if child.order is not None:
-            work.lost(child.order.number, words)
+        for number in child.orders:
+            work.lost(number, words)
         self._start(work, child.slot)
 
     def _end_silent(self, work: Work) -> None:
         """Ends workers that have been silent for far longer than their trial's own speed explains."""
         for child in self._children.values():
-            if child.order is not None and time.monotonic() - child.heard > work.silence(child.order.number):
+            patience = max((work.silence(number) for number in child.orders), default=math.inf)
+            if time.monotonic() - child.heard > patience:
                 child.hung = True
                 child.process.kill()
 
@@ -189,8 +198,8 @@ class Processes:
         for child in list(self._children.values()):
             child.end()
             work.releases(child.slot)
-            if child.order is not None:
-                work.ended(child.order.number, Outcome(state="pruned"))
+            for number in child.orders:
+                work.ended(number, Outcome(state="pruned"))
         self._children.clear()
 
 

@@ -107,7 +107,7 @@ class Table:
         """What one worker does; it yields the seconds until it is to be served again."""
         work.holds(worker, Spending.IDLE)
         while (order := work.next()) is not None:
-            work.holds(worker, Spending.TRAINING, trial=order.number)
+            work.holds(worker, Spending.TRAINING, trials=(order.number,))
             outcome = yield from self._train(work, order)
             work.holds(worker, Spending.IDLE)
             work.ended(order.number, outcome)

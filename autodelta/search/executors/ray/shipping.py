@@ -5,7 +5,6 @@ object store, and lie in the node's cache from then on, under the hash of what i
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
+from autodelta.files import cache_folder
 
-CACHE = "AUTODELTA_CACHE"  # the variable that names the folder for caches
 CHUNK = 1 << 20
 
 Files = Mapping[str, bytes]  # by path inside the folder
@@ -62,7 +61,7 @@ def kept(shipment: Shipment, fetch: Callable[[Shipment], Files]) -> Path:
     Raises:
         UserError: what came is not what was sent.
     """
-    here = cache() / shipment.sha256 / shipment.folder.name
+    here = cache_folder() / shipment.sha256 / shipment.folder.name
     if here.is_dir():
         return here
     here.parent.mkdir(parents=True, exist_ok=True)
@@ -81,12 +80,6 @@ def kept(shipment: Shipment, fetch: Callable[[Shipment], Files]) -> Path:
     finally:
         shutil.rmtree(filling, ignore_errors=True)
     return here
-
-
-def cache() -> Path:
-    """Where this node keeps folders that it was sent."""
-    named = os.environ.get(CACHE)
-    return Path(named) if named else Path.home() / ".cache" / "autodelta"
 
 
 def folder_sha256(folder: Path) -> str:

@@ -81,7 +81,7 @@ class Slots:
                 self._ready.discard(slot)
             return None
         self.held[trial_id] = _Held(slot, order)
-        work.holds(slot, Spending.TRAINING, trial=order.number)
+        work.holds(slot, Spending.TRAINING, trials=(order.number,))
         return order
 
     def hear(self, work: Work, trial_id: str, result: dict[str, Any]) -> bool:
@@ -104,7 +104,7 @@ class Slots:
         if held.order is None:
             return True
         if "start_up" in result:  # Tune did not keep the worker that was ready
-            work.holds(held.slot, Spending.TRAINING, trial=held.order.number)
+            work.holds(held.slot, Spending.TRAINING, trials=(held.order.number,))
         if "report" not in result:
             return True
         return work.report(held.order.number, Report.model_validate_json(result["report"]))
