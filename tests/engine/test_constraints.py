@@ -10,6 +10,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine import constraints
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.failures import Violated
+from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
 from autodelta.limits import Limits
@@ -29,7 +30,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr(Trial, "reports", fail)
+    monkeypatch.setattr(Pack, "step", fail)
 
 
 @pytest.mark.usefixtures("untrained")

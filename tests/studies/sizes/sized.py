@@ -57,17 +57,16 @@ class SizedWorker(fakes.FakeWorker):
         super().__init__("smooth")
         self.rows = rows
 
-    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
+    def reports(self, assignment: Assignment, start: Path | None) -> Iterator[Report]:
         steps = assignment.candidate.training.steps
-        for report in super().run(assignment, start=start):
+        for report in super().reports(assignment, start):
             score = reached(assignment, self.rows) * (steps + report.step) / (2 * steps)
             yield report.model_copy(update={"score": score})
 
-    def weights(self) -> "dict[str, Tensor]":
+    def weights(self, number: int) -> "dict[str, Tensor]":
         import torch
 
-        assert self.assignment is not None
-        return {"score": torch.tensor([reached(self.assignment, self.rows)], dtype=torch.float64)}
+        return {"score": torch.tensor([reached(self.under[number].assignment, self.rows)], dtype=torch.float64)}
 
 
 def task(*, labels: tuple[str, ...] = fakes.LABELS, rows: int = TRAIN_ROWS) -> Task:
