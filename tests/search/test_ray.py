@@ -24,8 +24,8 @@ class HangingSpec(fakes.FakeSpec):
 
 
 class HangingWorker(fakes.FakeWorker):
-    def run(self, assignment: Assignment, *, start: Path | None = None) -> Iterator[Report]:
-        for report in super().run(assignment, start=start):
+    def reports(self, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        for report in super().reports(assignment, start):
             if report.done and "prompt" in assignment.candidate.methods:
                 time.sleep(1000)
             yield report
