@@ -16,7 +16,7 @@ from statistics import mean, stdev
 
 from trials import Job, append, read, run_missing
 
-TASKS = ("sst2", "subj", "trec", "cola", "mr", "rte", "cb", "snips", "emotion", "boolq", "qqp", "snli")
+TASKS = ("trec", "subj", "mr", "sst2", "emotion", "snips", "qqp", "snli", "cola", "cb", "rte", "boolq")
 SEEDS = (0, 1, 2)
 STEPS, BATCH = 300, 16
 RATES = {
@@ -30,6 +30,7 @@ TUNED_ON = ("mr", "emotion", "trec")
 RESULTS = Path(__file__).parent / "results"
 CELLS = [("nano", name) for name in ("full", "lora", "adapter", "bitfit", "prompt")]
 CELLS += [("random", "full"), ("random", "lora")]
+BOTH = [cell for cell in CELLS if cell[1] in ("full", "lora")]  # these first
 FLOORS = [("-", "majority"), ("-", "tfidf")]
 Cells = dict[tuple[str, str, str], list[float]]
 
@@ -58,11 +59,11 @@ def floor_rows(name: str, data: Path) -> list[dict[str, object]]:
     ]
 
 
-def tuning(data: Path) -> list[Job]:
-    """The trials that choose learning rates, full fine-tuning and LoRA first."""
+def tuning(data: Path, cells: list[tuple[str, str]]) -> list[Job]:
+    """The trials that choose learning rates."""
     return [
         Job(name, data, weights, (deltas,), 0, STEPS, BATCH, learning_rate=rate, split="validation")
-        for weights, deltas in sorted(CELLS, key=lambda cell: cell[1] not in ("full", "lora"))
+        for weights, deltas in cells
         for rate in RATES[deltas]
         for name in TUNED_ON
     ]
@@ -124,15 +125,16 @@ def main() -> None:
         for name in TASKS:
             if name not in known:
                 append(arguments.out, floor_rows(name, arguments.data))
-        run_missing(tuning(arguments.data), arguments.rates, processes=arguments.processes)
-        rates = best_rates(read(arguments.rates))
-        jobs = (
-            Job(name, arguments.data, weights, (deltas,), seed, STEPS, BATCH, learning_rate=rates[weights, deltas])
-            for weights, deltas in sorted(CELLS, key=lambda cell: cell[1] not in ("full", "lora"))
-            for seed in SEEDS
-            for name in TASKS
-        )
-        run_missing(jobs, arguments.out, processes=arguments.processes)
+        for cells in (BOTH, CELLS):
+            run_missing(tuning(arguments.data, cells), arguments.rates, processes=arguments.processes)
+            rates = best_rates(read(arguments.rates))
+            jobs = (
+                Job(name, arguments.data, weights, (deltas,), seed, STEPS, BATCH, learning_rate=rates[weights, deltas])
+                for name in TASKS
+                for weights, deltas in cells
+                for seed in SEEDS
+            )
+            run_missing(jobs, arguments.out, processes=arguments.processes)
     print(table(read(arguments.out)))
 
 

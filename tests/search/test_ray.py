@@ -75,7 +75,7 @@ def test_ray_works_from_relative_paths(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "patience", lambda expected: 3.0)
+    monkeypatch.setattr(session, "patience", lambda expected: 6.0)
     heard: list[events.Event] = []
     settings = fakes.settings(
         budget="2trials", sampler="random", executor="ray", worker=HangingSpec(backbone="fake", task="smooth")
