@@ -3,7 +3,7 @@
     python benchmarks/pretraining_helps.py --data DIR
 
 Five methods on nano and two on random weights, three seeds each, beside the majority class and TF-IDF with logistic
-regression. First the learning rate of each of these seven is chosen, one for all tasks: the best of three by the mean
+regression. First the learning rate of each of these seven is chosen, one for all tasks: the best of a grid by the mean
 accuracy on validation of three of the tasks, seed 0 (``pretraining_rates.csv``). Every finished trial is a line of a
 CSV; called again, the script goes on with what is missing. Ends by printing the Markdown table; ``--table`` prints it
 from the CSV alone.
@@ -20,8 +20,8 @@ TASKS = ("trec", "subj", "mr", "sst2", "emotion", "snips", "qqp", "snli", "cola"
 SEEDS = (0, 1, 2)
 STEPS, BATCH = 300, 16
 RATES = {
-    "full": (3e-4, 1e-3, 3e-3),
-    "lora": (1e-3, 3e-3, 1e-2),
+    "full": (1e-4, 3e-4, 1e-3, 3e-3),
+    "lora": (3e-4, 1e-3, 3e-3, 1e-2),
     "adapter": (1e-3, 3e-3, 1e-2),
     "bitfit": (3e-3, 1e-2, 3e-2),
     "prompt": (3e-2, 1e-1, 3e-1),
