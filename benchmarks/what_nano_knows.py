@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from trials import Job, run
 
-from autodelta import tasks
+from autodelta import backbones, tasks
 from autodelta.backbones import load
 
 TASKS = ("mr", "sst2", "subj", "emotion", "trec", "qqp")
@@ -73,7 +73,7 @@ def start_of(work: Path, like: Any) -> Any:
     from autodelta.backbones.pretrain.plan import load_plan
     from autodelta.backbones.pretrain.start import word_company
 
-    plan = load_plan(Path(load.__code__.co_filename).parent / "nano" / "pretrain.yaml")
+    plan = load_plan(Path(backbones.__file__).parent / "nano" / "pretrain.yaml")
     tokens = np.memmap(work / "train.tokens", dtype=np.uint16, mode="r")
     width = like.config.d_model
     company = torch.from_numpy(word_company(tokens, like.config.vocab_size, width, plan.start)).nan_to_num()
