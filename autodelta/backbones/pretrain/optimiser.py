@@ -14,9 +14,10 @@ from torch.optim import Muon, Optimizer
 from transformers import T5ForConditionalGeneration
 
 from autodelta.backbones.pretrain.plan import Stable
+from autodelta.backbones.pretrain.scale import rms
 
 # What a block adds to the residual stream is as large as these; what attention's queries and keys say is not.
-HELD = (".v.weight", ".o.weight", ".wi_0.weight", ".wi_1.weight", ".wo.weight", "shared.weight")
+HELD = (".v.weight", ".o.weight", ".wi.weight", ".wi_0.weight", ".wi_1.weight", ".wo.weight", "shared.weight")
 
 
 class Optimiser:
@@ -56,7 +57,7 @@ class Optimiser:
     @torch.no_grad()
     def hold(self) -> None:
         """From now on these keep the size that they have; for a model that has the weights it goes on from."""
-        self.held = {p: _rms(p) for p, name in self.names.items() if name.endswith(HELD)}
+        self.held = {p: rms(p) for p, name in self.names.items() if name.endswith(HELD)}
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
@@ -64,11 +65,11 @@ class Optimiser:
             for group, base in zip(self.matrices.param_groups, self.base, strict=True):
                 group["lr"] = base * scale
         for group, relative in zip(self.vectors.param_groups, self.relative, strict=True):
-            group["lr"] = relative * scale * max(_rms(group["params"][0]).item(), 1e-3)
+            group["lr"] = relative * scale * max(rms(group["params"][0]).item(), 1e-3)
         for part in self._parts:
             part.step()
         for parameter, size in self.held.items():
-            parameter.mul_(size / _rms(parameter))
+            parameter.mul_(size / rms(parameter))
 
     @property
     def _parts(self) -> list[Optimizer]:
@@ -92,10 +93,6 @@ class Optimiser:
                         for key, value in tensors.items()
                         if key.startswith(prefix)
                     }
-
-
-def _rms(weight: Tensor) -> Tensor:
-    return weight.square().mean().sqrt()
 
 
 def average_gradients(model: torch.nn.Module, processes: int) -> None:

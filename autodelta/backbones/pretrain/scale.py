@@ -23,15 +23,15 @@ def to_t5_scale(model: Any) -> None:
     """
     width, keys = model.config.d_model, model.config.d_kv
     _into_readers(model)
-    residual = 1 / _rms(model.shared.weight)
+    residual = 1 / rms(model.shared.weight)
     model.shared.weight.mul_(residual)
     model.decoder.final_layer_norm.weight.div_(residual)
     for attention in _attentions(model):
-        _share(attention.q, attention.k, (_rms(attention.k.weight) / _rms(attention.q.weight) * keys**-0.5).sqrt())
-        _share(attention.v, attention.o, width**-0.5 / _rms(attention.v.weight))
+        _share(attention.q, attention.k, (rms(attention.k.weight) / rms(attention.q.weight) * keys**-0.5).sqrt())
+        _share(attention.v, attention.o, width**-0.5 / rms(attention.v.weight))
         attention.o.weight.mul_(residual)
     for network in _networks(model):
-        _share(network.wi_1, network.wo, width**-0.5 / _rms(network.wi_1.weight))
+        _share(network.wi_1, network.wo, width**-0.5 / rms(network.wi_1.weight))
         network.wo.weight.mul_(residual)
 
 
@@ -73,7 +73,8 @@ def _share(grows: Any, shrinks: Any, factor: Tensor) -> None:
     shrinks.weight.div_(factor)
 
 
-def _rms(weight: Tensor) -> Tensor:
+def rms(weight: Tensor) -> Tensor:
+    """Root mean square of a tensor's elements."""
     return weight.square().mean().sqrt()
 
 
