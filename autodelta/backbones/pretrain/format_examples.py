@@ -98,6 +98,18 @@ def _worn(rng: np.random.Generator, words: Words) -> Words:
     return kept
 
 
+def changed_word(rng: np.random.Generator, passages: Passages) -> Example:
+    """Which word of the second text took the place of another of the first? Both are worn."""
+    words = passages.words(rng, int(rng.integers(6, 21)))
+    new = _pick(rng, tuple(w for w in passages.contents(passages.words(rng, 20)) if w not in words) or ("nothing",))
+    contents = passages.contents(words)
+    other = list(words)
+    other[words.index(contents[rng.integers(len(contents))])] = new
+    shown = [word for word in other if word == new or rng.random() > 0.15]
+    one, two = PAIR_FIELDS[rng.integers(len(PAIR_FIELDS))]
+    return f"changed {one}: {' '.join(words)} {two}: {' '.join(shown)}", new
+
+
 def contains_phrase(rng: np.random.Generator, passages: Passages) -> Example:
     """Does a phrase of one to three words stand in the passage?"""
     words = passages.words(rng, 30)
@@ -163,14 +175,15 @@ def repeat(rng: np.random.Generator, passages: Passages) -> Example:
 
 
 SHARES: dict[Maker, float] = {
-    which_word: 0.35,
-    missing_words: 0.2,
-    connective: 0.1,
-    same_words: 0.1,
+    which_word: 0.28,
+    missing_words: 0.17,
+    same_words: 0.15,
+    connective: 0.08,
+    changed_word: 0.08,
     same_document: 0.08,
-    word_order: 0.07,
+    word_order: 0.05,
     missing_word: 0.04,
-    contains_phrase: 0.03,
+    contains_phrase: 0.04,
     end_word: 0.015,
     repeat: 0.015,
 }

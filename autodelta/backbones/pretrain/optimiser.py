@@ -52,7 +52,7 @@ class Optimiser:
             [{"params": [p]} for p in rest.values()], lr=stable.vector_lr, betas=(0.9, 0.98), weight_decay=0.0
         )
         self.base: list[Any] = [group["lr"] for group in groups]
-        self.relative = [stable.embedding_lr if p is model.shared.weight else stable.vector_lr for p in rest.values()]
+        self.relative = [_relative_rate(name, stable) for name in rest]
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -93,6 +93,13 @@ class Optimiser:
                         for key, value in tensors.items()
                         if key.startswith(prefix)
                     }
+
+
+def _relative_rate(name: str, stable: Stable) -> float:
+    """The step of what Adam trains, as a share of its size."""
+    if name == "shared.weight":
+        return stable.embedding_lr
+    return stable.position_lr if "relative_attention_bias" in name else stable.vector_lr
 
 
 def average_gradients(model: torch.nn.Module, processes: int) -> None:

@@ -60,6 +60,7 @@ class Stable(_Section):
     matrix_lr: float | None  # None: no Muon, Adam for all
     vector_lr: float
     embedding_lr: float
+    position_lr: float
 
 
 class Anneal(_Section):

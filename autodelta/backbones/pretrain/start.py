@@ -1,4 +1,4 @@
-"""The weights that pretraining starts from: word company, a sense of place, and looking up one's own sentinel.
+"""The weights that pretraining starts from: word company, a sense of place, and finding what is like oneself.
 
 Much of what a small T5 learns from its first tens of millions of tokens is known beforehand, so it is set, not learned:
 
@@ -7,7 +7,8 @@ Much of what a small T5 learns from its first tens of millions of tokens is know
   Goldberg and Dagan 2015), each row at T5's standard deviation of 1; and as a last component how often the text holds
   the piece (log, standardised), which an output layer without biases has to read somewhere.
 - Self-attention: heads with different views of distance (everything, near, nearer, left, right, wide) in the relative
-  position biases, which T5 draws close to zero.
+  position biases, which T5 draws close to zero. The encoder's heads that see everything look for a piece's likes: queries
+  and keys begin alike, and a piece does not see itself. So two texts in one input can be compared, word by word.
 - All attention: value and output projections that begin as a rotation and half of its inverse, so that what is
   attended to arrives in the space of the embeddings (after Trockman and Kolter 2023, arXiv 2305.09828).
 - Cross-attention: queries and keys that begin alike, at T5's scales, so that a sentinel in the decoder finds itself in
@@ -29,6 +30,8 @@ from autodelta.backbones.pretrain.plan import Start
 
 SMOOTHING, POWER = 0.75, 0.5
 STEEPEST = -8.0  # a position bias below which nothing is attended to
+LIKENESS = 8.0  # nats that a piece's double somewhere else gets in a head that looks for likes
+VIEWS = 6
 JITTER = 0.03  # standard deviation of what is added to the rotations, so that no weight is exactly tied
 
 Floats = NDArray[np.float32]
@@ -78,6 +81,8 @@ def begin(model: Any, embeddings: Tensor, seed: int) -> None:
         attention.v.weight.copy_(rotation)
         noise = JITTER * torch.randn(attention.o.weight.shape, generator=draw)
         attention.o.weight.copy_(0.5 * rotation.T + noise)
+    for block in model.encoder.block:
+        _look_for_likes(block.layer[0].SelfAttention, draw)
     for block in model.decoder.block:
         cross = block.layer[1].EncDecAttention
         scale = cross.key_value_proj_dim**-0.5  # T5 folds it into the queries
@@ -95,6 +100,16 @@ def _attentions(model: Any) -> Iterator[Any]:
                 yield block.layer[1].EncDecAttention
 
 
+def _look_for_likes(attention: Any, draw: torch.Generator) -> None:
+    """Has the heads that see everything compare pieces: their queries and keys are one projection."""
+    d_kv = attention.key_value_proj_dim
+    for head in range(0, attention.n_heads, VIEWS):
+        rows = slice(head * d_kv, (head + 1) * d_kv)
+        rotation = _rotation(attention.k.weight[rows], draw)
+        attention.k.weight[rows] = rotation
+        attention.q.weight[rows] = LIKENESS / d_kv * rotation  # a normed state has a square length of d_kv in there
+
+
 def _rotation(like: Tensor, draw: torch.Generator) -> Tensor:
     """A random matrix of that shape whose shorter side is orthonormal."""
     rows, columns = like.shape
@@ -106,7 +121,8 @@ def _rotation(like: Tensor, draw: torch.Generator) -> Tensor:
 def _views(attention: Any, *, bidirectional: bool) -> Tensor:
     """Position biases, shape (buckets, heads); the six views take turns over the heads.
 
-    Distances are those of the key from the query, in tokens, at the middle of each bucket; a decoder sees no right.
+    Distances are those of the key from the query, in tokens, at the middle of each bucket; a decoder sees no right, and
+    an encoder's view of everything leaves the piece itself out.
     """
     buckets, heads = attention.relative_attention_bias.weight.shape
     farthest = attention.relative_attention_max_distance
@@ -118,5 +134,6 @@ def _views(attention: Any, *, bidirectional: bool) -> Tensor:
     middle = apart.float() @ shares / shares.sum(0).clamp(min=1)
     away = middle.abs()
     second = (middle - 1).abs() if bidirectional else (middle + 2).abs()
-    views = [0 * away, -0.1 * away, -0.5 * away, -2 * (middle + 1).abs(), -2 * second, -0.25 * away]
-    return torch.stack([views[head % len(views)] for head in range(heads)], dim=1).clamp(min=STEEPEST)
+    everything = STEEPEST * (away == 0) if bidirectional else 0 * away
+    views = [everything, -0.1 * away, -0.5 * away, -2 * (middle + 1).abs(), -2 * second, -0.25 * away]
+    return torch.stack([views[head % VIEWS] for head in range(heads)], dim=1).clamp(min=STEEPEST)

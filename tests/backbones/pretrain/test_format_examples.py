@@ -109,6 +109,12 @@ def test_a_worn_text_has_no_new_words_and_a_changed_one_has(passages: Passages) 
     assert new[False] > 20
 
 
+def test_the_word_that_came_in_stands_in_the_second_text_alone(passages: Passages) -> None:
+    for question, answer in drawn(examples.changed_word, passages, 100):
+        _, first, second = (part.split() for part in question.split(": "))
+        assert set(second) - set(first) == {answer}
+
+
 def test_a_text_too_small_for_any_set_lends_two_words_of_its_own(tokenizer: Any) -> None:
     few = np.array(tokenizer("river mill " * 60)["input_ids"], np.uint16)
     answers = {answer for _, answer in drawn(examples.which_word, Passages(few, tokenizer))}

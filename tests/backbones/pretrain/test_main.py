@@ -21,7 +21,7 @@ shape: {d_model: 16, d_kv: 4, d_ff: 24, num_heads: 4, num_layers: 2, num_decoder
 spans: {input_length: 32, corruption_rate: 0.15, mean_span_length: 3}
 start: {window: 2, least_seen: 5}
 mixture: {input_lengths: [16, 32], span_rows: 4, format_share: 0.5, format_rows: 4}
-stable: {warmup_steps: 5, matrix_lr: 0.01, vector_lr: 0.02, embedding_lr: 0.005}
+stable: {warmup_steps: 5, matrix_lr: 0.01, vector_lr: 0.02, embedding_lr: 0.005, position_lr: 0.005}
 anneal: {steps: 6}
 """
 WORDS = ["the", "small", "river", "runs", "past", "an", "old", "mill", "and", "every", "summer", "many", "people"]

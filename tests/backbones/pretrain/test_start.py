@@ -8,7 +8,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from autodelta.backbones.pretrain.plan import Start
-from autodelta.backbones.pretrain.start import begin, word_company
+from autodelta.backbones.pretrain.start import STEEPEST, begin, word_company
 
 PIECES, WIDTH = 40, 16
 START = Start(window=2, least_seen=5)
@@ -82,7 +82,17 @@ def test_heads_look_left_and_right_of_a_token() -> None:
     bias = t5.encoder.block[0].layer[0].SelfAttention.compute_bias(9, 9)[0]
     assert bias[3, 4].argmax() == 3
     assert bias[4, 4].argmax() == 5
-    assert bias[0].unique().tolist() == [0.0]
+    assert torch.equal(bias[0], STEEPEST * torch.eye(9))
+
+
+def test_a_piece_of_one_text_finds_its_likes_in_the_other() -> None:
+    t5 = model(d_kv=16)
+    begin(t5, torch.full((PIECES, WIDTH), torch.nan), seed=1)
+    words = torch.randperm(PIECES, generator=torch.Generator().manual_seed(0))[:10]
+    twice = torch.cat([words, words[torch.arange(9, -1, -1)]])[None]
+    seen = t5.encoder(twice, output_attentions=True).attentions
+    for attention in seen:
+        assert torch.equal(attention[0, 0].argmax(dim=1), torch.arange(19, -1, -1))
 
 
 def test_a_decoder_looks_back_only_and_its_nearest_views_differ() -> None:
