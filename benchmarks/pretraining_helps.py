@@ -4,9 +4,9 @@
 
 Five methods on nano and two on random weights, three seeds each, beside the majority class and TF-IDF with logistic
 regression. First the learning rate of each of these seven is chosen, one for all tasks: the best of a grid by the mean
-accuracy on validation of three of the tasks, seed 0 (``pretraining_rates.csv``). Every finished trial is a line of a
-CSV; called again, the script goes on with what is missing. Ends by printing the Markdown table; ``--table`` prints it
-from the CSV alone.
+accuracy on validation of four of the tasks, one of them on pairs of texts, seed 0 (``pretraining_rates.csv``). Every
+finished trial is a line of a CSV; called again, the script goes on with what is missing. Ends by printing the Markdown
+table; ``--table`` prints it from the CSV alone.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RATES = {
     "bitfit": (3e-3, 1e-2, 3e-2),
     "prompt": (3e-2, 1e-1, 3e-1),
 }
-TUNED_ON = ("mr", "emotion", "trec")
+TUNED_ON = ("mr", "emotion", "trec", "qqp")
 RESULTS = Path(__file__).parent / "results"
 CELLS = [("nano", name) for name in ("full", "lora", "adapter", "bitfit", "prompt")]
 CELLS += [("random", "full"), ("random", "lora")]

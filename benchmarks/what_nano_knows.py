@@ -2,10 +2,11 @@
 
     python benchmarks/what_nano_knows.py --data DIR [--backbone nano --backbone FOLDER --backbone random] [--work DIR]
 
-Three tables, all on validation rows. Logistic regression on the mean over a text's tokens: after the embeddings and
-after each encoder block; with ``--work``, a folder of `python -m autodelta.backbones.pretrain prepare`, also for the
-embeddings that pretraining starts from. The root mean square of what stands in the residual stream after each block.
-Accuracy after full fine-tuning at 1e-3, 300 steps of 16, seed 0.
+Tables, those about tasks on validation rows. Logistic regression on the mean over a text's tokens: after the embeddings
+and after each encoder block; with ``--work``, a folder of `python -m autodelta.backbones.pretrain prepare`, also for
+the embeddings that pretraining starts from. The root mean square of what stands in the residual stream after each
+block. With ``--work``, how many of pretraining's own questions about held-out text it answers with the right first
+token. Accuracy after full fine-tuning at 1e-3, 300 steps of 16, seed 0.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from autodelta.backbones import load
 TASKS = ("mr", "sst2", "subj", "emotion", "trec", "qqp")
 REGULARISATION = (0.01, 0.1)
 ROWS = 64
+QUESTIONS = 512  # of each kind
 Floats = NDArray[np.float32]
 
 
@@ -68,6 +70,28 @@ def sizes(model: Any, tokenizer: Any, rows: list[str]) -> list[float]:
     return [round(layer[kept].square().mean().sqrt().item(), 1) for layer in hidden[:-1]]
 
 
+def answered(model: Any, tokenizer: Any, work: Path) -> dict[str, float]:
+    """By kind of question, the share of right first tokens; questions are the same for every backbone."""
+    from autodelta.backbones.pretrain.format_examples import SHARES
+    from autodelta.backbones.pretrain.passages import Passages
+
+    passages = Passages(np.fromfile(work / "held_out.tokens", dtype=np.uint16), tokenizer)
+    found = {}
+    for maker in SHARES:
+        rng = np.random.default_rng(0)
+        questions, answers = zip(*(maker(rng, passages) for _ in range(QUESTIONS)), strict=True)
+        right = 0
+        for at in range(0, QUESTIONS, ROWS):
+            batch = tokenizer(list(questions[at : at + ROWS]), padding=True, return_tensors="pt")
+            start = torch.full((len(batch["input_ids"]), 1), model.config.decoder_start_token_id)
+            with torch.no_grad():
+                said = model(**batch, decoder_input_ids=start).logits[:, 0].argmax(dim=-1)
+            wanted = [ids[0] for ids in tokenizer(list(answers[at : at + ROWS]))["input_ids"]]
+            right += int(said.eq(torch.tensor(wanted)).sum())
+        found[maker.__name__] = right / QUESTIONS
+    return found
+
+
 def start_of(work: Path, like: Any) -> Any:
     """A copy of the backbone's module with the embeddings that pretraining starts from."""
     from autodelta.backbones.pretrain.plan import load_plan
@@ -107,6 +131,17 @@ def main() -> None:
     for name, backbone in models.items():
         shown = " ".join(map(str, sizes(backbone.model, backbone.tokenizer, rows["mr"][1][0])))
         print(f"| {Path(name).name} | {shown} |")
+    if arguments.work:
+        right = {name: answered(b.model, b.tokenizer, arguments.work) for name, b in models.items()}
+        print(
+            "\n| question | "
+            + " | ".join(Path(name).name for name in models)
+            + " |\n"
+            + "|---" * (len(models) + 1)
+            + "|"
+        )
+        for kind in next(iter(right.values()), {}):
+            print(f"| {kind} | " + " | ".join(f"{found[kind]:.3f}" for found in right.values()) + " |")
     if not arguments.no_fine_tuning:
         print("\n| backbone | " + " | ".join(TASKS) + " | mean |\n" + "|---" * (len(TASKS) + 2) + "|")
         for name in names:

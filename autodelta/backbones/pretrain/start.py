@@ -7,8 +7,8 @@ Much of what a small T5 learns from its first tens of millions of tokens is know
   Goldberg and Dagan 2015), each row at T5's standard deviation of 1; and as a last component how often the text holds
   the piece (log, standardised), which an output layer without biases has to read somewhere.
 - Self-attention: heads with different views of distance (everything, near, nearer, left, right, wide) in the relative
-  position biases, which T5 draws close to zero. The encoder's heads that see everything look for a piece's likes: queries
-  and keys begin alike, and a piece does not see itself. So two texts in one input can be compared, word by word.
+  position biases, which T5 draws close to zero. The encoder's heads that see everything look for a piece's likes:
+  queries and keys begin alike, and a piece does not see itself. So two texts in one input can be compared.
 - All attention: value and output projections that begin as a rotation and half of its inverse, so that what is
   attended to arrives in the space of the embeddings (after Trockman and Kolter 2023, arXiv 2305.09828).
 - Cross-attention: queries and keys that begin alike, at T5's scales, so that a sentinel in the decoder finds itself in
