@@ -105,7 +105,7 @@ def take_up(
         emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
         _run(session, workers, settings, space)
         _refuse_if_too_small(session, settings.budget)
-        emit(SearchEnded(reason=session.end_reason, trials=session.spent().trials))
+        emit(SearchEnded(reason=session.end_reason, trials=session.outlook.spent().trials))
 
 
 def _study(settings: Settings, space: Space, folder: Path) -> Study:
@@ -240,7 +240,7 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
     """A budget that ended before the first trial did is a mistake to mend, not a result."""
     trials = [trial for trial in session.study.trials() if trial.seed is not None]  # of the others nothing was trained
     if session.end_reason == BUDGET and all(t.state == "pruned" and t.reason.startswith(BUDGET) for t in trials):
-        needed = session.costs().cheapest()
+        needed = session.outlook.costs().cheapest()
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""
         raise TooSmall(f"the budget {budget!r} is too small for one trial{hint}; give it more")
 

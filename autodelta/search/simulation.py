@@ -102,7 +102,7 @@ def simulate(
         def note(event: Event) -> None:
             if isinstance(event, TrialEnded):
                 checkpoints.add(event.trial.number)
-                checkpoints.intersection_update(session.checkpoints())
+                checkpoints.intersection_update(session.files.checkpoints())
                 best = session.best()
                 ended = len(moments) + 1
                 key = best.candidate.key if best is not None and best.candidate is not None else None

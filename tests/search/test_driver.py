@@ -61,7 +61,7 @@ def test_the_folder_of_a_running_trial_is_left_alone_while_it_is_empty(tmp_path:
 
     class Busy(fakes.FakeWorker):
         def save(self, path: Path, number: int) -> None:
-            sessions[0].clear_files()
+            sessions[0].files.clear()
             found.append(path.parent.is_dir())
 
     class Spec(fakes.FakeSpec):
