@@ -5,8 +5,8 @@
 Tables, those about tasks on validation rows. Logistic regression on the mean over a text's tokens: after the embeddings
 and after each encoder block; with ``--work``, a folder of `python -m autodelta.backbones.pretrain prepare`, also for
 the embeddings that pretraining starts from. The root mean square of what stands in the residual stream after each
-block. With ``--work``, how many of pretraining's own questions about held-out text it answers with the right first
-token. Accuracy after full fine-tuning at 1e-3, 300 steps of 16, seed 0.
+block, and the range of the encoder's position biases. With ``--work``, how many of pretraining's own questions about
+held-out text it answers with the right first token. Accuracy after full fine-tuning at 1e-3, 300 steps of 16, seed 0.
 """
 
 import argparse
@@ -70,6 +70,12 @@ def sizes(model: Any, tokenizer: Any, rows: list[str]) -> list[float]:
     return [round(layer[kept].square().mean().sqrt().item(), 1) for layer in hidden[:-1]]
 
 
+def biases(model: Any) -> str:
+    """The range of the encoder's position biases."""
+    weight = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach()
+    return f"{weight.min().item():.1f} to {weight.max().item():.1f}"
+
+
 def answered(model: Any, tokenizer: Any, work: Path) -> dict[str, float]:
     """By kind of question, the share of right first tokens; questions are the same for every backbone."""
     from autodelta.backbones.pretrain.format_examples import SHARES
@@ -127,10 +133,10 @@ def main() -> None:
             layers = zip(*(pooled(model, any_backbone.tokenizer, side) for side in (train, scored)), strict=True)
             found = [regression(a, gold, b, labels) for a, b in layers][: 1 if name == "start" else None]
             print(f"| {Path(name).name} | {task} | {' '.join(f'{value:.3f}' for value in found)} |", flush=True)
-    print("\n| backbone | size of the residual stream |\n|---|---|")
+    print("\n| backbone | size of the residual stream | position biases |\n|---|---|---|")
     for name, backbone in models.items():
         shown = " ".join(map(str, sizes(backbone.model, backbone.tokenizer, rows["mr"][1][0])))
-        print(f"| {Path(name).name} | {shown} |")
+        print(f"| {Path(name).name} | {shown} | {biases(backbone.model)} |")
     if arguments.work:
         right = {name: answered(b.model, b.tokenizer, arguments.work) for name, b in models.items()}
         print(
