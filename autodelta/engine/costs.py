@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 K = TypeVar("K", bound=Hashable)
+MOST = 8  # trials at a time: more of them gain little more, and a search learns from none of them before it asks
 MARGIN = 0.1  # of its solo time that a candidate must save at least to be packed
 # What is counted; the first three keep the program busy, the others the device.
 TERMS = ("blocks", "slots", "candidates", "gigaflops", "moved", "joins", "trained")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from autodelta.backbones import Backbone
 from autodelta.engine.activations import Activations
 from autodelta.engine.assignment import Assignment
-from autodelta.engine.costs import PLAIN, Costs, Work
+from autodelta.engine.costs import MOST, PLAIN, Costs, Work
 from autodelta.engine.course import Course
 from autodelta.engine.encode import Encoded, batches
 from autodelta.engine.pack import Pack, Stepped
@@ -21,8 +21,6 @@ from autodelta.engine.packing import Demand
 from autodelta.engine.report import Report
 from autodelta.engine.schedule import order_seed
 from autodelta.engine.train import Trial
-
-MOST = 8  # trials at a time: more of them gain little more, and a search learns from none of them before it asks
 
 
 class News(NamedTuple):

@@ -9,11 +9,10 @@ import torch
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.costs import Costs
+from autodelta.engine.costs import MOST, Costs
 from autodelta.engine.failures import NotFinite, Violated
 from autodelta.engine.pack import Pack
 from autodelta.engine.report import Report
-from autodelta.engine.roster import MOST
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
 from autodelta.limits import Limits

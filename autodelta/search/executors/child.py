@@ -7,11 +7,9 @@ script that calls the search needs no ``if __name__ == "__main__"``.
 import os
 import signal
 import sys
-import traceback
 from multiprocessing.connection import Connection
 
 from autodelta.engine.report import Report
-from autodelta.errors import UserError
 from autodelta.search.attempt import KeptWorker, Order
 from autodelta.search.executors.messages import Broken, Ended, Free, Reported
 from autodelta.search.records import Outcome
@@ -35,7 +33,7 @@ def _serve(connection: "Connection") -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:
-        connection.send(_broken(error))
+        connection.send(Broken.of(error))
 
 
 class _Parent:
@@ -58,10 +56,6 @@ class _Parent:
 
     def ended(self, number: int, outcome: Outcome) -> None:
         self._connection.send(Ended(number=number, outcome=outcome))
-
-
-def _broken(error: Exception) -> Broken:
-    return Broken(text=str(error), traceback=traceback.format_exc(), by_user=isinstance(error, UserError))
 
 
 if __name__ == "__main__":

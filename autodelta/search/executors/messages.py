@@ -1,13 +1,17 @@
-"""What the `processes` executor and its children say to each other, besides orders."""
+"""What workers in processes of their own say to the executor, besides orders."""
+
+import traceback
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 from autodelta.engine.report import Report
+from autodelta.errors import UserError
 from autodelta.search.records import Outcome
 
 
 class Message(BaseModel):
-    """Something that a child says to its parent."""
+    """Something that a worker says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,8 +35,17 @@ class Ended(Message):
 
 
 class Broken(Message):
-    """The worker could not be opened."""
+    """The worker could not be opened, or failed outside of any order."""
 
     text: str
     traceback: str
     by_user: bool  # a mistake in what the user asked for
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """What the error that is being handled comes to."""
+        return cls(text=str(error), traceback=traceback.format_exc(), by_user=isinstance(error, UserError))
+
+    def error(self) -> Exception:
+        """What it means to the search."""
+        return UserError(self.text) if self.by_user else RuntimeError(f"a worker failed:\n{self.traceback}")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from autodelta.engine.assignment import WorkerSpec
-from autodelta.errors import UserError
 from autodelta.search.executors.messages import Broken, Ended, Free, Reported
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome
@@ -206,5 +205,5 @@ class Processes:
 def _trouble(message: Any) -> Exception:
     """What a worker's complaint means to the parent."""
     if isinstance(message, Broken):
-        return UserError(message.text) if message.by_user else RuntimeError(f"a worker failed:\n{message.traceback}")
+        return message.error()
     return RuntimeError(f"a worker said something unexpected: {message!r}")

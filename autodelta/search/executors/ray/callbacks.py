@@ -8,37 +8,14 @@ from typing import Any
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.air.integrations.wandb import WandbLoggerCallback
-from ray.tune.logger import LoggerCallback, TBXLoggerCallback
+from ray.tune.logger import TBXLoggerCallback
 
 from autodelta.search import loggers
-from autodelta.search.executors.ray.worker import ORDER
 
 PROJECT = "autodelta"
 
 
-class _OfOrders(LoggerCallback):
-    """Keeps from a logger what is no order: workers that only say that they are ready."""
-
-    def log_trial_start(self, trial: Any) -> None:
-        if _is_order(trial):
-            super().log_trial_start(trial)
-
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        if _is_order(trial):
-            super().log_trial_result(iteration, trial, result)
-
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        if _is_order(trial):
-            super().log_trial_end(trial, failed)
-
-
-class _MLflow(_OfOrders, MLflowLoggerCallback): ...
-
-
-class _Wandb(_OfOrders, WandbLoggerCallback): ...
-
-
-class _TensorBoardFiles(TBXLoggerCallback):
+class _TensorBoard(TBXLoggerCallback):
     """Writes into the run's folder at once; Tune's own would show it there when the search is over."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,9 +27,6 @@ class _TensorBoardFiles(TBXLoggerCallback):
             self._trial_writer[trial].close()
         self._trial_writer[trial] = self._summary_writer_cls(str(self._folder / str(trial)), flush_secs=30)
         self._trial_result[trial] = {}
-
-
-class _TensorBoard(_OfOrders, _TensorBoardFiles): ...
 
 
 def callbacks(names: Sequence[str], folder: Path) -> list[tune.Callback]:
@@ -73,14 +47,10 @@ def _tensorboard(folder: Path) -> tune.Callback:
 def _mlflow(folder: Path) -> tune.Callback:
     """To the server that MLFLOW_TRACKING_URI names, or into the run's folder."""
     where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-    return _MLflow(tracking_uri=where, experiment_name=folder.name, tags={"run": folder.name})
+    return MLflowLoggerCallback(tracking_uri=where, experiment_name=folder.name, tags={"run": folder.name})
 
 
 def _wandb(folder: Path) -> tune.Callback:
     """As the environment of W&B says: WANDB_PROJECT, WANDB_API_KEY, WANDB_MODE=offline."""
     project = os.environ.get("WANDB_PROJECT", PROJECT)
-    return _Wandb(project=project, group=folder.name, dir=str(folder))
-
-
-def _is_order(trial: Any) -> bool:
-    return trial.config[ORDER].order is not None
+    return WandbLoggerCallback(project=project, group=folder.name, dir=str(folder))

@@ -1,16 +1,18 @@
-"""Which order is on which worker, for the ledger: how Ray Tune's trials become orders, reports and outcomes.
+"""Which orders are at which engine, for the ledger: what engines and Ray Tune's trials say becomes orders, reports and
+outcomes.
 
-A worker is opened before it is asked what it is to do: Tune's first trial on it has no order, and only says that the
-worker is ready, or what is wrong.
+An engine opens before it is asked what it is to do. It stands still while it asks for an order, so that what the search
+decides does not hang on how fast Tune is.
 """
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from autodelta.engine.report import Report
-from autodelta.errors import UserError
 from autodelta.search.attempt import Order
+from autodelta.search.executors.messages import Broken, Message
+from autodelta.search.executors.ray.engine import Asks, Opened
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome
 from autodelta.search.work import Work
@@ -18,145 +20,211 @@ from autodelta.search.work import Work
 DEATHS_AT_START = 3  # in a row; then there is something wrong that no replacement mends
 
 
-@dataclass(frozen=True)
-class Opening:
-    """What a worker is told that is not ready yet: to load backbone and task."""
+class Crew(Protocol):
+    """What slots have done by their engines."""
 
-    slot: int
+    def start(self, slots: "Slots", slot: int) -> None: ...
+
+    def hand(self, slot: int, ticket: int, order: Order) -> None: ...
+
+    def decline(self, slot: int, question: int) -> None: ...
+
+    def drop(self, slot: int, ticket: int) -> None: ...
+
+    def end(self, slot: int) -> None: ...
 
 
-@dataclass
-class _Held:
-    slot: int
-    order: Order | None
-    results: int = 0  # heard so far
+@dataclass(eq=False)
+class _Slot:
+    number: int
+    ready: bool = False
+    orders: dict[int, Order] = field(default_factory=dict)  # by ticket: handed out and not ended
+    question: Asks | None = None  # the last one
+    answered: int = 0  # the number of the last one that has its answer
+    idle: bool = False  # there was nothing to do for it
     heard: float = field(default_factory=time.monotonic)  # when it last said something
+
+    @property
+    def asks(self) -> bool:
+        """Whether its question stands: its engine knows of all its orders, and of no more."""
+        question = self.question
+        return question is not None and question.number > self.answered and question.beside == set(self.orders)
+
+
+@dataclass(eq=False)
+class _Held:
+    slot: _Slot
+    order: Order
+    results: int = 0  # heard so far
 
 
 class Slots:
-    """As many places as there are workers. Everything here runs in the search's thread."""
+    """As many places as there are engines. Everything here runs in the search's thread."""
 
-    def __init__(self, workers: int) -> None:
-        self.held: dict[str, _Held] = {}  # by Tune's id
-        self._all = range(workers)
-        self._open: list[int] = []  # that have yet to be asked for
-        self._ready: set[int] = set()  # that have a worker; Tune keeps one that has nothing to do
-        self._enough = False  # the work has had nothing to do for one
+    def __init__(self, workers: int, crew: Crew) -> None:
+        self._crew = crew
+        self._slots = [_Slot(number) for number in range(workers)]
+        self._started = False
+        self._held: dict[int, _Held] = {}  # by ticket
+        self._tickets = 0
         self._deaths = 0
 
-    def __reduce__(self) -> tuple[type["Slots"], tuple[int]]:
+    def __reduce__(self) -> tuple[type["Slots"], tuple[int, None]]:
         """As good as nothing: Tune writes its searcher into a snapshot that nothing is ever read from."""
-        return Slots, (0,)
+        return Slots, (0, None)
 
     @property
     def done(self) -> bool:
-        """Whether nothing runs and nothing more is wanted."""
-        return not self.held and not self._open
+        """Whether nothing runs and nothing more is wanted of any engine that is ready."""
+        ready = [slot for slot in self._slots if slot.ready]
+        return not self._held and bool(ready) and all(slot.idle for slot in ready)
 
-    @property
-    def wanting(self) -> bool:
-        """Whether a worker is free that has not been told that it is not needed."""
-        return bool(self._open)
+    def begin(self, work: Work) -> None:
+        """Has all engines asked for again; they start the first time."""
+        if not self._started:
+            self._started = True
+            for slot in self._slots:
+                self._crew.start(self, slot.number)
+        self._ask_again(work)
 
-    def begin(self) -> None:
-        """Every worker may be asked for again; those that are ready go first."""
-        self._open = sorted(self._all, key=lambda slot: (slot not in self._ready, slot))
-        self._enough = False
-
-    def next(self, work: Work, trial_id: str) -> Order | Opening | None:
-        """What a free worker is to do; one that is not needed is not asked for again."""
-        if not self._open:
-            return None
-        slot = self._open.pop(0)
-        if slot not in self._ready:
-            if self._enough:
-                return None
-            self.held[trial_id] = _Held(slot, None)
-            return Opening(slot)
-        order = work.next()
-        if order is None:
-            self._enough = True
-            work.releases(slot)
-            if self._ready - {held.slot for held in self.held.values()} != {slot}:
-                self._ready.discard(slot)
-            return None
-        self.held[trial_id] = _Held(slot, order)
-        work.holds(slot, Spending.TRAINING, trials=(order.number,))
-        return order
-
-    def hear(self, work: Work, trial_id: str, result: dict[str, Any]) -> bool:
-        """Takes in a result, once; whether the trial is to go on.
+    def told(self, work: Work, number: int, message: Message) -> None:
+        """What an engine says of itself.
 
         Raises:
-            UserError: the worker cannot be opened, by a mistake in what was asked for.
-            RuntimeError: it cannot be opened for another reason.
+            UserError: it cannot be opened, by a mistake in what was asked for.
+            RuntimeError: it failed for another reason.
         """
-        held = self.held.get(trial_id)
+        slot = self._slots[number]
+        slot.heard = time.monotonic()
+        if isinstance(message, Broken):
+            raise message.error()
+        if isinstance(message, Opened):
+            slot.ready, self._deaths = True, 0
+            work.holds(number, Spending.START_UP, ago=message.seconds)
+            work.holds(number, Spending.IDLE)
+        if isinstance(message, Asks):
+            slot.question = message
+            self._answer(work, slot)
+
+    def hear(self, work: Work, ticket: int, result: dict[str, Any]) -> bool:
+        """Takes in a result of a client, once; whether its order is to go on."""
+        held = self._held.get(ticket)
         if held is None or result["results"] <= held.results:
             return held is not None
-        held.results, held.heard = result["results"], time.monotonic()
-        if "broken" in result:
-            text = result["broken"]
-            raise UserError(text) if result["by_user"] else RuntimeError(f"a worker failed:\n{text}")
-        if "start_up" in result:
-            self._deaths = 0
-            work.holds(held.slot, Spending.START_UP, ago=result["start_up"])
-        if held.order is None:
-            return True
-        if "start_up" in result:  # Tune did not keep the worker that was ready
-            work.holds(held.slot, Spending.TRAINING, trials=(held.order.number,))
+        held.results, held.slot.heard = result["results"], time.monotonic()
         if "report" not in result:
             return True
         return work.report(held.order.number, Report.model_validate_json(result["report"]))
 
-    def end(self, work: Work, trial_id: str, result: dict[str, Any]) -> None:
-        """A worker is ready, or an order came to its end or was stopped."""
-        if trial_id not in self.held:
-            return
-        self.hear(work, trial_id, result)
-        held = self.held.pop(trial_id)
-        self._ready.add(held.slot)
-        work.holds(held.slot, Spending.IDLE)
-        if held.order is not None:
-            outcome = Outcome(state="pruned")
-            if "outcome" in result:
-                outcome = Outcome.model_validate_json(result["outcome"])
-            work.ended(held.order.number, outcome)
-        self._open.insert(0, held.slot)
-
-    def lose(self, work: Work, trial_id: str, words: str) -> None:
-        """A worker died.
-
-        Raises:
-            RuntimeError: workers die one after the other before they are ready.
-        """
-        held = self.held.pop(trial_id, None)
+    def end(self, work: Work, ticket: int, result: dict[str, Any]) -> None:
+        """An order came to its end, or was stopped."""
+        held = self._held.get(ticket)
         if held is None:
             return
-        work.releases(held.slot)
-        self._ready.discard(held.slot)
-        self._open.append(held.slot)
-        if held.order is None:
+        self.hear(work, ticket, result)
+        slot = held.slot
+        if "lost" in result:  # its client found no engine; ``bury`` hears of that
+            self._crew.end(slot.number)
+            return
+        self._forget(ticket)
+        if "outcome" in result:
+            outcome = Outcome.model_validate_json(result["outcome"])
+        else:
+            outcome = Outcome(state="pruned")
+            self._crew.drop(slot.number, ticket)
+        work.holds(slot.number, Spending.IDLE)
+        work.ended(held.order.number, outcome)
+        self._book(work, slot)
+        self._answer(work, slot)
+
+    def lose(self, work: Work, ticket: int, words: str) -> None:
+        """A client died; its engine lets the order go."""
+        held = self._held.get(ticket)
+        if held is None:
+            return
+        self._forget(ticket)
+        self._crew.drop(held.slot.number, ticket)
+        work.holds(held.slot.number, Spending.IDLE)
+        self._book(work, held.slot)
+        work.lost(held.order.number, words)
+        self._ask_again(work)
+
+    def bury(self, work: Work, number: int, words: str) -> None:
+        """An engine died: its orders go on elsewhere or have failed, and another takes its place.
+
+        Raises:
+            RuntimeError: engines die one after the other before they are ready.
+        """
+        slot = self._slots[number]
+        work.releases(number)
+        if not slot.ready:
             self._deaths += 1
             if self._deaths >= DEATHS_AT_START:
                 raise RuntimeError(f"Ray's workers die before they are ready ({words}); see the logs of Ray's workers")
-            return
-        silent = time.monotonic() - held.heard
-        if held.order.silence is not None and silent >= held.order.silence:
-            words = f"its worker was silent for {silent:.0f} s, so it was ended"
-        self._enough = False  # the order may come back
-        work.lost(held.order.number, words)
+        orders = dict(slot.orders)
+        for ticket in orders:
+            self._forget(ticket)
+        words = _silent(slot, orders.values()) or words
+        self._slots[number] = _Slot(number)
+        self._crew.start(self, number)
+        for order in orders.values():
+            work.lost(order.number, words)
+        self._ask_again(work)
 
     def cut(self, work: Work) -> None:
         """Everything that runs ends here."""
-        for held in self.held.values():
-            if held.order is not None:
-                work.ended(held.order.number, Outcome(state="pruned"))
-        self.held.clear()
-        self._open.clear()
-        self._ready.clear()
+        for held in self._held.values():
+            work.ended(held.order.number, Outcome(state="pruned"))
+        self._held.clear()
 
     def give_back(self, work: Work) -> None:
-        """No worker is held any more as far as the ledger goes."""
-        for slot in self._all:
-            work.releases(slot)
+        """No engine is held any more as far as the ledger goes."""
+        for slot in self._slots:
+            work.releases(slot.number)
+
+    def _ask_again(self, work: Work) -> None:
+        """There may be something to do again."""
+        for slot in self._slots:
+            slot.idle = False
+        for slot in self._slots:
+            self._answer(work, slot)
+
+    def _answer(self, work: Work, slot: _Slot) -> None:
+        """Answers an engine that asks, unless it is at nothing and there is nothing to do: then it waits."""
+        if not slot.asks:
+            return
+        assert slot.question is not None
+        work.holds(slot.number, Spending.IDLE)
+        order = work.next(beside=len(slot.orders), room=True)
+        if order is not None:
+            slot.answered = slot.question.number
+            self._tickets += 1
+            slot.orders[self._tickets] = order
+            self._held[self._tickets] = _Held(slot, order)
+            slot.heard = time.monotonic()
+            self._book(work, slot)
+            self._crew.hand(slot.number, self._tickets, order)
+        elif slot.orders:
+            slot.answered = slot.question.number
+            self._crew.decline(slot.number, slot.question.number)
+            self._book(work, slot)
+        else:
+            slot.idle = True
+            work.releases(slot.number)
+
+    def _book(self, work: Work, slot: _Slot) -> None:
+        if slot.orders:
+            numbers = [order.number for order in slot.orders.values()]
+            work.holds(slot.number, Spending.TRAINING, trials=numbers)
+
+    def _forget(self, ticket: int) -> None:
+        del self._held.pop(ticket).slot.orders[ticket]
+
+
+def _silent(slot: _Slot, orders: Any) -> str | None:
+    """What to say of an engine that ended itself because its orders were silent."""
+    silent = time.monotonic() - slot.heard
+    patience = [order.silence for order in orders]
+    if patience and all(one is not None and silent >= one for one in patience):
+        return f"its worker was silent for {silent:.0f} s, so it was ended"
+    return None

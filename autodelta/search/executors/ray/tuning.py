@@ -1,8 +1,7 @@
 """Ray Tune, in a thread: a searcher and a scheduler that only ask at the desk.
 
-Tune's own snapshot is a cache that nothing is ever read from: the study is the truth. Actors are reused from order to
-order, so each loads the backbone once; they outlive the phases of a search as far as Tune lets them: it keeps one that
-has nothing to do, and ends the others.
+Tune's own snapshot is a cache that nothing is ever read from: the study is the truth. Its actors are clients of the
+engines; they are reused from order to order, so that few have to start.
 """
 
 import contextlib
@@ -11,18 +10,19 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from autodelta.search.attempt import Order
-from autodelta.search.executors.ray.desk import Desk
-from autodelta.search.executors.ray.slots import Opening, Slots
-from autodelta.search.executors.ray.worker import ORDER, Office, RayWorker, Sealed
+from autodelta.search.executors.ray.desk import LOOK_SECONDS, Desk
+from autodelta.search.executors.ray.engines import last_words
+from autodelta.search.executors.ray.seat import ORDER, Sealed, Seat, beside_its_engine
+from autodelta.search.executors.ray.slots import Slots
 
-# Read by Tune when a run starts: no handler of its own for Ctrl-C, no loggers of its own, rare snapshots, and workers
+# Read by Tune when a run starts: no handler of its own for Ctrl-C, no loggers of its own, rare snapshots, and clients
 # that do not stop by themselves are ended soon.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -41,18 +41,11 @@ class Tuning:
     """One run of Ray Tune, over as many phases of a search as come."""
 
     def __init__(
-        self,
-        office: Office,
-        slots: Slots,
-        *,
-        workers: int,
-        resources: dict[str, float],
-        loggers: Sequence[tune.Callback],
+        self, run: Path, desk: Desk, slots: Slots, *, at_a_time: int, loggers: Sequence[tune.Callback]
     ) -> None:
-        self.desk = Desk()
-        self._files = office.run.path / CACHE
+        self._files = run / CACHE
         self._error: Exception | None = None
-        self._tuner = _tuner(office, self.desk, slots, workers=workers, resources=resources, loggers=loggers)
+        self._tuner = _tuner(run, desk, slots, at_a_time=at_a_time, loggers=loggers)
         self._thread = threading.Thread(target=self._run, name="Ray Tune", daemon=True)
         self._thread.start()
 
@@ -66,8 +59,7 @@ class Tuning:
             raise RuntimeError(f"Ray Tune stopped: {self._error or 'it says nothing'}") from self._error
 
     def end(self) -> None:
-        """Ends every actor, and removes Tune's own files."""
-        self.desk.close()
+        """Waits for Tune to end its actors once the desk is closed, and removes its own files."""
         self._thread.join(GOODBYE_SECONDS)
         shutil.rmtree(self._files, ignore_errors=True)
 
@@ -80,30 +72,33 @@ class Tuning:
 
 
 class _Searcher(Searcher):
-    """Asks for orders, and tells how they ended."""
+    """Takes orders, and tells how they ended."""
 
     def __init__(self, desk: Desk, slots: Slots) -> None:
         super().__init__()
         self._desk = desk
         self._slots = slots
+        self._live: dict[str, int] = {}  # tickets by Tune's ids
 
     def suggest(self, trial_id: str) -> Any:
         """A trial's config, None for nothing now, or Tune's word for the end.
 
-        With nothing under way it waits right here for the next phase of the search; Tune would look once a second.
+        With nothing under way it waits right here for the next order; Tune would look once a second.
         """
         while not self._desk.closed:
-            if self._slots.held and not self._slots.wanting:
+            sealed = self._desk.take(seconds=0.0 if self._live else LOOK_SECONDS)
+            if sealed is not None:
+                self._live[trial_id] = sealed.ticket
+                return _config(sealed)
+            if self._live:
                 return None
-            task = self._desk.ask(lambda work: self._slots.next(work, trial_id), otherwise=None)
-            if task is not None:
-                return _config(task)
         return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune's word that a trial has come to its end, or was stopped; errors come through the scheduler."""
+        ticket = self._live.pop(trial_id)
         if not error and result:
-            self._desk.ask(lambda work: self._slots.end(work, trial_id, result), otherwise=None)
+            self._desk.ask(lambda work: self._slots.end(work, ticket, result), otherwise=None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the truth."""
@@ -113,7 +108,7 @@ class _Searcher(Searcher):
 
 
 class _Scheduler(FIFOScheduler):
-    """Asks whether a trial is to go on, and tells of workers that died."""
+    """Asks whether a trial is to go on, and tells of clients that died."""
 
     def __init__(self, desk: Desk, slots: Slots) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -121,12 +116,13 @@ class _Scheduler(FIFOScheduler):
         self._slots = slots
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        go_on = self._desk.ask(lambda work: self._slots.hear(work, trial.trial_id, result), otherwise=False)
+        ticket = trial.config[ORDER].ticket
+        go_on = self._desk.ask(lambda work: self._slots.hear(work, ticket, result), otherwise=False)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        words = _last_words(trial)
-        self._desk.ask(lambda work: self._slots.lose(work, trial.trial_id, words), otherwise=None)
+        ticket, words = trial.config[ORDER].ticket, last_words(trial.get_error())
+        self._desk.ask(lambda work: self._slots.lose(work, ticket, words), otherwise=None)
 
 
 class _End(tune.Stopper):
@@ -147,28 +143,20 @@ def prepare() -> None:
     os.environ.update({name: value for name, value in TUNE_ENVIRONMENT.items() if name not in os.environ})
 
 
-def _tuner(
-    office: Office,
-    desk: Desk,
-    slots: Slots,
-    *,
-    workers: int,
-    resources: dict[str, float],
-    loggers: Sequence[tune.Callback],
-) -> tune.Tuner:
+def _tuner(run: Path, desk: Desk, slots: Slots, *, at_a_time: int, loggers: Sequence[tune.Callback]) -> tune.Tuner:
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(RayWorker, office=office), resources),
+        tune.with_resources(Seat, beside_its_engine),
         tune_config=tune.TuneConfig(
             search_alg=_Searcher(desk, slots),
             scheduler=_Scheduler(desk, slots),
             num_samples=-1,
-            max_concurrent_trials=workers,
+            max_concurrent_trials=at_a_time,
             reuse_actors=True,
-            trial_name_creator=lambda trial: str(trial.config[ORDER].name),
+            trial_name_creator=lambda trial: str(trial.config[ORDER]),
         ),
         run_config=tune.RunConfig(
             name=CACHE,
-            storage_path=str(office.run.path),
+            storage_path=str(run),
             stop=_End(desk),
             callbacks=list(loggers),
             verbose=0,
@@ -178,24 +166,17 @@ def _tuner(
     )
 
 
-def _config(task: Order | Opening) -> dict[str, Any]:
-    """A trial's config: the order, named after its place in the run's folder, and what loggers are to see of it."""
-    if isinstance(task, Opening):
-        return {ORDER: Sealed(None, f"worker-{task.slot}")}
-    candidate = task.assignment.candidate
+def _config(sealed: Sealed) -> dict[str, Any]:
+    """A trial's config: the order, and what loggers are to see of it."""
+    assignment = sealed.order.assignment
+    candidate = assignment.candidate
     return {
-        ORDER: Sealed(task, "-".join([*task.folder.parts[-2:], *([task.split] if task.split else [])])),
-        "trial": task.number,
+        ORDER: sealed,
+        "trial": assignment.number,
         "methods": "+".join(candidate.methods),
-        "seed": task.assignment.seed,
+        "seed": assignment.seed,
         **candidate.training.model_dump(include={"steps", "batch_size"}),
     }
-
-
-def _last_words(trial: Any) -> str:
-    """Why a worker is gone, as far as Ray says."""
-    node = "its node has died" in str(trial.get_error())  # Ray may not know yet that it was the whole node
-    return "the node of its worker died" if node else "its worker process died"
 
 
 @contextlib.contextmanager
