@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autodelta.engine.assignment import WorkerSpec
+from autodelta.engine.costs import Costs
 from autodelta.errors import UserError, one_of
 from autodelta.search import loggers, placement, worth
 from autodelta.search.budget import CONFIRM_SHARE, parse
@@ -161,8 +162,6 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     Raises:
         UserError: as ``search``.
     """
-    from autodelta.engine.calibration import calibrated
-
     parse(request.budget)
     _pruner(request)
     find(request.space)
@@ -185,8 +184,9 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     )
     if request.stop_when_worth_less and start.sampler == WITHOUT:
         listener(Notice(text=f"{worth.NEEDS}: the whole budget is used"))
-    costs = calibrated(backbone, lambda text: listener(Notice(text=text))) if request.pack else None
-    spec = spec.model_copy(update={"dtype": backbone.dtype_name, "costs": costs})
+    spec = spec.model_copy(update={"dtype": backbone.dtype_name})
+    if request.pack:
+        spec = spec.model_copy(update={"costs": _costs(request, place, spec, backbone, listener)})
     return folder, _settings(request, _Found(task, backbone, space, spec, place, start, log)), space
 
 
@@ -229,10 +229,27 @@ def _settings(request: Request, found: _Found) -> Settings:
     )
 
 
+def _costs(
+    request: Request, place: placement.Place, spec: WorkerSpec, backbone: "Backbone", listener: Listener
+) -> Costs:
+    """What packs cost where the trials run: on this machine, or on one of a cluster's."""
+
+    def say(text: str) -> None:
+        listener(Notice(text=text))
+
+    if place.cluster:
+        from autodelta.search.executors.ray import cluster
+
+        return cluster.costs(spec, address=request.address, gpus_per_worker=request.gpus_per_worker, say=say)
+    from autodelta.engine.calibration import calibrated
+
+    return calibrated(backbone, say)
+
+
 def _place(request: Request, log: tuple[str, ...]) -> placement.Place:
     """Where the trials run, if the budget can be counted there."""
     place = placement.place(
-        executor=request.executor or ("local" if request.pack else None),
+        executor=request.executor,
         workers=request.workers,
         device=request.device,
         gpus_per_worker=request.gpus_per_worker,
@@ -288,10 +305,8 @@ def _check_numbers(request: Request) -> tuple[str, ...]:
     if not 0 <= request.confirm_share < 1:
         raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
     log = loggers.names(request.log)
-    if request.pack and request.executor == "ray":
-        raise UserError("Ray's workers train one candidate at a time: with --pack choose --executor local")
     placement.check(
-        request.executor or ("local" if request.pack else None),
+        request.executor,
         request.workers,
         gpus_per_worker=request.gpus_per_worker,
         address=request.address,

@@ -19,7 +19,7 @@ def test_a_search_killed_at_five_points_ends_as_if_it_had_not_been(executor: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["processes", "processes-packed", "ray"])
+@pytest.mark.parametrize("executor", ["processes", "processes-packed", "ray", "ray-packed"])
 def test_a_parallel_search_killed_at_five_points_loses_nothing_and_does_nothing_twice(
     executor: str, tmp_path: Path
 ) -> None:

@@ -2,17 +2,21 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autodelta.candidate import Training
-from autodelta.errors import UserError
+from autodelta.engine.assignment import WorkerSpec
+from autodelta.engine.costs import PLAIN
+from autodelta.engine.costs import Costs as PackCosts
 from autodelta.files import Lines
-from autodelta.search import events
-from autodelta.search import search as search_from_python
+from autodelta.search import events, request
 from autodelta.search.cost import Costs
 from autodelta.search.driver import search
 from autodelta.search.ledger import WALL
+from autodelta.search.placement import Place
+from autodelta.search.request import Request
 from autodelta.search.run import LEDGER_FILE, Run
 from tests.search import fakes
 
@@ -113,6 +117,18 @@ def test_trials_whose_process_died_go_on_alone_and_only_the_guilty_one_fails(tmp
     assert {trial.lost for trial in innocent} <= {1}
 
 
-def test_rays_workers_are_not_asked_to_pack() -> None:
-    with pytest.raises(UserError, match="with --pack choose --executor local"):
-        search_from_python(task="demo/entailment", budget="1trials", executor="ray", pack=True)
+def test_what_packs_cost_is_measured_where_the_trials_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = pytest.importorskip("autodelta.search.executors.ray.cluster")
+    asked: list[tuple[str, str | None]] = []
+
+    def measured(spec: WorkerSpec, *, address: str | None, **more: object) -> PackCosts:
+        asked.append((spec.device, address))
+        return PLAIN
+
+    monkeypatch.setattr(cluster, "costs", measured)
+    spec = WorkerSpec(backbone="nano", task="demo/entailment", device="cuda")
+    wanted = Request(task="demo/entailment", budget="1trials", pack=True, address="auto")
+    here = SimpleNamespace()  # a backbone on this machine, which is not looked at
+    place = Place("ray", "cuda", workers=2, cluster=True)
+    assert request._costs(wanted, place, spec, here, lambda event: None) is PLAIN  # type: ignore[arg-type]
+    assert asked == [("cuda", "auto")]

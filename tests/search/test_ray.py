@@ -1,19 +1,65 @@
 """Searches on Ray, on this machine; every actor takes seconds to start, so each search shows several things."""
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
+from autodelta.files import Lines
 from autodelta.search import events, session
 from autodelta.search.driver import search
-from tests.search import fakes
+from autodelta.search.run import LEDGER_FILE
+from tests.search import fakes, killing
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
+
+import ray
+
+from autodelta.search.executors.ray import tuning
+from autodelta.search.executors.ray.seat import Seat
+
+OPENED, SEATS = "opened", "seats"
+COURSE = events.TrialStarted | events.TrialReported | events.TrialEnded | events.EntrantConfirmed
+
+
+class WritingSpec(fakes.FakeSpec):
+    """Its worker writes down, in ``data``, that it was opened, and which process has which trial."""
+
+    def open(self) -> "WritingWorker":  # type: ignore[override]
+        assert self.data is not None
+        with (self.data / OPENED).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return WritingWorker(self.task, self.data)
+
+
+class WritingWorker(fakes.FakeWorker):
+    def __init__(self, task: str, folder: Path) -> None:
+        super().__init__(task)
+        self.folder = folder
+
+    def enter(self, assignment: Assignment, *, start: Path | None = None) -> None:
+        with (self.folder / f"trial{assignment.number}").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        super().enter(assignment, start=start)
+
+
+class WatchedSeat(Seat):
+    """Writes down, next to the run, what its process has loaded when an order has ended."""
+
+    def step(self) -> dict[str, Any]:
+        result = super().step()
+        if result.get("done"):
+            with (self._sealed.order.folder.parents[2] / SEATS).open("a") as file:
+                file.write(f"{'torch' in sys.modules}\n")
+        return result
 
 
 class HangingSpec(fakes.FakeSpec):
@@ -59,16 +105,66 @@ def test_ray_runs_the_same_study_and_survives_trials_that_kill_actors(tmp_path: 
     assert not (run.path / "tune").exists()
 
 
-def test_ray_works_from_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_opens_once_for_all_phases_and_clients_hold_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And relative paths do."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuning, "Seat", WatchedSeat)
+    spec = WritingSpec(backbone="fake", task="smooth", data=tmp_path)
     run = search(
-        fakes.settings(budget="2trials", workers=2, sampler="random", executor="ray"),
+        fakes.settings(budget="2trials", workers=2, sampler="random", executor="ray", worker=spec),
         fakes.space(tmp_path),
         folder=Path("runs") / "relative",
     )
     assert run.result is not None
     assert run.result.exported is not None
     assert (run.path / run.result.exported.weights).is_file()
+    assert run.result.answer.standings[0].test is not None
+    assert len((tmp_path / OPENED).read_text().split()) == 2
+    assert {*(tmp_path / "runs" / SEATS).read_text().split()} == {"False"}
+
+
+@pytest.mark.slow
+def test_a_trial_whose_engine_is_killed_goes_on_from_its_last_rung_on_another(tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    steps: list[int] = []
+
+    def listen(event: events.Event) -> None:
+        heard.append(event)
+        if isinstance(event, events.TrialReported) and event.number == 0:
+            steps.append(event.step)
+            if len(steps) == 1:
+                os.kill(int((tmp_path / "trial0").read_text()), signal.SIGKILL)
+
+    spec = WritingSpec(backbone="fake", task="smooth:2", data=tmp_path)
+    run = search(
+        fakes.settings(budget="3trials", workers=2, sampler="random", executor="ray", worker=spec),
+        fakes.space(tmp_path),
+        folder=tmp_path / "run",
+        events=listen,
+    )
+    assert [(trial.state, trial.lost) for trial in run.trials] == [("complete", 1), ("complete", 0), ("complete", 0)]
+    first, second = (tmp_path / "trial0").read_text().split()
+    assert first != second
+    assert steps == [point.step for point in run.trials[0].curve]  # each once: the checkpoint held the first
+    assert sum("its worker process died; it goes on from its last rung" in str(event) for event in heard) == 1
+    assert len((tmp_path / OPENED).read_text().split()) == 3
+
+
+@pytest.mark.slow
+def test_an_engine_that_trains_several_tells_the_story_of_a_local_worker(tmp_path: Path) -> None:
+    stories, courses = [], []
+    for executor in ("local", "ray"):
+        heard: list[events.Event] = []
+        settings = fakes.settings(budget="10trials", pruner="asha", executor=executor, packed=True)
+        run = search(settings, fakes.space(tmp_path), folder=tmp_path / executor, events=heard.append)
+        stories.append(killing.story(run))
+        courses.append([str(event) for event in heard if isinstance(event, COURSE)])
+    assert stories[0] == stories[1]
+    assert courses[0] == courses[1]
+    rows = Lines(tmp_path / "ray" / LEDGER_FILE).read()
+    assert max(len(row.get("trials", ())) for row in rows) == fakes.TOGETHER
 
 
 @pytest.mark.slow

@@ -1,6 +1,9 @@
 """The parts of the Ray executor that need no cluster: desk, slots, folders sent to nodes, what loggers are told."""
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +26,17 @@ pytest.importorskip("ray")
 
 from ray import cloudpickle
 
+from autodelta.search.executors.messages import Broken
 from autodelta.search.executors.ray import cluster, shipping, tuning
+from autodelta.search.executors.ray import slots as slots_module
 from autodelta.search.executors.ray.cluster import Machines
 from autodelta.search.executors.ray.desk import Desk
+from autodelta.search.executors.ray.engine import Asks, Counter, Opened
+from autodelta.search.executors.ray.engines import last_words
+from autodelta.search.executors.ray.seat import Sealed, beside_its_engine
 from autodelta.search.executors.ray.shared import RunFolder
 from autodelta.search.executors.ray.shipping import Shipment
-from autodelta.search.executors.ray.slots import DEATHS_AT_START, Opening, Slots
+from autodelta.search.executors.ray.slots import DEATHS_AT_START, Slots
 
 TRIAL_BYTES = 4096
 
@@ -40,8 +48,10 @@ class Scripted(Work):
         super().__init__(None, Accounts(parse("9trials"), Ledger(None), emit=lambda event: None, confirm_share=0.0))
         self.left = list(range(orders))
         self.told: list[tuple[Any, ...]] = []
+        self.beside: list[int] = []
 
     def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
+        self.beside.append(beside)
         return order(self.left.pop(0)) if self.left else None
 
     def report(self, number: int, report: Report) -> bool:
@@ -61,93 +71,232 @@ class Scripted(Work):
     def tick(self) -> None: ...
 
 
+class Crew:
+    """Writes down what it is to do."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def start(self, slots: Slots, slot: int) -> None:
+        self.said.append(("start", slot))
+
+    def hand(self, slot: int, ticket: int, order: Order) -> None:
+        self.said.append(("hand", slot, ticket))
+
+    def decline(self, slot: int, question: int) -> None:
+        self.said.append(("decline", slot, question))
+
+    def drop(self, slot: int, ticket: int) -> None:
+        self.said.append(("drop", slot, ticket))
+
+    def end(self, slot: int) -> None:
+        self.said.append(("end", slot))
+
+
+class Served:
+    """Serves a counter in a thread, with trials that report at 10, 20 and 40, until there is none for a while."""
+
+    def __init__(self) -> None:
+        self.orders: list[int] = []
+        self.outcomes: list[str] = []
+
+    @contextmanager
+    def by(self, counter: Counter) -> Iterator[None]:
+        threading.Thread(target=self._serve, args=(counter,), daemon=True).start()
+        yield
+
+    def _serve(self, counter: Counter) -> None:
+        while True:
+            found = counter.next(beside=0, room=True)
+            assert found is not None
+            self.orders.append(found.number)
+            goes_on = all(counter.report(found.number, report(step)) for step in (10, 20, 40))
+            self.outcomes.append("complete" if goes_on else "pruned")
+            counter.ended(found.number, Outcome(state="complete" if goes_on else "pruned"))
+
+
+def staffed(*, orders: int, workers: int = 1) -> tuple[Scripted, Crew, Slots]:
+    work, crew = Scripted(orders), Crew()
+    slots = Slots(workers, crew)
+    slots.begin(work)
+    return work, crew, slots
+
+
 def order(number: int) -> Order:
     assignment = Assignment(number=number, candidate=fakes.a_candidate(), seed=1, report_at=(10, 20, 40))
     return Order(assignment=assignment, folder=Path("/runs/first/trials") / str(number), silence=60.0)
 
 
-def result(count: int, step: int | None = None, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"results": count, **more}
-    if step is not None:
-        report = Report(step=step, score=0.5, train_loss=1.0, device_seconds=0.1, done=step == 40)
-        found["report"] = report.model_dump_json()
-    return found
+def report(step: int) -> Report:
+    return Report(step=step, score=0.5, train_loss=1.0, device_seconds=0.1, done=step == 40)
 
 
-def test_a_worker_opens_before_it_is_given_an_order_and_each_result_is_heard_once() -> None:
-    work, slots = Scripted(1), Slots(1)
-    slots.begin()
-    assert slots.next(work, "a") == Opening(0)
+def asks(number: int, *beside: int) -> Asks:
+    return Asks(number=number, beside=frozenset(beside))
+
+
+def broken(error: Exception) -> Broken:
+    try:
+        raise error
+    except Exception as raised:
+        return Broken.of(raised)
+
+
+def result(count: int, step: int) -> dict[str, Any]:
+    return {"results": count, "report": report(step).model_dump_json()}
+
+
+def complete() -> dict[str, Any]:
+    return {**result(1, 40), "outcome": Outcome(state="complete").model_dump_json()}
+
+
+def test_an_engine_opens_before_it_is_given_an_order_and_each_result_is_heard_once() -> None:
+    work, crew, slots = staffed(orders=1)
+    assert crew.said == [("start", 0)]
+    slots.told(work, 0, Opened(seconds=2.0, node="node"))
     assert work.left == [0]
-    slots.end(work, "a", result(1, start_up=2.0, done=True))
-    found = slots.next(work, "b")
-    assert isinstance(found, Order)
-    assert slots.hear(work, "b", result(1, 10)) is True
-    assert slots.hear(work, "b", result(2, 20)) is False
-    slots.end(work, "b", result(2, 20))  # Tune hands over the last result once more
+    slots.told(work, 0, asks(1))
+    assert crew.said[1:] == [("hand", 0, 1)]
+    assert slots.hear(work, 1, result(1, 10)) is True
+    assert slots.hear(work, 1, result(2, 20)) is False
+    slots.end(work, 1, result(2, 20))  # Tune hands over the last result once more
     assert work.told == [("report", 0, 10), ("report", 0, 20), ("ended", 0, "pruned")]
-    assert slots.next(work, "c") is None
+    assert crew.said[2:] == [("drop", 0, 1)]
+    assert not slots.done
+    slots.told(work, 0, asks(2))
     assert slots.done
     assert work.accounts.ledger.by_kind()[Spending.START_UP] == pytest.approx(2.0, abs=0.5)
 
 
-def test_the_order_of_a_lost_worker_comes_back_and_is_done_by_another() -> None:
-    work, slots = Scripted(1), Slots(2)
-    slots.begin()
-    slots.next(work, "a")
-    slots.next(work, "b")
-    slots.end(work, "a", result(1, start_up=0.1))
-    assert isinstance(slots.next(work, "c"), Order)
-    slots.end(work, "b", result(1, start_up=0.1))
-    assert slots.next(work, "d") is None  # nothing to do for the second worker
-    slots.lose(work, "c", "its worker process died")
-    assert work.told == [("lost", 0, "its worker process died")]
-    assert isinstance(slots.next(work, "e"), Opening)
-    slots.end(work, "e", result(1, start_up=0.1))
-    again = slots.next(work, "f")
-    assert isinstance(again, Order)
-    assert again.number == 0
+def test_engines_are_kept_from_phase_to_phase() -> None:
+    work, crew, slots = staffed(orders=2, workers=2)
+    for slot in (0, 1):
+        slots.told(work, slot, Opened(seconds=0.1, node="node"))
+        slots.told(work, slot, asks(1))
+    for ticket in (1, 2):
+        slots.end(work, ticket, complete())
+    for slot in (0, 1):
+        slots.told(work, slot, asks(2))
+    assert slots.done
+    slots.begin(Scripted(0))
+    assert slots.done
+    slots.begin(Scripted(1))
+    assert crew.said == [("start", 0), ("start", 1), ("hand", 0, 1), ("hand", 1, 2), ("hand", 0, 3)]
 
 
-def test_workers_that_die_while_they_open_lose_no_order_and_end_the_search_after_three() -> None:
-    work, slots = Scripted(1), Slots(1)
-    slots.begin()
-    for _ in range(DEATHS_AT_START - 1):
-        slots.next(work, "a")
-        slots.lose(work, "a", "its worker process died")
-    slots.next(work, "a")
-    with pytest.raises(RuntimeError, match="die before they are ready"):
-        slots.lose(work, "a", "its worker process died")
+def test_an_engine_that_waits_takes_the_order_of_one_that_died() -> None:
+    work, crew, slots = staffed(orders=1, workers=2)
+    for slot in (0, 1):
+        slots.told(work, slot, Opened(seconds=0.1, node="node"))
+        slots.told(work, slot, asks(1))
+    assert crew.said[2:] == [("hand", 0, 1)]
+    slots.end(work, 1, {"results": 1, "lost": True, "done": True})  # the client hears of it first
     assert work.told == []
+    slots.bury(work, 0, "its worker process died")
+    assert work.told == [("lost", 0, "its worker process died")]
+    assert crew.said[3:] == [("end", 0), ("start", 0), ("hand", 1, 2)]
+    assert slots.hear(work, 1, result(1, 10)) is False
 
 
-def test_a_phase_with_nothing_to_do_opens_no_worker_beside_the_one_that_is_kept() -> None:
-    work, slots = Scripted(2), Slots(2)
-    slots.begin()
-    for trial_id in ("a", "b"):
-        assert isinstance(slots.next(work, trial_id), Opening)
-    for trial_id in ("a", "b"):
-        slots.end(work, trial_id, result(1, start_up=0.1))
-    for trial_id in ("c", "d"):
-        assert isinstance(slots.next(work, trial_id), Order)
-    for trial_id in ("c", "d"):
-        slots.end(work, trial_id, result(1, 40, outcome=Outcome(state="complete").model_dump_json()))
-    assert [slots.next(work, "none") for _ in range(2)] == [None, None]
-    assert slots.done
-    slots.begin()
-    assert [slots.next(Scripted(0), "none") for _ in range(2)] == [None, None]
-    assert slots.done
-    slots.begin()
-    assert isinstance(slots.next(Scripted(1), "e"), Order)
+def test_the_order_of_a_client_that_died_is_dropped_and_given_out_again() -> None:
+    work, crew, slots = staffed(orders=1)
+    slots.told(work, 0, Opened(seconds=0.1, node="node"))
+    slots.told(work, 0, asks(1))
+    slots.lose(work, 1, "its worker process died")
+    assert work.told == [("lost", 0, "its worker process died")]
+    slots.told(work, 0, asks(2))
+    assert crew.said[1:] == [("hand", 0, 1), ("drop", 0, 1), ("hand", 0, 2)]
 
 
-def test_what_a_worker_could_not_open_is_the_searchs_error() -> None:
-    for by_user, kind in ((True, UserError), (False, RuntimeError)):
-        work, slots = Scripted(1), Slots(1)
-        slots.begin()
-        slots.next(work, "a")
+def test_all_orders_of_an_engine_that_fell_silent_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = fakes.Clock()
+    monkeypatch.setattr(slots_module.time, "monotonic", clock)
+    work, _, slots = staffed(orders=2)
+    slots.told(work, 0, Opened(seconds=0.0, node="node"))
+    slots.told(work, 0, asks(1))
+    slots.told(work, 0, asks(2, 1))
+    clock.sleep(61.0)
+    slots.bury(work, 0, "its worker process died")
+    assert work.told == [("lost", number, "its worker was silent for 61 s, so it was ended") for number in (0, 1)]
+
+
+def test_an_engine_with_room_is_given_orders_beside_the_others_when_all_know_what_ended() -> None:
+    work, crew, slots = staffed(orders=3)
+    slots.told(work, 0, Opened(seconds=0.1, node="node"))
+    slots.told(work, 0, asks(1))
+    slots.told(work, 0, asks(2, 1))
+    assert work.beside == [0, 1]
+    lease = work.accounts.ledger._leases[0]
+    assert (lease.kind, lease.trials) == (Spending.TRAINING, (0, 1))
+    slots.told(work, 0, asks(3, 2))  # its first has ended there, and Tune has not said so yet
+    assert work.beside == [0, 1]
+    slots.end(work, 1, complete())
+    assert work.told[-1] == ("ended", 0, "complete")
+    assert work.beside == [0, 1, 1]
+    slots.told(work, 0, asks(4, 2, 3))
+    assert crew.said[1:] == [("hand", 0, 1), ("hand", 0, 2), ("hand", 0, 3), ("decline", 0, 4)]
+    slots.end(work, 2, complete())  # without room nothing is asked for
+    assert work.beside == [0, 1, 1, 2]
+
+
+def test_engines_that_die_while_they_open_lose_no_order_and_end_the_search_after_three() -> None:
+    work, crew, slots = staffed(orders=1)
+    for _ in range(DEATHS_AT_START - 1):
+        slots.bury(work, 0, "its worker process died")
+    with pytest.raises(RuntimeError, match="die before they are ready"):
+        slots.bury(work, 0, "its worker process died")
+    assert work.told == []
+    assert crew.said == [("start", 0)] * DEATHS_AT_START
+
+
+def test_what_an_engine_could_not_open_is_the_searchs_error() -> None:
+    for error, kind in ((UserError("unknown backbone"), UserError), (ValueError("unknown backbone"), RuntimeError)):
+        work, _, slots = staffed(orders=1)
         with pytest.raises(kind, match="unknown backbone"):
-            slots.end(work, "a", result(1, broken="unknown backbone", by_user=by_user))
+            slots.told(work, 0, broken(error))
+
+
+def test_an_order_is_brought_reports_goes_on_and_ends_at_the_counter() -> None:
+    counter, served = Counter(), Served()
+    with served.by(counter):
+        assert counter.told() == asks(1)
+        assert counter.bring(7, order(3)).report == report(10)
+        assert counter.go_on(7).report == report(20)
+        last = counter.go_on(7)
+        assert last.report == report(40)
+        assert last.outcome == Outcome(state="complete")
+        assert counter.told() == asks(2)
+    assert served.orders == [3]
+
+
+def test_an_order_that_is_dropped_ends_at_its_report_and_one_that_never_came_is_asked_for_again() -> None:
+    counter, served = Counter(), Served()
+    with served.by(counter):
+        assert counter.told() == asks(1)
+        counter.drop(6)
+        assert counter.told() == asks(2)
+        assert counter.bring(6, order(2)).outcome == Outcome(state="pruned")  # too late
+        assert counter.bring(7, order(3)).report == report(10)
+        counter.drop(7)
+        assert counter.told() == asks(3)
+        assert counter.go_on(7).outcome == Outcome(state="pruned")
+    assert served.orders == [3]
+    assert served.outcomes == ["pruned"]
+
+
+def test_a_worker_stands_still_until_what_it_asks_for_is_brought_or_declined() -> None:
+    counter = Counter()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(counter.bring, 1, order(1))
+        assert counter.next(beside=0, room=True) == order(1)
+        asked = pool.submit(counter.next, beside=1, room=True)
+        assert counter.told() == asks(1, 1)
+        assert not asked.done()
+        counter.decline(1)
+        assert asked.result(10) is None
+        assert counter.next(beside=1, room=False) is None
+        counter.ended(1, Outcome(state="failed"))
+        assert first.result(10).outcome == Outcome(state="failed")
 
 
 def test_an_error_of_the_work_is_raised_where_the_search_waits_and_ends_the_asking() -> None:
@@ -167,11 +316,16 @@ def test_an_error_of_the_work_is_raised_where_the_search_waits_and_ends_the_aski
 
 
 def test_a_trials_config_is_small_and_names_its_place_for_loggers() -> None:
-    config = tuning._config(order(3))
+    config = tuning._config(Sealed(order(3), ticket=5, engine="engine-0-" + "a" * 32, node="b" * 56))
     assert len(cloudpickle.dumps(config)) < TRIAL_BYTES
     assert str(config["order"]) == "trials-3"
     assert (config["trial"], config["methods"], config["steps"]) == (3, "bitfit", 40)
-    assert str(tuning._config(Opening(1))["order"]) == "worker-1"
+
+
+def test_clients_of_one_node_are_of_one_kind_so_that_tune_keeps_them() -> None:
+    places = [beside_its_engine({"order": Sealed(order(n), ticket=n, engine=str(n), node="b" * 56)}) for n in (1, 2)]
+    assert places[0] == places[1]
+    assert places[0].required_resources.get("CPU", 0) == 0
 
 
 def test_a_folder_that_a_node_does_not_see_is_fetched_once_and_checked(
@@ -296,15 +450,8 @@ def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.Mo
         loggers.check(("mlflow",))
 
 
-def test_what_ray_says_of_a_lost_worker_is_told_in_a_few_words() -> None:
-    class Trial:
-        def __init__(self, error: str) -> None:
-            self.error = error
-
-        def get_error(self) -> Exception:
-            return RuntimeError(self.error)
-
-    node = "The actor died because its node has died. Node Id: 4a27"
-    assert tuning._last_words(Trial(node)) == "the node of its worker died"
-    process = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
-    assert tuning._last_words(Trial(process)) == "its worker process died"
+def test_what_ray_says_of_a_lost_actor_is_told_in_a_few_words() -> None:
+    node = RuntimeError("The actor died because its node has died. Node Id: 4a27")
+    assert last_words(node) == "the node of its worker died"
+    process = RuntimeError("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR")
+    assert last_words(process) == "its worker process died"

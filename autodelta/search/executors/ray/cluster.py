@@ -4,13 +4,18 @@ import importlib.util
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
+from autodelta.engine.assignment import WorkerSpec
+from autodelta.engine.costs import Costs
 from autodelta.errors import UserError, one_of
 from autodelta.search.executors import CLIENT, cluster_address
+from autodelta.search.executors.ray.shipping import Shipment, placed, shipments
 
 # Ray Client gives each client a server process of its own, which a loaded head node at times fails to start.
 ATTEMPTS, WAIT_SECONDS = 3, 2.0
@@ -97,6 +102,22 @@ def best_dtype(gpus_per_worker: float) -> str:
     return str(ray.get(ray.remote(num_gpus=gpus_per_worker, num_cpus=1)(_best_dtype).remote()))
 
 
+def costs(spec: WorkerSpec, *, address: str | None, gpus_per_worker: float, say: Callable[[str], object]) -> Costs:
+    """What packs cost on one of the cluster's machines, where it is measured, once.
+
+    Raises:
+        UserError: the machine does not find the backbone.
+    """
+    say("measuring once on a machine of the cluster what it costs there to train several candidates at a time")
+    outside = (cluster_address(address) or "").startswith(CLIENT)  # no node sees the folders of this machine
+    sent = () if outside else shipments(spec, ray.get_runtime_context().get_node_id())
+    gpus = gpus_per_worker if spec.device.startswith("cuda") else 0
+    try:
+        return ray.get(ray.remote(num_gpus=gpus, num_cpus=1)(_costs).remote(spec, sent))
+    except RayTaskError as error:
+        raise (UserError(str(error.cause)) if isinstance(error.cause, UserError) else error.cause) from error
+
+
 def shortage(workers: int, resources: dict[str, float]) -> str | None:
     """One line if the cluster has no room for all the workers as it is now."""
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -113,6 +134,12 @@ def _best_dtype() -> str:
 
     chosen = best_dtype(torch.device("cuda"))
     return next(name for name, dtype in DTYPES.items() if dtype == chosen)
+
+
+def _costs(spec: WorkerSpec, sent: tuple[Shipment, ...]) -> Costs:
+    from autodelta.engine.calibration import calibrated
+
+    return calibrated(placed(spec, sent).load_backbone(), lambda text: None)
 
 
 def _unreachable(there: str, said: str) -> str:
