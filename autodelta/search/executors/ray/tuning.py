@@ -96,8 +96,8 @@ class _Searcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune's word that a trial has come to its end, or was stopped; errors come through the scheduler."""
-        ticket = self._live.pop(trial_id)
-        if not error and result:
+        ticket = self._live.pop(trial_id, None)
+        if ticket is not None and not error and result:
             self._desk.ask(lambda work: self._slots.end(work, ticket, result), otherwise=None)
 
     def save(self, checkpoint_path: str) -> None:
