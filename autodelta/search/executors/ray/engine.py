@@ -195,7 +195,7 @@ class Counter:
             for brought in (waiting, taken):
                 if brought is not None:
                     brought.dropped = True
-            self._again = waiting is not None or ticket not in self._known
+            self._again |= waiting is not None or ticket not in self._known
             self._known.add(ticket)
             self._change.notify_all()
 

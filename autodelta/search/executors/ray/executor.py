@@ -110,7 +110,7 @@ class RayTune:
         desk = Desk()
         engines = Engines(Office(self._spec, run, sent), desk, resources=self._resources())
         slots = Slots(self._workers, engines)
-        at_a_time = self._workers * (MOST if self._spec.costs else 1)
+        at_a_time = self._workers * (1 if self._spec.costs is None else MOST)
         told = callbacks(self._log, run.path)
         return _Staff(desk, engines, slots, Tuning(run.path, desk, slots, at_a_time=at_a_time, loggers=told))
 
