@@ -1,5 +1,6 @@
 """Searches on Ray, on this machine; every actor takes seconds to start, so each search shows several things."""
 
+import importlib
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import Lines
-from autodelta.search import events, session
+from autodelta.search import confirmation, events, session
 from autodelta.search.driver import search
 from autodelta.search.run import LEDGER_FILE
 from tests.search import fakes, killing
@@ -66,6 +67,7 @@ class HangingSpec(fakes.FakeSpec):
     """Its worker hangs after its first report where there is a prompt."""
 
     def open(self) -> "HangingWorker":  # type: ignore[override]
+        importlib.import_module("torch")  # as a real one does; it may take longer than this one may be silent
         return HangingWorker(self.task)
 
 
@@ -82,6 +84,13 @@ def _cluster() -> Iterator[None]:
     ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker on a busy machine may be silent for minutes where it loads torch for the first weights that it saves."""
+    for module in (session, confirmation):
+        monkeypatch.setattr(module, "patience", lambda expected: 900.0)
 
 
 def test_ray_runs_the_same_study_and_survives_trials_that_kill_actors(tmp_path: Path) -> None:
