@@ -81,7 +81,8 @@ class HangingWorker(fakes.FakeWorker):
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
+    ray.init("local", num_cpus=2, num_gpus=1, **quiet)
     yield
     ray.shutdown()
 
