@@ -24,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.network import Network
-from autodelta.meta.on_task import Arm, OnTask, Standing
+from autodelta.meta.on_task import OnTask
 from autodelta.meta.plain import Plain
 from autodelta.meta.posterior import Level
 from autodelta.meta.problem import Configurations, Floats, Layout, NoTransfer, known_features
+from autodelta.meta.standing import Arm, Standing
 from autodelta.meta.training import Settings
 
 Opening = Literal["portfolio", "model"]

@@ -2,25 +2,28 @@
 
 Three arms predict: the hypernetwork, the shared prior (the same network with its task embedding off), and a plain
 Gaussian process without transfer. Each is weighed by how well it foretold the scores that came (its evidence), so that
-a past that misleads loses its say; ``Model.on`` makes one, and ``autodelta.meta.policies`` decides with it."""
+a past that misleads loses its say. A fourth chooses trials and has no part in what is foretold: the plain process with
+the past as a covariate (``autodelta.meta.weighed``). ``Model.on`` makes one, and ``autodelta.meta.policies`` decides
+with it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 from autodelta.meta.plain import LENGTHS, NOISE, Apart
 from autodelta.meta.posterior import Mixture, Posterior, joined, log_sum
-from autodelta.meta.problem import Configurations, Floats, Integers, Points
+from autodelta.meta.problem import Configurations, Floats, Points
 from autodelta.meta.squash import seen, unseen
+from autodelta.meta.standing import Arm, Pool, appended
+from autodelta.meta.weighed import STORIES, Story
 
 if TYPE_CHECKING:
     from autodelta.meta.model import Model
 
-Arm = Literal["hypernetwork", "shared", "plain"]
 ARMS: tuple[Arm, ...] = ("hypernetwork", "shared", "plain")
-BELIEF = {"hypernetwork": 0.6, "shared": 0.35, "plain": 0.05}  # before any trial
+BELIEF: dict[Arm, float] = {"hypernetwork": 0.6, "shared": 0.35, "plain": 0.05}  # before any trial
 FEWEST = 3  # scores from which on it is asked whether what other tasks taught is to be believed
 # The log odds of that: a logistic regression on searches of a public table with sound and with wrong sources (0018).
 PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
@@ -30,22 +33,13 @@ ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
 
-class Standing(NamedTuple):
-    """What a member holds of N points before any trial."""
+class Kernels(NamedTuple):
+    """Covariances without transfer of two groups of points, as far as they have been asked for."""
 
-    mean: Floats  # (N,)
-    basis: Floats  # (N, d)
-    residual: Floats  # (N,) standard deviation of what is a configuration's own
-
-
-class Pool(NamedTuple):
-    """Points as all arms see them."""
-
-    ids: Integers  # (N,) the same for points of one configuration
-    logs: Floats  # (N,) of the rung
-    standings: dict[Arm, list[Standing]]
-    vectors: Floats  # (N, columns)
-    costs: Floats  # (N, 2) log seconds and log bytes
+    left: Pool
+    right: Pool
+    apart: Apart
+    found: dict[int, Floats]  # by the number of the length-scale
 
 
 class OnTask:
@@ -64,7 +58,7 @@ class OnTask:
         self._fits: dict[Arm, list[Posterior]] | None = None
         self._level = (model.level.offset, float(np.exp(model.level.log_scale)))
         self._held: tuple[Configurations, float, Pool] | None = None
-        self._distances: tuple[Pool, Pool, Apart] | None = None
+        self._plain: Kernels | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -88,7 +82,7 @@ class OnTask:
         if not np.isfinite(points.scores).all():
             raise ValueError("scores must be finite numbers")
         found = self._pool(configurations.take(points.rows), points.rungs)
-        self._observed = found if self._observed is None else _appended(self._observed, found)
+        self._observed = found if self._observed is None else appended(self._observed, found)
         self.keys += [configurations.keys[row] for row in points.rows]
         self.rungs = np.concatenate([self.rungs, points.rungs])
         self.scores = np.concatenate([self.scores, points.scores])
@@ -129,6 +123,12 @@ class OnTask:
         gain = (foretold - self._evidence("plain")) / np.sqrt(count)
         return float(expit(PER_AGREEMENT * ranked + PER_EVIDENCE * gain + DOUBT_BENEFIT))
 
+    def stories(self) -> list[float]:
+        """How far each of ``STORIES`` is believed; sums to 1."""
+        logs = self._evidences("weighed").reshape(len(STORIES), len(LENGTHS))
+        by_story = np.array([log_sum(one) for one in logs])
+        return [float(share) for share in np.exp(by_story - log_sum(by_story))]
+
     def beliefs(
         self, pool: Configurations, arm: Arm | None = None, *, rung: float = 1.0, noisy: bool = False
     ) -> Mixture:
@@ -136,7 +136,7 @@ class OnTask:
 
         Args:
             pool: the configurations.
-            arm: one of ``arms``; None: all, by their trust.
+            arm: one of ``arms``, or ``weighed``; None: all of ``arms``, by their trust.
             rung: share of the steps done.
             noisy: of a score as one seed gives it, not of the mean over seeds.
         """
@@ -190,26 +190,31 @@ class OnTask:
         return float(scores[ended].max() if ended.any() else scores.max())
 
     def _evidence(self, arm: Arm) -> float:
-        logs = [fit.log_evidence for fit in self._fitted()[arm]]
-        return log_sum(np.array(logs)) - float(np.log(len(logs)))
+        logs = self._evidences(arm)
+        return log_sum(logs) - float(np.log(len(logs)))
+
+    def _evidences(self, arm: Arm) -> Floats:
+        return np.array([fit.log_evidence for fit in self._fits_of(arm)])
 
     def _of_arm(self, arm: Arm, points: Pool, *, noisy: bool) -> Mixture:
-        fits = self._fitted()[arm]
+        fits = self._fits_of(arm)
         parts = [self._predicted(arm, number, fit, points, noisy=noisy) for number, fit in enumerate(fits)]
-        logs = [fit.log_evidence for fit in fits] if arm == "plain" else np.zeros(len(fits))
-        return joined(parts, np.asarray(logs))
+        logs = self._evidences(arm) if arm in ("plain", "weighed") else np.zeros(len(fits))
+        return joined(parts, logs)
 
     def _predicted(self, arm: Arm, member: int, fit: Posterior, points: Pool, *, noisy: bool) -> Mixture:
-        observed = self._observed or _appended(points, points, none=True)
+        observed = self._observed or appended(points, points, none=True)
         cross = self._kernel(arm, member, points, observed)
+        mean = self._mean(arm, member, points)
         if arm == "plain":
-            mean, variance, noise = np.zeros(len(points.ids)), np.ones(len(points.ids)), NOISE
+            variance = np.ones(len(points.ids))
+        elif arm == "weighed":
+            variance = _story(member).variance(self._foretold(points))
         else:
             standing = points.standings[arm][member]
-            mean, noise = standing.mean, self.model.noises[member].sigma
             tau = self.model.noises[member].tau
             variance = (standing.basis**2).sum(axis=1) + (tau * mean) ** 2 + standing.residual**2
-        return fit.predict(mean, cross, variance + noisy * noise**2)
+        return fit.predict(mean, cross, variance + noisy * self._noise(arm, member) ** 2)
 
     def _fitted(self) -> dict[Arm, list[Posterior]]:
         """The posterior of every member of every arm."""
@@ -225,6 +230,15 @@ class OnTask:
                 level = self._agreed(self._fits)
         return self._fits
 
+    def _fits_of(self, arm: Arm) -> list[Posterior]:
+        """The posterior of every member of an arm; the one that only chooses is made when it is asked for."""
+        fits = self._fitted()
+        if arm not in fits:
+            fits[arm] = [self._factored(arm, member) for member in range(self._count(arm))]
+            for fit in fits[arm] if len(self.scores) else ():
+                fit.tell(seen(self.scores, *self._level))
+        return fits[arm]
+
     def _agreed(self, fits: dict[Arm, list[Posterior]]) -> tuple[float, float]:
         """The level that the arms expect, by their trust."""
         every = [
@@ -237,21 +251,41 @@ class OnTask:
         return float(weights @ offsets), float(np.exp(weights @ np.log(scales)))
 
     def _count(self, arm: Arm) -> int:
+        if arm == "weighed":
+            return len(STORIES) * len(LENGTHS)
         return len(LENGTHS) if arm == "plain" else self.model.members
 
     def _factored(self, arm: Arm, member: int) -> Posterior:
         observed = self._observed
         if observed is None:
             return Posterior(np.empty(0), np.empty((0, 0)), self.model.level)
-        noise = NOISE if arm == "plain" else self.model.noises[member].sigma
-        kernel = self._kernel(arm, member, observed, observed) + noise**2 * np.eye(len(observed.ids))
-        mean = np.zeros(len(observed.ids)) if arm == "plain" else observed.standings[arm][member].mean
-        return Posterior(mean, kernel, self.model.level)
+        noise = self._noise(arm, member) ** 2 * np.eye(len(observed.ids))
+        kernel = self._kernel(arm, member, observed, observed) + noise
+        return Posterior(self._mean(arm, member, observed), kernel, self.model.level)
+
+    def _noise(self, arm: Arm, member: int) -> float:
+        return NOISE if arm in ("plain", "weighed") else self.model.noises[member].sigma
+
+    def _mean(self, arm: Arm, member: int, points: Pool) -> Floats:
+        """What a member expects of points before any trial, (N,)."""
+        if arm == "plain":
+            return np.zeros(len(points.ids))
+        if arm == "weighed":
+            return _story(member).weight * self._foretold(points)
+        return points.standings[arm][member].mean
+
+    def _foretold(self, points: Pool) -> Floats:
+        """What the past says of points, (N,): the mean over the ensemble, of the hypernetwork where it can be asked."""
+        first = next(arm for arm in self.arms if arm != "plain")
+        return np.asarray(np.mean([one.mean for one in points.standings[first]], axis=0))
 
     def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
         """Covariance of points, their noise left out, (left, right)."""
         if arm == "plain":
-            return self.model.plain.kernel(self._apart(left, right), LENGTHS[member])
+            return self._plain_kernel(member, left, right)
+        if arm == "weighed":
+            rest = self._plain_kernel(member % len(LENGTHS), left, right)
+            return _story(member).kernel(self._foretold(left), self._foretold(right), rest)
         a, b = left.standings[arm][member], right.standings[arm][member]
         noise = self.model.noises[member]
         same = left.ids[:, None] == right.ids[None, :]
@@ -262,11 +296,13 @@ class OnTask:
             + np.outer(a.residual, b.residual) * same * near
         )
 
-    def _apart(self, left: Pool, right: Pool) -> Apart:
-        """The distances that every member of the plain arm starts from: the last ones are kept."""
-        if self._distances is None or self._distances[0] is not left or self._distances[1] is not right:
-            self._distances = (left, right, self.model.plain.apart(left.vectors, right.vectors))
-        return self._distances[2]
+    def _plain_kernel(self, length: int, left: Pool, right: Pool) -> Floats:
+        """Covariance without transfer at a length-scale; those of the last two groups of points are kept."""
+        if self._plain is None or self._plain.left is not left or self._plain.right is not right:
+            self._plain = Kernels(left, right, self.model.plain.apart(left.vectors, right.vectors), {})
+        if length not in self._plain.found:
+            self._plain.found[length] = self.model.plain.kernel(self._plain.apart, LENGTHS[length])
+        return self._plain.found[length]
 
     def _pool_at(self, pool: Configurations, rung: float) -> Pool:
         """The same pool is asked about again and again: the last one is kept."""
@@ -280,30 +316,14 @@ class OnTask:
         return Pool(ids, np.log(rungs), standings, self.model.plain.vectors(configurations), costs)
 
 
+def _story(member: int) -> Story:
+    """That of a member of the weighed arm, which has one of every story and length-scale."""
+    return STORIES[member // len(LENGTHS)]
+
+
 def _agreement(expected: Floats, scores: Floats) -> float:
     """Kendall's rank correlation over its standard deviation under chance."""
     count = len(scores)
     signs = np.sign(expected[:, None] - expected[None]) * np.sign(scores[:, None] - scores[None])
     spread = np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
     return float(np.triu(signs, 1).sum() / spread)
-
-
-def _appended(first: Pool, second: Pool, *, none: bool = False) -> Pool:
-    """One after the other; nothing of both with ``none``."""
-    last = 0 if none else None
-    cut = slice(last)
-    standings = {
-        arm: [
-            Standing(*(np.concatenate([a[cut], b[cut]]) for a, b in zip(left, right, strict=True)))
-            for left, right in zip(found, second.standings[arm], strict=True)
-        ]
-        for arm, found in first.standings.items()
-    }
-    pairs = (
-        (first.ids, second.ids),
-        (first.logs, second.logs),
-        (first.vectors, second.vectors),
-        (first.costs, second.costs),
-    )
-    ids, logs, vectors, costs = (np.concatenate([a[cut], b[cut]]) for a, b in pairs)
-    return Pool(ids, logs, standings, vectors, costs)

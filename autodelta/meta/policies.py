@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from autodelta.errors import one_of
-from autodelta.meta.on_task import Arm, OnTask
+from autodelta.meta.on_task import OnTask
 from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
+from autodelta.meta.weighed import STORIES
 
-FIRST_CONTRAST, EVERY = 3, 5  # trials, from 1, that the arm without transfer chooses
-CERTAIN = 0.2  # trust in that arm below which its later turns are left out
+UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
 PLAIN_START = 3  # random trials before a plain process has something to say
 OPENING = 3  # trials that the portfolio has, where it opens
 
@@ -84,20 +84,12 @@ def hypernetwork(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.
 
 
 def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
-    """The portfolio's picks where these win on past tasks, then expected improvement, arms by their trust.
-
-    At trial 3 and every 5th the arm without transfer has its say: what the past recommends cannot show it wrong.
-    """
-    number = len(on) + 1
-    if on.model.found.opening == "portfolio" and number <= OPENING and number != FIRST_CONTRAST:
-        return of_portfolio(on, pool, taken, rng)
-    trust = on.trust()
-    if _contrasts(number, trust):
-        return Choice(_most(on.wanted(pool, "plain"), taken, rng), "contrast: what a model without transfer would try")
-    if trust["plain"] > 0.5:  # alone: a small rest of trust in an arm that promises much would still choose
-        return Choice(_most(on.wanted(pool, "plain"), taken, rng), f"expected improvement, {_NAMES['plain']}")
-    first = max(trust, key=lambda arm: trust[arm])
-    return Choice(_most(on.wanted(pool), taken, rng), f"expected improvement, {_NAMES[first]} at {trust[first]:.0%}")
+    """What the past wants at first; then expected improvement with the past at the weight that the trials give it."""
+    if len(on) < UNTESTED:
+        return unguarded(on, pool, taken, rng)
+    row = _most(on.wanted(pool, "weighed"), taken, rng)
+    share, story = max(zip(on.stories(), (one.name for one in STORIES), strict=True))
+    return Choice(row, f"expected improvement, {story} at {share:.0%}")
 
 
 def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
@@ -107,10 +99,6 @@ def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Gen
     return hypernetwork(on, pool, taken, rng) if "hypernetwork" in on.arms else shared(on, pool, taken, rng)
 
 
-def _contrasts(number: int, trust: Mapping[Arm, float]) -> bool:
-    return number == FIRST_CONTRAST or (number % EVERY == 0 and trust["plain"] >= CERTAIN)
-
-
 def _most(wanted: Floats, taken: Flags, rng: np.random.Generator) -> int:
     """The row that is wanted most of those that are left; equals are drawn from."""
     order = rng.permutation(len(wanted))
@@ -118,7 +106,6 @@ def _most(wanted: Floats, taken: Flags, rng: np.random.Generator) -> int:
     return int(order[np.argmax(left)])
 
 
-_NAMES: dict[Arm, str] = {"hypernetwork": "the task's prior", "shared": "the shared prior", "plain": "no transfer"}
 POLICIES: Mapping[str, Policy] = {
     "random": at_random,
     "portfolio": of_portfolio,

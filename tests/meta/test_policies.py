@@ -12,10 +12,12 @@ from autodelta.meta.policies import POLICIES, ask
 from autodelta.meta.portfolio import greedy, normalised, of_nearest
 from autodelta.meta.problem import Configurations, Floats, NoTransfer, Points
 from autodelta.meta.training import Settings
+from autodelta.meta.weighed import STORIES
 from tests.meta.families import pool, scores, sources
 
 QUICK = Settings(steps=120, tasks=8, members=2, hidden=24, heads=8, embedding=4)
 FEATURES = np.array([0.5, -0.5])
+HOLDS = next(number for number, story in enumerate(STORIES) if story.weight == 1)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +64,41 @@ def test_trust_goes_to_no_transfer_where_the_past_misleads_and_stays_where_it_do
     model: Model, misled: Model
 ) -> None:
     truth = scores(pool(), FEATURES)
-    _, clean = _searched(model, "meta", 12, truth)
-    _, wrong = _searched(misled, "meta", 12, truth - 1.2)  # its level is that of the sources
+    _, clean = _searched(model, "hypernetwork", 12, truth)
+    _, wrong = _searched(misled, "plain", 12, truth - 1.2)  # its level is that of the sources
     assert clean.trust()["plain"] < 0.2
     assert wrong.trust()["plain"] > 0.8
 
 
-def test_a_contrast_is_asked_for_at_the_third_trial(model: Model) -> None:
+def test_the_story_of_a_past_that_holds_is_believed_where_it_holds_and_not_where_it_misleads(
+    model: Model, misled: Model
+) -> None:
     truth = scores(pool(), FEATURES)
+    shown = np.arange(0, 40, 4)
+    shares = []
+    for past, level in ((model, 0.0), (misled, -1.2)):
+        on = past.on(FEATURES)
+        on.observe(pool(), Points.of_ends(shown, truth[shown] + level))
+        shares.append(on.stories())
+    assert shares[0][HOLDS] > 0.2
+    assert shares[1][HOLDS] < 0.05
+    assert sum(shares[1]) == pytest.approx(1)
+
+
+def test_a_past_that_is_turned_about_leads_to_the_best_once_it_is_found_out(misled: Model) -> None:
+    truth = scores(pool(), FEATURES)
+    assert max(truth[_searched(misled, "meta", 2, truth - 1.2)[0]]) < np.quantile(truth, 0.5)
+    assert max(truth[_searched(misled, "meta", 5, truth - 1.2)[0]]) > np.quantile(truth, 0.9)
+
+
+def test_the_past_chooses_until_scores_can_rank_and_the_reason_then_names_its_story(model: Model) -> None:
+    truth = scores(pool(), FEATURES)
+    for trials in (0, 1):
+        _, on = _searched(model, "meta", trials, truth)
+        none = np.zeros(40, dtype=bool)
+        assert ask("meta", on, pool(), none, seed=5) == ask("unguarded", on, pool(), none, seed=5)
     _, on = _searched(model, "meta", 2, truth)
-    assert ask("meta", on, pool(), np.zeros(40, dtype=bool)).reason.startswith("contrast")
+    assert ", a past " in ask("meta", on, pool(), np.zeros(40, dtype=bool)).reason
 
 
 def test_the_same_question_has_the_same_answer(model: Model) -> None:
