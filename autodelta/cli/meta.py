@@ -40,7 +40,12 @@ def fit(
         from autodelta.studies.learn import learn
 
         model = learn(to, tables=tuple(tables or ()), runs=runs, seed=seed)
-    best = {"portfolio": "the portfolio of past winners", "model": "the network"}[model.found.opening]
+    openings = {
+        "portfolio": "the portfolio of past winners",
+        "model": "the network",
+        "chance": "chance, as the past does not foretell even its own tasks",
+    }
+    best = openings[model.found.opening]
     print(f"learned from {len(model.tasks)} tasks; the first trials come from {best}")
     print(f"model:  {to}")
     print(f"use it: autodelta suggest --meta {to} --task TASK; autodelta search --meta {to} --task TASK --budget 10min")

@@ -2,11 +2,13 @@
 
 Beside the ensemble, in the same pass, judges are trained: members that each leave a fold of tasks out (a family is
 never on both sides). On these tasks they show whether a portfolio of past winners or the network makes the better
-first trials, and how far scores fall from what was expected. The judges are then dropped."""
+first trials, whether either is better than chance, and how far scores fall from what was expected. The judges are then
+dropped."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import comb
 
 from autodelta.meta.folds import folds
 from autodelta.meta.inputs import Inputs
@@ -21,9 +23,11 @@ from autodelta.meta.training import Settings, train
 
 JUDGES = 4
 LENGTH = 50  # of the portfolio
+OPENINGS: tuple[Opening, ...] = ("model", "portfolio")
 OPENED = 5  # trials after which openings are compared
 SHOWN = (0, 5, 10, 25)  # trials at which intervals are judged
 SHARE = 0.9  # that an interval should hold
+SURE = 1.645  # standard errors by which an opening must be better than chance: one side, 95 %
 LEAST_JUDGED = 8  # configurations that a task must have to be a judge's case
 
 
@@ -83,7 +87,7 @@ def _model(
 def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Found:
     """What the judges say of tasks that they have not learned from."""
     rng = np.random.default_rng(seed)
-    openings: dict[Opening, list[Floats]] = {"model": [], "portfolio": []}
+    openings: dict[Opening, list[Floats]] = {name: [] for name in (*OPENINGS, "chance")}
     missed: dict[int, list[Floats]] = {number: [] for number in SHOWN}
     for judge, task in cases:
         rows, scores = _ends(task)
@@ -91,22 +95,30 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
             continue
         pool = sources.configurations.take(rows)
         features = task.features if np.isfinite(task.features).all() and len(task.features) else None
-        for opening, regrets in openings.items():
-            regrets.append(_opened(judge, features, pool, scores, opening=opening))
+        openings["chance"].append(_by_chance(scores))
+        for opening in OPENINGS:
+            openings[opening].append(_opened(judge, features, pool, scores, opening=opening))
         order = rng.permutation(len(rows))
         for number in SHOWN:
             if number <= len(rows) // 2:
                 missed[number].append(_missed(judge, features, pool, scores, order[:number]))
     regrets_of = {name: np.mean(found, axis=0) for name, found in openings.items() if found}
-    best: Opening = "model"
-    if regrets_of and regrets_of["portfolio"].mean() < regrets_of["model"].mean():
-        best = "portfolio"
     return Found(
-        opening=best,
+        opening=_best_opening(openings),
         regrets={name: [round(float(value), 4) for value in found] for name, found in regrets_of.items()},
         widths={number: float(np.quantile(np.concatenate(found), SHARE)) for number, found in missed.items() if found},
         tasks=len(openings["model"]),
     )
+
+
+def _best_opening(regrets: dict[Opening, list[Floats]]) -> Opening:
+    """The opening of least regret on the tasks that judged; chance, where the past is not surely better than that."""
+    if not regrets["model"]:
+        return "model"
+    of = {name: np.mean(found, axis=1) for name, found in regrets.items()}  # (tasks,)
+    best: Opening = "portfolio" if of["portfolio"].mean() < of["model"].mean() else "model"
+    gain = of["chance"] - of[best]
+    return best if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)) else "chance"
 
 
 def _ends(task: Source) -> tuple[Integers, Floats]:
@@ -132,6 +144,14 @@ def _opened(judge: Model, features: Floats | None, pool: Configurations, scores:
         best.append(scores[taken].max())
     regret = (scores.max() - np.array(best)) / max(float(np.ptp(scores)), 1e-12)
     return np.asarray(np.concatenate([regret, np.full(OPENED - len(regret), regret[-1])]))
+
+
+def _by_chance(scores: Floats) -> Floats:
+    """Normalised regret that is expected after 1, 2, ... trials drawn at random, (OPENED,)."""
+    number, ranks = len(scores), np.arange(len(scores))
+    chances = np.stack([comb(ranks, drawn) / comb(number, drawn + 1) for drawn in range(OPENED)])  # that it is the best
+    best = chances @ np.sort(scores)
+    return np.asarray((scores.max() - best) / max(float(np.ptp(scores)), 1e-12))
 
 
 def _missed(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, shown: Integers) -> Floats:

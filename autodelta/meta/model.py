@@ -31,7 +31,7 @@ from autodelta.meta.problem import Configurations, Floats, Layout, NoTransfer, k
 from autodelta.meta.standing import Arm, Standing
 from autodelta.meta.training import Settings
 
-Opening = Literal["portfolio", "model"]
+Opening = Literal["portfolio", "model", "chance"]  # chance: the past does not foretell even its own tasks
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,12 @@ def hypernetwork(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.
 
 
 def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
-    """What the past wants at first; then expected improvement with the past at the weight that the trials give it."""
+    """What the past wants at first; then expected improvement with the past at the weight that the trials give it.
+
+    A past that does not foretell even its own tasks is not asked.
+    """
+    if on.model.found.opening == "chance":
+        return plain(on, pool, taken, rng)
     if len(on) < UNTESTED:
         return unguarded(on, pool, taken, rng)
     row = _most(on.wanted(pool, "weighed"), taken, rng)

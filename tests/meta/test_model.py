@@ -126,7 +126,8 @@ def test_trust_sums_to_1_and_no_features_leave_two_arms(model: Model) -> None:
 
 def test_cross_validation_has_seen_every_task_and_both_openings(model: Model) -> None:
     assert model.found.tasks == 16
-    assert set(model.found.regrets) == {"model", "portfolio"}
+    assert set(model.found.regrets) == {"model", "portfolio", "chance"}
+    assert model.found.opening != "chance"
     assert all(width > 0 for width in model.found.widths.values())
     low, high = model.on(None).interval(pool())
     assert (low < high).all()

@@ -1,5 +1,7 @@
 """Policies name each configuration once, do as their name says, and stop believing a past that misleads."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,19 @@ def test_the_past_chooses_until_scores_can_rank_and_the_reason_then_names_its_st
         assert ask("meta", on, pool(), none, seed=5) == ask("unguarded", on, pool(), none, seed=5)
     _, on = _searched(model, "meta", 2, truth)
     assert ", a past " in ask("meta", on, pool(), np.zeros(40, dtype=bool)).reason
+
+
+def test_a_past_that_does_not_foretell_its_own_tasks_is_not_asked() -> None:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    found = sources()
+    mixed = [
+        replace(task, points=replace(task.points, scores=rng.permutation(task.points.scores))) for task in found.tasks
+    ]
+    model = fit(replace(found, tasks=tuple(mixed)), QUICK)
+    assert model.found.opening == "chance"
+    truth = scores(pool(), FEATURES)
+    assert _searched(model, "meta", 8, truth)[0] == _searched(model, "plain", 8, truth)[0]
 
 
 def test_the_same_question_has_the_same_answer(model: Model) -> None:
