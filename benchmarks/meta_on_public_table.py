@@ -1,6 +1,7 @@
 """How soon each policy finds good configurations of a public table that nobody here made, and whom a wrong past harms.
 
     python benchmarks/meta_on_public_table.py --table DIR          # runs what is missing, split by split
+    python benchmarks/meta_on_public_table.py --again meta ...     # forgets what policies did, so that it is missing
     python benchmarks/meta_on_public_table.py --summary            # tables from what has been run so far
 
 Protocol of the table's README: in each of ten seeded splits 60 source tasks with 100 observed configurations each, and
@@ -41,12 +42,29 @@ ARM = {
     "unguarded": ("hypernetwork",),
 }
 WRONG = ("flipped", "shuffled", "unrelated")
+GUARDS = ("meta", "without guard")  # what is run with wrong sources
+POLICIES = {
+    "clean": (
+        "portfolio",
+        "nearest task",
+        "random",
+        "tpe",
+        "gp",
+        "shared prior",
+        "hypernetwork",
+        *GUARDS,
+        "without features",
+        "ensemble of 1",
+        "opening turned",
+    ),
+    **dict.fromkeys(WRONG, GUARDS),
+}
 TARGETS = {1: 1.0, 5: 1.0, 10: 0.9, 25: 0.85}  # regret as a share of the portfolio's
 Search = Callable[[int], tuple[list[int], dict[int, float]]]  # task -> rows in their order, calibration
 
 
 def searches(table: Table, past: Sources, condition: str, seed: int, trials: int) -> Iterator[tuple[str, Search]]:
-    """Every policy under a condition, as a search on one task; the model is fitted when the first one needs it."""
+    """Every policy under a condition (`POLICIES`), as a search on one task."""
     model = fit(past, seed=seed)
     print(
         f"  {condition}: opening {model.found.opening} {model.found.regrets}, widths {model.found.widths}", flush=True
@@ -160,23 +178,26 @@ def _entries(table: Table) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def run(table: Table, path: Path, seeds: Sequence[int], conditions: Sequence[str], trials: int) -> None:
-    """Adds to the file what it lacks; a split under a condition is added as a whole."""
-    done = {(row["split"], row["condition"]) for row in rows_of(path)}
+    """Adds to the file what it lacks; what a split lacks under a condition is added as a whole."""
+    done = {(row["split"], row["condition"], row["policy"]) for row in rows_of(path)}
     for seed in seeds:
         for condition in conditions:
-            if (str(seed), condition) in done:
+            missing = [name for name in POLICIES[condition] if (str(seed), condition, name) not in done]
+            if not missing:
                 continue
             began = time.monotonic()
             found = oboe.split(table, seed)
-            rows = list(_rows(table, found, condition, seed, trials))
+            rows = list(_rows(table, found, condition, seed, trials, missing))
             _append(path, rows)
             print(f"split {seed} {condition}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def _rows(table: Table, found: Split, condition: str, seed: int, trials: int) -> Iterator[dict[str, Any]]:
+def _rows(
+    table: Table, found: Split, condition: str, seed: int, trials: int, policies: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     past = oboe.sources(table, found, seed, how=condition)
     for policy, search in searches(table, past, condition, seed, trials):
-        for task in found.unseen:
+        for task in found.unseen if policy in policies else ():
             rows, held = search(int(task))
             curve = oboe.regret(table, int(task), rows)
             yield {
@@ -192,6 +213,14 @@ def _rows(table: Table, found: Split, condition: str, seed: int, trials: int) ->
 def rows_of(path: Path) -> list[dict[str, str]]:
     """The lines that a CSV has so far."""
     return list(csv.DictReader(path.open(encoding="utf8"))) if path.exists() else []
+
+
+def forget(path: Path, policies: Sequence[str]) -> None:
+    """Drops what policies did from the file."""
+    kept = [row for row in rows_of(path) if row["policy"] not in policies]
+    path.unlink(missing_ok=True)
+    if kept:
+        _append(path, kept)
 
 
 def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -261,9 +290,12 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", default=["clean", *WRONG])
     parser.add_argument("--trials", type=int, default=25)
     parser.add_argument("--out", type=Path, default=RESULTS / "meta_on_public_table.csv")
+    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="forget what these did before")
     parser.add_argument("--summary", action="store_true", help="print the tables instead, and keep them beside the CSV")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.again:
+        forget(arguments.out, arguments.again)
     if arguments.table:
         run(oboe.read(arguments.table), arguments.out, arguments.splits, arguments.conditions, arguments.trials)
     if arguments.summary:
