@@ -234,9 +234,11 @@ class OnTask:
         """The posterior of every member of an arm; the one that only chooses is made when it is asked for."""
         fits = self._fitted()
         if arm not in fits:
-            fits[arm] = [self._factored(arm, member) for member in range(self._count(arm))]
-            for fit in fits[arm] if len(self.scores) else ():
+            known = fits.get("plain", [])  # the first story is that arm's
+            made = [self._factored(arm, member) for member in range(len(known), self._count(arm))]
+            for fit in made if len(self.scores) else ():
                 fit.tell(seen(self.scores, *self._level))
+            fits[arm] = [*known, *made]
         return fits[arm]
 
     def _agreed(self, fits: dict[Arm, list[Posterior]]) -> tuple[float, float]:

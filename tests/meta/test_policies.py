@@ -82,6 +82,9 @@ def test_the_story_of_a_past_that_holds_is_believed_where_it_holds_and_not_where
         on = past.on(FEATURES)
         on.observe(pool(), Points.of_ends(shown, truth[shown] + level))
         shares.append(on.stories())
+        alone = past.on(FEATURES)  # to which the weighed arm was never put
+        alone.observe(pool(), Points.of_ends(shown, truth[shown] + level))
+        np.testing.assert_allclose(alone.beliefs(pool(), "plain").mean, on.beliefs(pool(), "plain").mean)
     assert shares[0][HOLDS] > 0.2
     assert shares[1][HOLDS] < 0.05
     assert sum(shares[1]) == pytest.approx(1)
