@@ -15,7 +15,7 @@ from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import Lines
-from autodelta.search import confirmation, events, session
+from autodelta.search import confirmation, events, outlook
 from autodelta.search.driver import search
 from autodelta.search.run import LEDGER_FILE
 from tests.search import fakes, killing
@@ -90,7 +90,7 @@ def _cluster() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker on a busy machine may be silent for minutes where it loads torch for the first weights that it saves."""
-    for module in (session, confirmation):
+    for module in (outlook, confirmation):
         monkeypatch.setattr(module, "patience", lambda expected: 900.0)
 
 
@@ -181,7 +181,7 @@ def test_an_engine_that_trains_several_tells_the_story_of_a_local_worker(tmp_pat
 def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "patience", lambda expected: 6.0)
+    monkeypatch.setattr(outlook, "patience", lambda expected: 6.0)
     heard: list[events.Event] = []
     settings = fakes.settings(
         budget="2trials", sampler="random", executor="ray", worker=HangingSpec(backbone="fake", task="smooth")

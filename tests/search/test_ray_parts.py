@@ -92,6 +92,9 @@ class Crew:
     def end(self, slot: int) -> None:
         self.said.append(("end", slot))
 
+    def let_go(self, slot: int) -> None:
+        self.said.append(("let go", slot))
+
 
 class Served:
     """Serves a counter in a thread, with trials that report at 10, 20 and 40, until there is none for a while."""
@@ -181,20 +184,37 @@ def test_engines_are_kept_from_phase_to_phase() -> None:
     slots.begin(Scripted(0))
     assert slots.done
     slots.begin(Scripted(1))
-    assert crew.said == [("start", 0), ("start", 1), ("hand", 0, 1), ("hand", 1, 2), ("hand", 0, 3)]
+    assert crew.said[4:] == [("hand", 0, 3), ("let go", 1)]
 
 
-def test_an_engine_that_waits_takes_the_order_of_one_that_died() -> None:
+def test_an_engine_with_nothing_to_do_gives_its_device_back_until_there_is_work_again() -> None:
     work, crew, slots = staffed(orders=1, workers=2)
     for slot in (0, 1):
         slots.told(work, slot, Opened(seconds=0.1, node="node"))
         slots.told(work, slot, asks(1))
-    assert crew.said[2:] == [("hand", 0, 1)]
+    assert crew.said[2:] == [("hand", 0, 1), ("let go", 1)]
+    assert work.accounts.ledger._leases.keys() == {0}
+    assert not slots.done
+    slots.end(work, 1, complete())
+    slots.told(work, 0, asks(2))
+    assert slots.done
+    slots.begin(Scripted(0))
+    assert slots.done
+    slots.begin(Scripted(2))
+    assert crew.said[4:] == [("hand", 0, 2), ("start", 1)]
+
+
+def test_the_order_of_an_engine_that_died_goes_to_the_one_in_its_place() -> None:
+    work, crew, slots = staffed(orders=1)
+    slots.told(work, 0, Opened(seconds=0.1, node="node"))
+    slots.told(work, 0, asks(1))
     slots.end(work, 1, {"results": 1, "lost": True, "done": True})  # the client hears of it first
     assert work.told == []
     slots.bury(work, 0, "its worker process died")
     assert work.told == [("lost", 0, "its worker process died")]
-    assert crew.said[3:] == [("end", 0), ("start", 0), ("hand", 1, 2)]
+    slots.told(work, 0, Opened(seconds=0.1, node="node"))
+    slots.told(work, 0, asks(1))
+    assert crew.said[1:] == [("hand", 0, 1), ("end", 0), ("start", 0), ("hand", 0, 2)]
     assert slots.hear(work, 1, result(1, 10)) is False
 
 

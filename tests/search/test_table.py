@@ -125,7 +125,7 @@ def test_a_simulated_search_decides_what_the_real_one_decides(
     tmp_path: Path, space: Space, budget: str, by: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if budget == "36trials":
-        monkeypatch.setattr("autodelta.search.session.CHECKPOINTS_KEPT", 1)
+        monkeypatch.setattr("autodelta.search.trial_files.CHECKPOINTS_KEPT", 1)
     found = trouble(records(space, 40 if budget == "36trials" else 24))
     replay.CLOCK.now = 0.0
     worker = InProcess(spec(tmp_path, found))

@@ -47,28 +47,37 @@ class Engines:
         self._actors[slot].drop.remote(ticket)
 
     def end(self, slot: int) -> None:
-        """Ends an engine, whatever it is doing."""
+        """Ends an engine, whatever it is doing; the slots will hear that it died."""
         if slot in self._actors:
             ray.kill(self._actors[slot])
 
+    def let_go(self, slot: int) -> None:
+        """Ends an engine that is not needed now; nothing more is heard of it."""
+        ray.kill(self._actors.pop(slot))
+
     def close(self) -> None:
         """Ends them all."""
-        for slot in self._actors:
-            self.end(slot)
-        self._actors.clear()
+        for slot in (*self._actors,):
+            self.let_go(slot)
 
     def _listen(self, slots: Slots, slot: int) -> None:
         """Has the search hear the engine's next words, or that there is no engine any more."""
 
-        def heard(future: "Future[Message]") -> None:  # in a thread of Ray's
-            error = future.exception()
-            if error is None:
-                self._desk.tell(lambda work: self._pass_on(work, slots, slot, future.result()))
-            else:
-                words = last_words(error)
-                self._desk.tell(lambda work: slots.bury(work, slot, words))
+        actor = self._actors[slot]
 
-        self._actors[slot].told.remote().future().add_done_callback(heard)
+        def pass_on(work: Work, future: "Future[Message]") -> None:
+            error = future.exception()
+            if self._actors.get(slot) is not actor:
+                return  # it was let go
+            if error is None:
+                self._pass_on(work, slots, slot, future.result())
+            else:
+                slots.bury(work, slot, last_words(error))
+
+        def heard(future: "Future[Message]") -> None:  # in a thread of Ray's
+            self._desk.tell(lambda work: pass_on(work, future))
+
+        actor.told.remote().future().add_done_callback(heard)
 
     def _pass_on(self, work: Work, slots: Slots, slot: int, message: Message) -> None:
         if isinstance(message, Opened):

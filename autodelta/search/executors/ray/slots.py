@@ -33,10 +33,13 @@ class Crew(Protocol):
 
     def end(self, slot: int) -> None: ...
 
+    def let_go(self, slot: int) -> None: ...
+
 
 @dataclass(eq=False)
 class _Slot:
     number: int
+    away: bool = False  # it has no engine
     ready: bool = False
     orders: dict[int, Order] = field(default_factory=dict)  # by ticket: handed out and not ended
     question: Asks | None = None  # the last one
@@ -63,8 +66,7 @@ class Slots:
 
     def __init__(self, workers: int, crew: Crew) -> None:
         self._crew = crew
-        self._slots = [_Slot(number) for number in range(workers)]
-        self._started = False
+        self._slots = [_Slot(number, away=True) for number in range(workers)]
         self._held: dict[int, _Held] = {}  # by ticket
         self._tickets = 0
         self._deaths = 0
@@ -80,12 +82,12 @@ class Slots:
         return not self._held and bool(ready) and all(slot.idle for slot in ready)
 
     def begin(self, work: Work) -> None:
-        """Has all engines asked for again; they start the first time."""
-        if not self._started:
-            self._started = True
-            for slot in self._slots:
-                self._crew.start(self, slot.number)
+        """There is work again: for the engine that was kept, and where that is not enough, for others that start."""
+        away = [slot.number for slot in self._slots if slot.away]
         self._ask_again(work)
+        for number in away if not self.done else ():
+            self._slots[number] = _Slot(number)
+            self._crew.start(self, number)
 
     def told(self, work: Work, number: int, message: Message) -> None:
         """What an engine says of itself.
@@ -190,8 +192,9 @@ class Slots:
             self._answer(work, slot)
 
     def _answer(self, work: Work, slot: _Slot) -> None:
-        """Answers an engine that asks, unless it is at nothing and there is nothing to do: then it waits."""
-        if not slot.asks:
+        """Answers an engine that asks, unless it is at nothing and there is nothing to do: then it gives its device
+        back, or waits for what comes next if it is the last."""
+        if slot.away or not slot.asks:
             return
         assert slot.question is not None
         work.holds(slot.number, Spending.IDLE)
@@ -211,6 +214,9 @@ class Slots:
         else:
             slot.idle = True
             work.releases(slot.number)
+            if self._held:
+                slot.away, slot.ready = True, False
+                self._crew.let_go(slot.number)
 
     def _book(self, work: Work, slot: _Slot) -> None:
         if slot.orders:
