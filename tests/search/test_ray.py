@@ -159,7 +159,7 @@ def test_a_trial_whose_engine_is_killed_goes_on_from_its_last_rung_on_another(tm
     assert first != second
     assert steps == [point.step for point in run.trials[0].curve]  # each once: the checkpoint held the first
     assert sum("its worker process died; it goes on from its last rung" in str(event) for event in heard) == 1
-    assert len((tmp_path / OPENED).read_text().split()) == 3
+    assert len((tmp_path / OPENED).read_text().split()) >= 3  # two, one in the place of the dead, and for later phases
 
 
 @pytest.mark.slow
