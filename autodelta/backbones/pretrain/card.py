@@ -60,8 +60,8 @@ def card(plan: Plan, facts: dict[str, Any], *, parameters: int) -> str:
         "## What it can and cannot do",
         "",
         "It knows common English words, their company and simple syntax: enough for delta methods, insertion points "
-        "and sizes to differ on classification of short texts. It knows next to no facts, does not reason, is near "
-        "chance on natural-language inference, sees no capitals, and writes no usable text. It reflects its sources, "
+        "and sizes to differ on classification of short texts. It knows next to no facts, does not reason, is weak "
+        "at natural-language inference, sees no capitals, and writes no usable text. It reflects its sources, "
         "old books and an old encyclopedia among them. It is a test bed, not a model for use.",
     ]
     return "\n".join(lines) + "\n"
