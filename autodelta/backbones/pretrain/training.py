@@ -5,6 +5,9 @@ A constant step size with a late decay (Hu et al. 2024, arXiv 2404.06395) lets o
 
 import csv
 import math
+import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -140,6 +143,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
     """One process of a stage: goes on from its last checkpoint, for so many minutes or to the stage's end."""
     torch.set_num_threads(1)
     if processes > 1:
+        _end_with_parent()
         dist.init_process_group("gloo", init_method=f"file://{work}/rendezvous", rank=rank, world_size=processes)
     model, optimiser, progress = _start(work, plan, stage)
     optimiser.hold()
@@ -161,6 +165,18 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
             saved = time.monotonic()
         if stop:
             return
+
+
+def _end_with_parent() -> None:
+    """A process that another started ends when that one does, however it ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _start(work: Path, plan: Plan, stage: str) -> tuple[T5ForConditionalGeneration, Optimiser, Progress]:

@@ -1,9 +1,13 @@
 """The pretraining script runs from a text file to a checkpoint that loads, and goes on from where it was stopped."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -73,3 +77,27 @@ def test_the_weights_hash_is_the_same_in_both_dtypes_and_changes_with_a_weight(t
     with torch.no_grad():
         next(singles.model.parameters())[0, 0] += 1
     assert weights_sha256(singles.model) != halves.sha256
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(trained: Path) -> None:
+    work = trained / "work"
+    (work / "rendezvous").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "autodelta.backbones.pretrain", "stable", "--plan", str(trained / "plan.yaml")]
+    parent = subprocess.Popen([*command, "--work", str(work), "--minutes", "5", "--processes", "2"])
+    try:
+        deadline = time.monotonic() + 120
+        while not (work / "rendezvous").exists():  # made once a child trains
+            assert parent.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    gone, alive = psutil.wait_procs(children, timeout=60)
+    for process in alive:
+        process.kill()
+    assert not alive
+    assert len(gone) == len(children)
