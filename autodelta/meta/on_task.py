@@ -175,11 +175,7 @@ class OnTask:
             arm: as ``beliefs``.
             per_cost: for each device-second.
         """
-        found = self.beliefs(pool, arm)
-        if not len(self.scores):
-            gain = found.mean / max(self._level[1], 1e-12)  # nothing to improve on yet: what is expected to be best
-        else:
-            gain = np.log(np.maximum(found.improvement(self._best()), 1e-300))
+        gain = self._gain(self.beliefs(pool, arm))
         costs = self.costs(pool)[:, 0]
         return np.asarray(gain - costs if per_cost and np.isfinite(costs).all() else gain)
 
@@ -188,6 +184,22 @@ class OnTask:
         scores = seen(self.scores, *self._level)
         ended = self.rungs >= 1.0
         return float(scores[ended].max() if ended.any() else scores.max())
+
+    def wanted_if(self, story: int, pool: Configurations) -> Floats:
+        """As ``wanted`` by the weighed arm, were one of ``STORIES``, by its number, the truth."""
+        first = story * len(LENGTHS)
+        fits, points = self._fits_of("weighed"), self._pool_at(pool, 1.0)
+        parts = [
+            self._predicted("weighed", first + n, fits[first + n], points, noisy=False) for n in range(len(LENGTHS))
+        ]
+        found = joined(parts, self._evidences("weighed")[first : first + len(LENGTHS)])
+        return self._gain(found)
+
+    def _gain(self, found: Mixture) -> Floats:
+        """Log expected improvement, (N,); what is expected to be best where there is nothing to improve on yet."""
+        if not len(self.scores):
+            return np.asarray(found.mean / max(self._level[1], 1e-12))
+        return np.asarray(np.log(np.maximum(found.improvement(self._best()), 1e-300)))
 
     def _evidence(self, arm: Arm) -> float:
         logs = self._evidences(arm)

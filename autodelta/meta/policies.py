@@ -84,7 +84,7 @@ def hypernetwork(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.
 
 
 def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
-    """What the past wants at first; then expected improvement with the past at the weight that the trials give it.
+    """What the past wants at first; then expected improvement under one story of it, drawn by how far it is believed.
 
     A past that does not foretell even its own tasks is not asked.
     """
@@ -92,9 +92,10 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
         return plain(on, pool, taken, rng)
     if len(on) < UNTESTED:
         return unguarded(on, pool, taken, rng)
-    row = _most(on.wanted(pool, "weighed"), taken, rng)
-    share, story = max(zip(on.stories(), (one.name for one in STORIES), strict=True))
-    return Choice(row, f"expected improvement, {story} at {share:.0%}")
+    shares = on.stories()
+    story = int(rng.choice(len(STORIES), p=shares))
+    row = _most(on.wanted_if(story, pool), taken, rng)
+    return Choice(row, f"expected improvement, {STORIES[story].name} at {shares[story]:.0%}")
 
 
 def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:

@@ -90,6 +90,20 @@ def test_the_story_of_a_past_that_holds_is_believed_where_it_holds_and_not_where
     assert sum(shares[1]) == pytest.approx(1)
 
 
+def test_a_trial_is_chosen_under_one_story_and_each_has_its_turn_by_its_share(model: Model) -> None:
+    none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 4)
+    on = model.on(FEATURES)
+    on.observe(pool(), Points.of_ends(shown, np.random.default_rng(1).normal(size=len(shown)) * 0.1))
+    shares = on.stories()
+    assert 0.3 < shares[0] < 0.9
+    np.testing.assert_array_equal(on.wanted_if(0, pool()), on.wanted(pool(), "plain"))
+    turns = [ask("meta", on, pool(), none, seed=seed) for seed in range(200)]
+    alone = ask("plain", on, pool(), none).row
+    silent = [turn for turn in turns if "says nothing" in turn.reason]
+    assert {turn.row for turn in silent} == {alone}
+    assert len(silent) / len(turns) == pytest.approx(shares[0], abs=0.1)
+
+
 def test_a_past_that_is_turned_about_leads_to_the_best_once_it_is_found_out(misled: Model) -> None:
     truth = scores(pool(), FEATURES)
     assert max(truth[_searched(misled, "meta", 2, truth - 1.2)[0]]) < np.quantile(truth, 0.5)
