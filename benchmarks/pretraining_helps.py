@@ -10,27 +10,20 @@ table; ``--table`` prints it from the CSV alone.
 """
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from trials import Job, append, read, run_missing
+from trials import Job, accuracies, append, best_rates, read, run_missing, tuning
 
 TASKS = ("trec", "subj", "mr", "sst2", "emotion", "snips", "qqp", "snli", "cola", "cb", "rte", "boolq")
 SEEDS = (0, 1, 2)
 STEPS, BATCH = 300, 16
-RATES = {
-    "full": (1e-4, 3e-4, 1e-3, 3e-3),
-    "lora": (3e-4, 1e-3, 3e-3, 1e-2),
-    "adapter": (1e-3, 3e-3, 1e-2),
-    "bitfit": (3e-3, 1e-2, 3e-2),
-    "prompt": (3e-2, 1e-1, 3e-1),
-}
 TUNED_ON = ("mr", "emotion", "trec", "qqp")
 RESULTS = Path(__file__).parent / "results"
 CELLS = [("nano", name) for name in ("full", "lora", "adapter", "bitfit", "prompt")]
 CELLS += [("random", "full"), ("random", "lora")]
-BOTH = [cell for cell in CELLS if cell[1] in ("full", "lora")]  # these first
+COMPARED = ("full", "lora")
+BOTH = [cell for cell in CELLS if cell[1] in COMPARED]  # these first
 FLOORS = [("-", "majority"), ("-", "tfidf")]
 Cells = dict[tuple[str, str, str], list[float]]
 
@@ -59,33 +52,9 @@ def floor_rows(name: str, data: Path) -> list[dict[str, object]]:
     ]
 
 
-def tuning(data: Path, cells: list[tuple[str, str]]) -> list[Job]:
-    """The trials that choose learning rates."""
-    return [
-        Job(name, data, weights, (deltas,), 0, STEPS, BATCH, learning_rate=rate, split="validation")
-        for weights, deltas in cells
-        for rate in RATES[deltas]
-        for name in TUNED_ON
-    ]
-
-
-def best_rates(rows: list[dict[str, str]]) -> dict[tuple[str, str], float]:
-    """By weights and method, the rate whose mean accuracy is the highest; only cells whose tuning is whole."""
-    found: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        found[row["weights"], row["deltas"]][float(row["learning_rate"])].append(float(row["accuracy"]))
-    best = {}
-    for (weights, deltas), by in found.items():
-        if sum(map(len, by.values())) == len(RATES[deltas]) * len(TUNED_ON):
-            best[weights, deltas] = max(by, key=lambda rate: mean(by[rate]))
-    return best
-
-
 def table(rows: list[dict[str, str]]) -> str:
     """Mean and standard deviation over seeds, a row a task; then how far nano is from random weights."""
-    cells: Cells = defaultdict(list)
-    for row in rows:
-        cells[row["task"], row["weights"], row["deltas"]].append(float(row["accuracy"]))
+    cells = accuracies(rows)
     columns = [*FLOORS, *CELLS]
     names = [name if weights == "-" else f"{weights} {name}" for weights, name in columns]
     lines = ["| task | " + " | ".join(names) + " | nano over random |", "|---" * (len(columns) + 2) + "|"]
@@ -96,20 +65,34 @@ def table(rows: list[dict[str, str]]) -> str:
             spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
             shown.append(f"{mean(values):.3f}{spread}" if values else "")
         lines.append(f"| {task} | " + " | ".join(shown) + f" | {_verdict(cells, task)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _count(cells)])
+
+
+def gained(cells: Cells, task: str, method: str) -> tuple[float, float] | None:
+    """How far nano is above random weights, and in standard errors of a difference of means; None before it is run."""
+    ours, theirs = cells.get((task, "nano", method), []), cells.get((task, "random", method), [])
+    if min(len(ours), len(theirs)) < len(SEEDS):
+        return None
+    error = (stdev(ours) ** 2 / len(ours) + stdev(theirs) ** 2 / len(theirs)) ** 0.5
+    difference = mean(ours) - mean(theirs)
+    return difference, difference / max(error, 1e-9)
 
 
 def _verdict(cells: Cells, task: str) -> str:
-    """For full fine-tuning and LoRA: the difference, and its size in standard errors of a difference of means."""
-    found = []
-    for name in ("full", "lora"):
-        ours, theirs = cells.get((task, "nano", name), []), cells.get((task, "random", name), [])
-        if min(len(ours), len(theirs)) < 2:
-            return ""
-        error = (stdev(ours) ** 2 / len(ours) + stdev(theirs) ** 2 / len(theirs)) ** 0.5
-        difference = mean(ours) - mean(theirs)
-        found.append(f"{name} {difference:+.3f} ({difference / max(error, 1e-9):+.1f} se)")
-    return ", ".join(found)
+    found = {name: gained(cells, task, name) for name in COMPARED}
+    return ", ".join(f"{name} {gain[0]:+.3f} ({gain[1]:+.1f} se)" for name, gain in found.items() if gain)
+
+
+def _count(cells: Cells) -> str:
+    """On how many tasks nano is more than two standard errors above random weights."""
+    sure = {
+        name: {task for task in TASKS if (gain := gained(cells, task, name)) is not None and gain[1] > 2}
+        for name in COMPARED
+    }
+    each = ", ".join(f"{len(tasks)} by {name}" for name, tasks in sure.items())
+    return f"More than two standard errors above random weights, of {len(TASKS)} tasks: {each}, " + (
+        f"{len(set.union(*sure.values()))} by either."
+    )
 
 
 def main() -> None:
@@ -126,8 +109,9 @@ def main() -> None:
             if name not in known:
                 append(arguments.out, floor_rows(name, arguments.data))
         for cells in (BOTH, CELLS):
-            run_missing(tuning(arguments.data, cells), arguments.rates, processes=arguments.processes)
-            rates = best_rates(read(arguments.rates))
+            choosing = tuning(cells, TUNED_ON, arguments.data, steps=STEPS, batch_size=BATCH)
+            run_missing(choosing, arguments.rates, processes=arguments.processes)
+            rates = best_rates(read(arguments.rates), len(TUNED_ON))
             jobs = (
                 Job(name, arguments.data, weights, (deltas,), seed, STEPS, BATCH, learning_rate=rates[weights, deltas])
                 for name in TASKS

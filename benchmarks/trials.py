@@ -3,9 +3,11 @@
 import csv
 import multiprocessing
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from autodelta.candidate import Candidate
@@ -34,6 +36,14 @@ DELTAS: dict[str, dict[str, Any]] = {
     "bitfit": {"method": "bitfit", "roles": ALL_LINEAR, "learning_rate": 1e-2},
     "prompt": {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 20}, "learning_rate": 0.1},
 }
+RATES = {  # that are tried
+    "full": (1e-4, 3e-4, 1e-3, 3e-3),
+    "lora": (3e-4, 1e-3, 3e-3, 1e-2),
+    "adapter": (1e-3, 3e-3, 1e-2),
+    "bitfit": (3e-3, 1e-2, 3e-2),
+    "prompt": (3e-2, 1e-1, 3e-1),
+}
+Cell = tuple[str, str]  # weights, and a name in DELTAS
 
 
 class Job(NamedTuple):
@@ -132,3 +142,33 @@ def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         if new:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def tuning(cells: Iterable[Cell], tasks: Sequence[str], data: Path, *, steps: int, batch_size: int) -> list[Job]:
+    """The trials that choose the learning rate of each cell, one for all tasks: on validation, at seed 0."""
+    return [
+        Job(name, data, weights, (deltas,), 0, steps, batch_size, learning_rate=rate, split="validation")
+        for weights, deltas in cells
+        for rate in RATES[deltas]
+        for name in tasks
+    ]
+
+
+def best_rates(rows: Iterable[dict[str, str]], tasks: int) -> dict[Cell, float]:
+    """By cell, the rate whose mean accuracy over so many tasks is the highest; only cells whose tuning is whole."""
+    found: dict[Cell, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row["weights"], row["deltas"]][float(row["learning_rate"])].append(float(row["accuracy"]))
+    best = {}
+    for (weights, deltas), by in found.items():
+        if sum(map(len, by.values())) == len(RATES[deltas]) * tasks:
+            best[weights, deltas] = max(by, key=lambda rate: mean(by[rate]))
+    return best
+
+
+def accuracies(rows: Iterable[dict[str, str]]) -> dict[tuple[str, str, str], list[float]]:
+    """By task, weights and deltas, a value a seed."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        found[row["task"], row["weights"], row["deltas"]].append(float(row["accuracy"]))
+    return found
