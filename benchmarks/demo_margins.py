@@ -5,7 +5,7 @@
 Four methods, three seeds, on every demo task at its default sizes, beside the better of the two counts of words in
 ``results/demo_floor.csv``. The learning rate of each method is one for all tasks: the best of a grid by the mean
 accuracy on validation of four tasks, seed 0 (``demo_rates.csv``). Every trial is a line of a CSV; called again,
-the script goes on with what is missing. Ends by printing the Markdown table; ``--table`` prints it from the CSV alone.
+the script goes on with what is missing. Ends with the Markdown table, beside the CSV and printed; ``--table`` makes it from the CSV alone.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "demo_margins.csv")
     parser.add_argument("--rates", type=Path, default=RESULTS / "demo_rates.csv")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="print the table and stop")
+    parser.add_argument("--table", action="store_true", help="make the table and stop")
     arguments = parser.parse_args()
     floors = {row["task"]: max(float(row["words"]), float(row["pairs"])) for row in read(RESULTS / "demo_floor.csv")}
     if not arguments.table:
@@ -79,7 +79,9 @@ def main() -> None:
             for seed in SEEDS
         ]
         run_missing(jobs, arguments.out, processes=arguments.processes)
-    print(table(read(arguments.out), floors))
+    text = table(read(arguments.out), floors)
+    arguments.out.with_suffix(".md").write_text(text + "\n", encoding="utf8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 Five methods on nano and two on random weights, three seeds each, beside the majority class and TF-IDF with logistic
 regression. First the learning rate of each of these seven is chosen, one for all tasks: the best of a grid by the mean
 accuracy on validation of four of the tasks, one of them on pairs of texts, seed 0 (``pretraining_rates.csv``). Every
-finished trial is a line of a CSV; called again, the script goes on with what is missing. Ends by printing the Markdown
-table; ``--table`` prints it from the CSV alone.
+finished trial is a line of a CSV; called again, the script goes on with what is missing. Ends with the Markdown table,
+beside the CSV and printed; ``--table`` makes it from the CSV alone.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "pretraining_helps.csv")
     parser.add_argument("--rates", type=Path, default=RESULTS / "pretraining_rates.csv")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="print the table and stop")
+    parser.add_argument("--table", action="store_true", help="make the table and stop")
     arguments = parser.parse_args()
     if not arguments.table:
         known = {row["task"] for row in read(arguments.out) if row["deltas"] == "majority"}
@@ -119,7 +119,9 @@ def main() -> None:
                 for seed in SEEDS
             )
             run_missing(jobs, arguments.out, processes=arguments.processes)
-    print(table(read(arguments.out)))
+    text = table(read(arguments.out))
+    arguments.out.with_suffix(".md").write_text(text + "\n", encoding="utf8")
+    print(text)
 
 
 if __name__ == "__main__":
