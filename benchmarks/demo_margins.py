@@ -5,7 +5,8 @@
 Four methods, three seeds, on every demo task at its default sizes, beside the better of the two counts of words in
 ``results/demo_floor.csv``. The learning rate of each method is one for all tasks: the best of a grid by the mean
 accuracy on validation of four tasks, seed 0 (``demo_rates.csv``). Every trial is a line of a CSV; called again,
-the script goes on with what is missing. Ends with the Markdown table, beside the CSV and printed; ``--table`` makes it from the CSV alone.
+the script goes on with what is missing. Ends with the Markdown table, beside the CSV and printed; ``--table`` makes it
+from the CSV alone.
 """
 
 import argparse
