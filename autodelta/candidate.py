@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from autodelta.deltas.spec import MethodConfig, spec
+from autodelta.errors import UserError
 from autodelta.shape import STACKS, BackboneShape, Site
 
 TOGETHER = "together"
@@ -97,19 +98,19 @@ def _sites(
     kinds = shape.kinds()
     for role in roles:
         if role not in kinds:
-            raise ValueError(f"the backbone has no role {role!r} (needed by {method})")
+            raise UserError(f"the backbone has no role {role!r} (needed by {method})")
     blocks = {"encoder": encoder_blocks, "decoder": decoder_blocks}
     for stack in STACKS:
         beyond = [block for block in blocks[stack] or () if not 0 <= block < shape.blocks(stack)]
         if beyond:
-            raise ValueError(f"the backbone's {stack} has blocks 0-{shape.blocks(stack) - 1}, not {beyond[0]}")
+            raise UserError(f"the backbone's {stack} has blocks 0-{shape.blocks(stack) - 1}, not {beyond[0]}")
     found = tuple(
         site
         for site in shape.sites()
         if site.role in roles and (site.block is None or _within(site.block, blocks[site.stack]))
     )
     if not found:
-        raise ValueError(f"{method} stands nowhere: its blocks and roles have no site in common")
+        raise UserError(f"{method} stands nowhere: its blocks and roles have no site in common")
     return found
 
 
@@ -179,7 +180,7 @@ class Candidate(_Frozen):
         return hashlib.sha256(self.model_dump_json(exclude=unsaid).encode()).hexdigest()[:12]
 
     def check(self, hf_config: Any) -> None:
-        """Raises ValueError where the candidate does not fit the backbone, or puts one method twice at one site."""
+        """Raises UserError where the candidate does not fit the backbone, or puts one method twice at one site."""
         shape = BackboneShape.of(hf_config)
         taken: dict[tuple[str, Site], int] = {}
         for number, delta in enumerate(self.deltas):
@@ -187,7 +188,7 @@ class Candidate(_Frozen):
             spec(delta.method).check(sites, delta.config, shape)
             for site in sites:
                 if (delta.method, site) in taken:
-                    raise ValueError(f"two values for one slot: {delta.method} stands twice at {site}")
+                    raise UserError(f"two values for one slot: {delta.method} stands twice at {site}")
                 taken[delta.method, site] = number
 
     def count_parameters(self, hf_config: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from packaging.version import Version
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
@@ -138,6 +139,12 @@ def _read(action: Any, name: str) -> Any:
     try:
         with _quiet():
             return action()
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the weights of backbone {name!r} are damaged, only a git-LFS pointer, or not of its config's sizes: "
+            f"{reason[:200]}"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         if "no file named model.safetensors" in reason or ("safetensors" in reason and "pytorch_model" in reason):

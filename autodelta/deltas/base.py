@@ -4,7 +4,7 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class Slot(nn.Module):
     autocast does; sums and scales are left to torch's promotion, so that a small change is not lost in bfloat16.
     Whoever calls casts the result back.
     """
+
+    reads_weight: ClassVar[bool] = False  # whether what it computes depends on the frozen weight, beside x and y
 
     def folded(self, now: "Affine", frozen: Tensor) -> "Affine | None":
         """The map, in float32, that does what ``now`` and then this slot do at a site; None where no weight can do it.

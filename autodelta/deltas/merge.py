@@ -59,16 +59,22 @@ def merge(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], *, b
 
 
 def _fold(composition: Composition, site: Site, module: nn.Module, biases: bool) -> tuple[Affine, list[int]]:
-    """The map of a site with all slots up to the first that no weight can do, and the deltas from that one on."""
+    """The map of a site with all slots up to the first that no weight can do, and the deltas from that one on.
+
+    Where one of these reads the frozen weight, nothing is folded: it would read another.
+    """
     present = [number for number, delta in enumerate(composition.deltas) if site in delta.slots]
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         return Affine(torch.empty(0), None), present
     frozen = weight.detach().float()
     now = Affine(frozen, None)
-    for position, slot in enumerate(composition.at(site)):
+    slots = composition.at(site)
+    for position, slot in enumerate(slots):
         folded = slot.folded(now, frozen)
         if folded is None or (folded.bias is not None and not biases):
+            if any(left.reads_weight for left in slots[position:]):
+                return Affine(frozen, None), present
             return now, present[position:]
         now = folded
     return now, []

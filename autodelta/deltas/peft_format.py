@@ -5,6 +5,7 @@ the positions before the first token, where ours stands nowhere: the same tensor
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from autodelta.shape import BackboneShape, Site, Stack
 METHODS = {"lora": "LORA", "ia3": "IA3", "prompt": "PROMPT_TUNING"}  # ours and peft's names
 _PREFIX = "base_model.model."
 _LORA = {"lora_A.weight": "a", "lora_B.weight": "b", "lora_magnitude_vector": "magnitude"}
+_CHANGE_THE_BACKBONE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # initialisations, with settings behind the name
 _PROMPT_SITE = Site("encoder", None, "embeddings")
 
 
@@ -70,12 +72,13 @@ def from_peft(
     Raises:
         UserError: there is no such folder, or it holds what our deltas do not.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf8"))
         tensors = load_file(str(folder / "adapter_model.safetensors"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, json.JSONDecodeError, SafetensorError) as error:
         raise UserError(f"a peft folder has adapter_config.json and adapter_model.safetensors: {error}") from error
     names = {theirs: ours for ours, theirs in METHODS.items()}
     if config.get("peft_type") not in names:
@@ -84,6 +87,8 @@ def from_peft(
     for key in ("bias", "modules_to_save", "trainable_token_indices", "layer_replication"):
         if config.get(key) not in (None, "none", []):
             raise UserError(f"deltas hold no {key}, which this peft folder has: {config[key]!r}")
+    if method == "lora":
+        _check_lora(config)
     found = dict(_prompt_from_peft(config, tensors) if method == "prompt" else _read(hf_model, config, tensors))
     return _candidate(method, found, BackboneShape.of(hf_model), training, learning_rate)
 
@@ -185,6 +190,16 @@ def _read(
             yield (sites[path], name), (_lora_from_peft(config, path, tensors), tensor)
 
 
+def _check_lora(config: dict[str, Any]) -> None:
+    if "lora_alpha" not in config:
+        raise UserError("the peft folder's adapter_config.json has no lora_alpha")
+    start = str(config.get("init_lora_weights", True)).lower()
+    if start.startswith(_CHANGE_THE_BACKBONE):
+        raise UserError(
+            f"init_lora_weights={start!r} changes the backbone's weights, too; save it in peft as a plain LoRA first"
+        )
+
+
 def _split(key: str) -> tuple[str, str]:
     for ending, name in {**_LORA, "ia3_l": "scale"}.items():
         if key.startswith(_PREFIX) and key.endswith(f".{ending}"):
@@ -194,7 +209,7 @@ def _split(key: str) -> tuple[str, str]:
 
 def _lora_from_peft(config: dict[str, Any], path: str, tensors: Mapping[str, Tensor]) -> LoraConfig:
     pattern = config.get("alpha_pattern") or {}
-    alpha = next((value for key, value in pattern.items() if path == key or path.endswith(f".{key}")), None)
+    alpha = next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", path)), None)
     return LoraConfig(
         rank=tensors[f"{_PREFIX}{path}.lora_A.weight"].shape[0],
         alpha=config["lora_alpha"] if alpha is None else alpha,
@@ -206,6 +221,8 @@ def _lora_from_peft(config: dict[str, Any], path: str, tensors: Mapping[str, Ten
 def _prompt_from_peft(
     config: dict[str, Any], tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[tuple[Site, str], tuple[MethodConfig, Tensor]]]:
+    if "prompt_embeddings" not in tensors:
+        raise UserError("the peft folder has no tensor 'prompt_embeddings'")
     embeddings = tensors["prompt_embeddings"]
     if config.get("num_transformer_submodules") == 2:  # peft trains the second half and never reads it
         embeddings = embeddings[: config["num_virtual_tokens"]]

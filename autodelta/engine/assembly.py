@@ -12,8 +12,20 @@ from autodelta.backbones import roles
 from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, Norm, Owned, Positions, Slots
 from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
 
-# Weights of projections of one input, one below the other, once a model.
-_stacked: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()
+
+class _Together(NamedTuple):
+    """Weights of projections of one input, one below the other, and what they were made from."""
+
+    made_from: tuple[Any, ...]
+    weight: Tensor
+
+    @staticmethod
+    def mark(weights: Sequence[Tensor]) -> tuple[Any, ...]:
+        """Changes with the weights: another tensor, or another value written into one."""
+        return tuple((w.data_ptr(), w._version, w.dtype, w.device) for w in weights)
+
+
+_stacked: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], _Together]] = WeakKeyDictionary()  # once a model
 
 
 class Assembled(NamedTuple):
@@ -36,7 +48,7 @@ def assemble(hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> Assembled:
         head=builder.fan([Site("decoder", None, "lm_head")]),
         tables={stack: builder.linear(Site(stack, None, "tokens")) for stack in STACKS},
         embeddings={stack: builder.at(Site(stack, None, "embeddings")) for stack in STACKS},
-        stacked=tuple(builder.together.values()),
+        stacked=tuple(found.weight for found in builder.together.values()),
     )
 
 
@@ -94,10 +106,11 @@ class _Builder:
         parts = [self.linear(site) for site in sites]
         if len(parts) == 1:
             return Fan.of(parts, parts[0].weight)
-        key = tuple(sites)
-        if key not in self.together:
-            self.together[key] = torch.cat([part.weight for part in parts])
-        return Fan.of(parts, self.together[key])
+        key, weights = tuple(sites), [part.weight for part in parts]
+        mark = _Together.mark(weights)
+        if key not in self.together or self.together[key].made_from != mark:
+            self.together[key] = _Together(mark, torch.cat(weights))
+        return Fan.of(parts, self.together[key].weight)
 
     def norm(self, site: Site) -> Norm:
         return Norm(self._weight(site), self._config.layer_norm_epsilon, self.at(site))

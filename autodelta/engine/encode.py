@@ -137,15 +137,15 @@ def batch_rows(encoded: Encoded, *, batch_size: int, seed: int, first_step: int 
 
 
 def _epoch_order(encoded: Encoded, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Row numbers of each batch of one epoch; a last, incomplete batch is left to the next shuffle."""
+    """Row numbers of each batch of one epoch; the rows of a last, incomplete batch are left out, others each time."""
     if len(encoded) < batch_size:
         return [rng.permutation(len(encoded))]
-    shuffled = rng.permutation(len(encoded))
+    shuffled = rng.permutation(len(encoded))[: len(encoded) // batch_size * batch_size]
     found: list[NDArray[np.int64]] = []
     for start in range(0, len(shuffled), POOL_BATCHES * batch_size):
         pool = shuffled[start : start + POOL_BATCHES * batch_size]
         pool = pool[np.argsort([len(encoded.inputs[row]) for row in pool], kind="stable")]
-        found += [pool[at : at + batch_size] for at in range(0, len(pool) - batch_size + 1, batch_size)]
+        found += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
     return [found[number] for number in rng.permutation(len(found))]
 
 

@@ -13,7 +13,8 @@ MOMENTS = 2  # AdamW keeps two numbers for each trained one; a gradient is a thi
 class Meter:
     """The peak of a trial: on a GPU what torch allocated; on a CPU what a step must hold at least.
 
-    That is the backbone, the deltas, gradients and moments of what is trained, and the tensors that are kept for the
+    On a GPU, what else was there when the trial began (caches, other trials) is left out. On a CPU it is the backbone,
+    the deltas, gradients and moments of what is trained, and the tensors that are kept for the
     backward pass, counted by their storages. They are looked at only in a pass of more tokens than any before.
     """
 
@@ -24,6 +25,7 @@ class Meter:
         self.largest = 0  # tokens of the largest pass of this phase
         self._fixed: dict[int, int] = {}  # bytes of each storage that is there before a pass
         self._trained = 0
+        self._others: int | None = None  # bytes on the GPU that are not the trial's
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -33,12 +35,14 @@ class Meter:
         self._fixed = dict(map(_storage, tensors))
         self._trained = sum(tensor.nbytes for tensor in trained)
         self.largest = 0
+        if self._on_gpu and self._others is None:
+            self._others = torch.cuda.memory_allocated(self._device) - sum(self._fixed.values())
 
     @property
     def peak(self) -> int:
         """Bytes, so far."""
         if self._on_gpu:
-            self._peak = max(self._peak, torch.cuda.max_memory_allocated(self._device))
+            self._peak = max(self._peak, torch.cuda.max_memory_allocated(self._device) - (self._others or 0))
         return self._peak
 
     @property

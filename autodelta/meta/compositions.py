@@ -5,7 +5,9 @@ numbers and choices of the method's config. The settings are those of training, 
 configuration's key is its candidate's JSON, so that a portfolio can be trained again."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -66,12 +68,15 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
     """Recorded trials as sources; a candidate outside of the space, where one is given, is left out.
 
     Trials that failed or did not fit have no score and teach nothing of it. Of a trial each point of its curve counts.
+    What a candidate is depends on the backbone, as its sizes do: on another shape it is a configuration of its own,
+    whose key is the candidate's JSON with spaces behind.
 
     Raises:
         UserError: a table does not say of which backbone it is.
     """
-    rows: dict[str, int] = {}
-    every: list[tuple[Candidate, BackboneShape]] = []
+    rows: dict[tuple[str, BackboneShape], int] = {}
+    every: list[tuple[str, Candidate, BackboneShape]] = []
+    shapes: Counter[str] = Counter()
     inside: dict[str, bool] = {}
     tasks: list[Source] = []
     for table in tables:
@@ -84,12 +89,14 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
                 if key not in inside:
                     inside[key] = space is None or space.contains(record.candidate)
                 if inside[key]:
-                    if key not in rows:
-                        rows[key] = len(rows)
-                        every.append((record.candidate, table.about.shape))
+                    if (key, table.about.shape) not in rows:
+                        rows[key, table.about.shape] = len(rows)
+                        every.append((key + " " * shapes[key], record.candidate, table.about.shape))
+                        shapes[key] += 1
                     by_task.setdefault(record.task, []).append(record)
-        tasks += [_source(table, task, found, rows) for task, found in by_task.items()]
-    columns = [configurations([candidate], shape) for candidate, shape in every]
+        own = {key: row for (key, shape), row in rows.items() if shape == table.about.shape}
+        tasks += [_source(table, task, found, own) for task, found in by_task.items()]
+    columns = [replace(configurations([candidate], shape), keys=(key,)) for key, candidate, shape in every]
     return Sources(layout(), _stacked(columns), tuple(tasks))
 
 

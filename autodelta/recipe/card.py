@@ -27,7 +27,7 @@ def card(recipe: "Recipe") -> str:
         *_scores(recipe.scores),
         "",
         *_statement("What the search says:", recipe.statement),
-        f"Trained for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
+        f"Trained {_rows(recipe)}for {plan.steps} steps of {plan.batch_size} rows ({plan.schedule} schedule, warm-up "
         f"{plan.warmup:.0%}, weight decay {plan.weight_decay:g}), seed {recipe.seed}. Seeds and candidates are "
         "chosen by the score on validation, which is therefore optimistic; the score on test was taken once.",
         *([] if plan.sequence == TOGETHER else [f"The methods were trained one after another: {plan.sequence}."]),
@@ -46,6 +46,10 @@ def card(recipe: "Recipe") -> str:
         f"Versions: {', '.join(f'{library} {version}' for library, version in recipe.versions.items())}.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _rows(recipe: "Recipe") -> str:
+    return "" if recipe.train_rows is None else f"on {recipe.train_rows:,} rows, drawn by class, "
 
 
 def _header(recipe: "Recipe") -> list[str]:

@@ -38,6 +38,7 @@ def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Re
         ),
         task=settings.view,
         columns=settings.worker.columns,
+        train_rows=settings.worker.train_rows,
         seed=found.seed,
         scores=_scores(run, found),
         statement=tuple(lines(result.answer)) if result is not None and found == result.exported else (),

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError
 from autodelta.files import write_text, write_whole
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
-from autodelta.tasks import Columns
+from autodelta.tasks import Columns, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +59,7 @@ class Recipe(_Part):
     backbone: BackboneReference
     task: dict[str, Any]  # the view: template, label words, metric
     columns: Columns | None = None  # of an hf: data set
+    train_rows: int | None = None  # drawn by class; all where none is said
     seed: int
     scores: tuple[ScoreLine, ...]
     statement: tuple[str, ...] = ()  # what the search says of it, in sentences
@@ -66,6 +67,12 @@ class Recipe(_Part):
     trial: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     _folder: Path | None = PrivateAttr(default=None)
+
+    @field_validator("task")
+    @classmethod
+    def _is_a_view(cls, value: dict[str, Any]) -> dict[str, Any]:
+        View.model_validate(value)
+        return value
 
     @property
     def folder(self) -> Path:
@@ -118,7 +125,8 @@ class Recipe(_Part):
         """Puts the trained deltas on a plain Hugging Face T5; ``.detach()`` takes them off again.
 
         Raises:
-            UserError: the model is not the backbone that the recipe was trained on.
+            UserError: the model is not the backbone that the recipe was trained on, or the weights are missing or
+                damaged; the model is as it was.
         """
         from autodelta.backbones import weights_sha256
         from autodelta.deltas import attach
@@ -132,8 +140,13 @@ class Recipe(_Part):
                 f"the recipe is for {self.backbone.name!r} with weights {self.backbone.sha256[:12]}; "
                 f"these are {found[:12]} of the same shape"
             )
+        weights = self.weights()
         attached = attach(model, self.candidate, seed=self.seed)
-        attached.load_state_dict(self.weights())
+        try:
+            attached.load_state_dict(weights)
+        except BaseException:
+            attached.detach()
+            raise
         return attached
 
     def write(self, folder: Path, weights: "dict[str, Tensor] | None") -> "Recipe":

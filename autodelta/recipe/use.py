@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autodelta import tasks
 from autodelta.backbones import Backbone, load
+from autodelta.engine import devices
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import encode
 from autodelta.engine.evaluate import evaluate
@@ -42,7 +43,7 @@ def predict(
     loaded = load(
         backbone or recipe.backbone.name,
         dtype=recipe.backbone.dtype,
-        device=device or _best_device(),
+        device=devices.chosen(device),
         allow_pickle=allow_pickle,
     )
     with single_threaded(loaded.device.type), recipe.apply(loaded.model) as attached:
@@ -78,7 +79,8 @@ def train(
         task=task or str(recipe.task["name"]),
         data=data,
         columns=columns or _own_columns(recipe, task),
-        device=device or _best_device(),
+        train_rows=recipe.train_rows if _is_own(recipe, task) else None,
+        device=devices.chosen(device),
         dtype=recipe.backbone.dtype,
         allow_pickle=allow_pickle,
     )
@@ -98,6 +100,7 @@ def train(
         backbone=reference(worker.backbone),
         task=worker.task.view(),
         columns=spec.columns,
+        train_rows=spec.train_rows,
         seed=chosen,
         scores=_scores(worker.task, chosen, validation=last.score, test=test),
         versions=versions(),
@@ -121,13 +124,11 @@ def reference(backbone: Backbone) -> BackboneReference:
 
 def _own_columns(recipe: Recipe, task: str | None) -> tasks.Columns | None:
     """The columns that the recipe knows, where its own task is meant."""
-    return recipe.columns if task in (None, recipe.task["name"]) else None
+    return recipe.columns if _is_own(recipe, task) else None
 
 
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _is_own(recipe: Recipe, task: str | None) -> bool:
+    return task in (None, recipe.task["name"])
 
 
 def _write_labels(path: Path, labels: Sequence[str], gold: Sequence[str]) -> None:

@@ -109,8 +109,11 @@ def _chosen(name: str, columns: Columns, splits: Splits) -> dict[str, str]:
     for asked in filter(None, (columns.validation, columns.test)):
         if asked not in splits:
             raise UserError(f"task {name!r}: {one_of('split', asked, splits)}")
-    validation = columns.validation or next((split for split in VALIDATION_NAMES if split in splits), None)
-    test = columns.test or ("test" if "test" in splits and _has_labels(splits["test"], columns.label) else None)
+        if asked == columns.train:
+            raise UserError(f"task {name!r}: the split {asked!r} is train already")
+    left = {split: rows for split, rows in splits.items() if split != columns.train}
+    validation = columns.validation or next((split for split in VALIDATION_NAMES if split in left), None)
+    test = columns.test or ("test" if "test" in left and _has_labels(left["test"], columns.label) else None)
     if test is None:
         if validation is None or columns.validation is not None:
             raise UserError(f"task {name!r}: no test split with labels; name one of: {', '.join(splits)}")
@@ -133,6 +136,8 @@ def _class_names(split: Any, column: str) -> tuple[str, ...]:
 
 def _labels_shown(name: str, column: str, records: list[Record]) -> tuple[str, ...]:
     values = {record[column] for record in records if not _hidden(record[column])}
+    if values and any(record[column] == -1 for record in records):
+        raise UserError(f"task {name!r}: -1 in the column {column!r} may be a class or a hidden label; name its labels")
     if not all(isinstance(value, (str, int)) for value in values):
         raise UserError(f"task {name!r}: the column {column!r} holds no classes; name its labels")
     return tuple(str(text_of(value)) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
@@ -153,7 +158,7 @@ def _rows(
 ) -> list[Row]:
     found = []
     for number, record in enumerate(records, 1):
-        if _hidden(record[column]):
+        if _hidden(record[column]) and str(record[column]) not in view.labels:
             continue
         texts = [text_of(record[field]) for field in view.inputs]
         if None in texts:

@@ -71,7 +71,7 @@ def _json_lines(path: Path) -> Iterator[Placed]:
 def _csv(path: Path) -> Iterator[Placed]:
     delimiter = "\t" if ".tsv" in path.name else ","
     with _open(path) as lines:
-        reader = csv.DictReader(lines, delimiter=delimiter)
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         try:
             for row in reader:
                 where = f"{_shown(path)}:{reader.line_num}"
@@ -79,7 +79,9 @@ def _csv(path: Path) -> Iterator[Placed]:
                     raise UserError(f"{where}: more values than the header's {len(reader.fieldnames or ())} columns")
                 yield where, row
         except csv.Error as error:
-            raise UserError(f"{_shown(path)}:{reader.line_num}: not CSV: {error}") from None
+            raise UserError(
+                f"{_shown(path)}:{reader.line_num + 1}: not CSV: {error}; a quote inside a field is written twice"
+            ) from None
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

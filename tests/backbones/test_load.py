@@ -1,7 +1,9 @@
 """Loading a backbone: frozen, in a safe dtype, and every mistake is one clear line."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +50,32 @@ def test_pickled_weights_are_read_only_on_request(checkpoint: Path, tmp_path: Pa
     with pytest.raises(UserError, match="--allow-pickle"):
         load(str(tmp_path))
     assert load(str(tmp_path), allow_pickle=True).sha256 == load(str(checkpoint)).sha256
+
+
+def _cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def _other_config(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_ff": config["d_ff"] + 8}))
+
+
+@pytest.mark.parametrize("harm", [_cut, _pointer, _other_config])
+def test_weights_that_cannot_be_loaded_are_one_line(checkpoint: Path, tmp_path: Path, harm: Any) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(checkpoint, folder)
+    harm(folder)
+    with pytest.raises(
+        UserError, match=r"the weights of backbone .* are damaged, only a git-LFS pointer, or not"
+    ) as said:
+        load(str(folder))
+    assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize("name", ["google/no-such-t5", "/nowhere/at/all"])

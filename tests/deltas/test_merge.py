@@ -89,6 +89,17 @@ def test_biases_may_be_left_with_what_follows_them() -> None:
     }
 
 
+def test_nothing_is_folded_below_what_is_left_and_reads_the_frozen_weight() -> None:
+    """(IA)³ at ffn.out computes with the weight of the model that it is attached to."""
+    model, where = original(), ("decoder.ffn.out",)
+    planned = candidate(delta("lora", *where, rank=2), delta("bitfit", *where), delta("ia3", *where))
+    state, expected = trained(model, planned)
+    merged = merge(model, planned, state, biases=False)
+    torch.testing.assert_close(after(model, merged), expected, atol=1e-4, rtol=1e-4)
+    assert merged.left is not None
+    assert merged.left.methods == ("lora", "bitfit", "ia3")
+
+
 @pytest.mark.parametrize("roles", [("encoder.tokens", "decoder.tokens", "decoder.lm_head"), ("decoder.lm_head",)])
 @pytest.mark.parametrize("tiny", ["original", "gated", "umt5"])
 def test_a_merged_checkpoint_loads_as_a_plain_t5(tiny: str, roles: tuple[str, ...], tmp_path: Path) -> None:

@@ -70,10 +70,17 @@ def test_peft_loads_what_we_write_and_we_load_it_again(name: str, backbone: Any,
         peft.LoraConfig(
             task_type="SEQ_2_SEQ_LM", r=2, target_modules="all-linear", use_dora=True, init_lora_weights=False
         ),
+        peft.LoraConfig(
+            task_type="SEQ_2_SEQ_LM",
+            r=2,
+            target_modules=["q", "wo"],
+            alpha_pattern={r".*SelfAttention\.q": 32, r"^decoder\.block\.1\..*wo": 5},
+            init_lora_weights=False,
+        ),
         peft.IA3Config(task_type="SEQ_2_SEQ_LM", init_ia3_weights=False),
         peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=3),
     ],
-    ids=["lora", "dora", "ia3", "prompt"],
+    ids=["lora", "dora", "alphas", "ia3", "prompt"],
 )
 def test_we_load_what_peft_writes(config: Any, tmp_path: Path) -> None:
     model = gated()
@@ -117,13 +124,21 @@ def test_what_our_deltas_cannot_hold_is_refused(tmp_path: Path) -> None:
         ({"peft_type": "OFT"}, "unknown kind of peft folder 'OFT'"),
         ({"bias": "all"}, "deltas hold no bias"),
         ({"modules_to_save": ["lm_head"]}, "deltas hold no modules_to_save"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4' changes the backbone's weights"),
     ):
         file.write_text(json.dumps({**whole, **change}))
         with pytest.raises(UserError, match=message):
             from_peft(model, tmp_path, training=TRAINING, learning_rate=1e-3)
+    file.write_text(json.dumps({key: value for key, value in whole.items() if key != "lora_alpha"}))
+    with pytest.raises(UserError, match="has no lora_alpha"):
+        from_peft(model, tmp_path, training=TRAINING, learning_rate=1e-3)
     file.write_text(json.dumps(whole))
     with pytest.raises(UserError, match="which this backbone has not"):
         from_peft(original(num_layers=1), tmp_path, training=TRAINING, learning_rate=1e-3)
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="a peft folder has"):
+        from_peft(model, tmp_path, training=TRAINING, learning_rate=1e-3)
 
 
 def _some(model: Any) -> tuple[Candidate, dict[str, torch.Tensor]]:

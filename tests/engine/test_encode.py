@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from autodelta.engine.encode import Encoded, batches, collate, pad
+from autodelta.engine.encode import Encoded, batch_rows, batches, collate, pad
 
 
 def split(rows: int) -> Encoded:
@@ -22,6 +22,18 @@ def test_an_epoch_shows_every_row_once_but_for_an_incomplete_batch() -> None:
     seen = [int(row[0]) for batch in islice(batches(split(50), batch_size=8, seed=1), 6) for row in batch.input_ids]
     assert len(seen) == 48
     assert len(set(seen)) == 48
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(50, 32), (63, 32), (100, 16), (250, 32), (500, 64), (530, 16)])
+def test_rows_that_an_epoch_leaves_out_are_drawn_and_not_the_longest(rows: int, batch_size: int) -> None:
+    encoded, epochs = split(rows), 60
+    steps = epochs * (rows // batch_size)
+    seen = np.bincount(np.concatenate([*islice(batch_rows(encoded, batch_size=batch_size, seed=1), steps)]))
+    left_out = 1 - rows // batch_size * batch_size / rows
+    lengths = [len(row) for row in encoded.inputs]
+    assert len(seen) == rows
+    assert seen.min() > epochs * (1 - left_out) - 6 * (epochs * max(left_out, 0.02)) ** 0.5
+    assert abs(np.corrcoef(lengths, seen)[0, 1]) < 4 / rows**0.5
 
 
 def test_going_on_from_a_step_gives_the_batches_of_an_unbroken_run() -> None:

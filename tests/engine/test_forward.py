@@ -74,6 +74,20 @@ def test_the_bare_backbone_is_the_model(name: str) -> None:
     assert torch.allclose(logits_of(Forward(model), model, given), model(**given).logits, rtol=0, atol=1e-10)
 
 
+def test_a_forward_made_after_the_weights_have_changed_sees_them() -> None:
+    model, given = copy.deepcopy(TINY["gated"]()).requires_grad_(False), batch()
+    Forward(model)
+    with torch.no_grad():
+        model.encoder.block[0].layer[0].SelfAttention.q.weight += 0.1
+        model.decoder.block[0].layer[1].EncDecAttention.v.weight = torch.nn.Parameter(
+            0.5 * model.decoder.block[0].layer[1].EncDecAttention.v.weight, requires_grad=False
+        )
+        expected = model(**given).logits
+        torch.testing.assert_close(logits_of(Forward(model), model, given), expected, atol=1e-5, rtol=1e-5)
+        model.double()
+        torch.testing.assert_close(logits_of(Forward(model), model, given), model(**given).logits)
+
+
 def test_targets_that_are_padded_count_in_no_loss() -> None:
     model, given = wide("gated"), batch()
     labels = given["labels"].clone()

@@ -44,6 +44,14 @@ def test_the_memory_foreseen_holds_the_trial_and_the_backbone(gpu: Worker) -> No
     assert weights < last.memory_bytes
 
 
+def test_what_others_hold_is_not_the_trials_memory(gpu: Worker) -> None:
+    alone = constraints.memory_bytes(gpu.backbone, candidate(8), seed=1, train=gpu._train)
+    ballast = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+    beside = constraints.memory_bytes(gpu.backbone, candidate(8), seed=1, train=gpu._train)
+    assert abs(beside - alone) < 8 << 20
+    del ballast
+
+
 def test_a_full_gpu_halves_the_rows_until_they_fit() -> None:
     most = torch.cuda.get_device_properties(0).total_memory
 

@@ -81,6 +81,17 @@ def test_a_task_that_is_not_described_has_no_features_and_a_foreign_candidate_is
     assert found.configurations.keys == (inside.model_dump_json(),)
 
 
+def test_a_candidate_on_another_backbone_is_another_configuration() -> None:
+    wider = ABOUT.model_copy(update={"shape": SHAPE.model_copy(update={"d_model": 2 * SHAPE.d_model})})
+    found = sources(_table(record()), Table(records=(record(task="two"),), tasks={}, about=wider))
+    rows = [int(task.points.rows[0]) for task in found.tasks]
+    assert rows == [0, 1]
+    sizes = found.configurations.tokens[rows, 0, len(layout().kinds) + layout().values.index("log_parameters")]
+    assert sizes[1] > sizes[0]
+    assert len(set(found.configurations.keys)) == 2
+    assert {Candidate.model_validate_json(key) for key in found.configurations.keys} == {candidate()}
+
+
 def test_a_table_without_its_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="backbone is not known"):
         sources(Table(records=(record(),), tasks={}))

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from transformers import T5ForConditionalGeneration
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.recipe import Recipe
-from autodelta.recipe.recipe import RECIPE_FILE, WEIGHTS_FILE
+from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
 from autodelta.recipe.use import predict, reference, train
-from tests.small import save_backbone, save_task
+from tests.models import original
+from tests.small import save_backbone, save_task, tokenizer
 
 CANDIDATE = Candidate.model_validate(
     {
@@ -39,12 +41,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(place: Path) -> Recipe:
     """Made as a search makes one: trained and scored by the engine."""
-    backbone = WorkerSpec(backbone=str(place / "backbone"), task="small", dtype="fp32").load_backbone()
+    spec = WorkerSpec(backbone=str(place / "backbone"), task="small", data=place / "data", dtype="fp32")
+    backbone = spec.load_backbone()
     plan = Recipe(
         candidate=CANDIDATE,
         parameters=0,
         backbone=reference(backbone),
-        task={"name": "small"},
+        task=spec.load_task().view(),
         seed=7,
         scores=(),
     )
@@ -91,6 +94,53 @@ def test_a_backbone_with_other_weights_of_the_same_shape_is_refused(trained: Rec
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_model_is_as_it_was_after_weights_that_cannot_be_applied(
+    trained: Recipe, place: Path, tmp_path: Path
+) -> None:
+    model = T5ForConditionalGeneration.from_pretrained(place / "backbone")
+    (tmp_path / RECIPE_FILE).write_bytes((trained.folder / RECIPE_FILE).read_bytes())
+    (tmp_path / WEIGHTS_FILE).write_bytes((trained.folder / WEIGHTS_FILE).read_bytes()[:100])
+    others = {name.replace("self_attn", "ffn"): tensor for name, tensor in trained.weights().items()}
+    for _ in range(2):
+        with pytest.raises(UserError):
+            Recipe.load(tmp_path).apply(model)
+        assert not any(module._forward_hooks for module in model.modules())
+        assert any(parameter.requires_grad for parameter in model.parameters())
+        save_file(others, tmp_path / WEIGHTS_FILE)
+    trained.apply(model).detach()
+
+
+def test_a_recipe_of_a_part_of_train_trains_again_on_as_much(trained: Recipe, place: Path, tmp_path: Path) -> None:
+    part = trained.model_copy(update={"train_rows": 16})
+    found = train(part, to=tmp_path / "part", data=place / "data")
+    assert found.train_rows == 16
+    assert not all(torch.equal(tensor, trained.weights()[name]) for name, tensor in found.weights().items())
+    assert "Trained on 16 rows, drawn by class, for 20 steps" in (tmp_path / "part" / CARD_FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"device": "gpu"}, "unknown device 'gpu'.*choose from: cpu, cuda"),
+        ({"device": "cuda"}, "torch finds no GPU"),
+        ({"backbone": "shallow"}, "encoder has blocks 0-0, not 1"),
+    ],
+)
+def test_training_again_where_it_cannot_be_is_one_line(
+    trained: Recipe, place: Path, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    if change.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    if "backbone" in change:
+        deep = trained.candidate.deltas[0].model_copy(update={"encoder_blocks": (1,)})
+        trained = trained.model_copy(update={"candidate": trained.candidate.model_copy(update={"deltas": (deep,)})})
+        original(num_layers=1).save_pretrained(tmp_path / "shallow")
+        tokenizer().save_pretrained(tmp_path / "shallow")
+        change = {"backbone": str(tmp_path / "shallow")}
+    with pytest.raises(UserError, match=said):
+        train(trained, to=tmp_path / "to", data=place / "data", **change)
+
+
 def test_a_folder_that_holds_a_recipe_is_not_overwritten_by_training(trained: Recipe, place: Path) -> None:
     with pytest.raises(UserError, match="already"):
         train(trained, to=place / "recipe", data=place / "data")
@@ -103,12 +153,22 @@ def _without(key: str) -> Any:
     return change
 
 
+def _without_a_template(data: dict[str, Any]) -> None:
+    del data["task"]["template"]
+
+
 def _newer(data: dict[str, Any]) -> None:
     data["schema_version"] = 99
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [(_without("candidate"), "candidate"), (_without("backbone"), "backbone"), (_newer, "99")]
+    ("change", "said"),
+    [
+        (_without("candidate"), "candidate"),
+        (_without("backbone"), "backbone"),
+        (_without_a_template, "template"),
+        (_newer, "99"),
+    ],
 )
 def test_a_recipe_that_cannot_be_read_is_one_clear_line(
     trained: Recipe, tmp_path: Path, change: Any, said: str

@@ -272,6 +272,34 @@ def test_rows_without_a_label_are_dropped_and_said(tmp_path: Path) -> None:
     assert "1 rows of train have no label and were dropped" in load("hf:reviews", data=tmp_path, columns=REVIEWS).notes
 
 
+def test_train_is_not_shown_again_as_another_split(tmp_path: Path) -> None:
+    """Data sets that were published for evaluation alone have no split of the name train."""
+    _reviews(tmp_path / "reviews", {"validation": 40, "test": 20})
+    task = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"train": "validation"}))
+    texts = [{row.fields for row in task.rows[split]} for split in ("train", "validation", "test")]
+    assert not texts[0] & texts[1]
+    assert sum(map(len, texts)) == 60
+    for change in ({"train": "test", "test": "test"}, {"train": "validation", "validation": "validation"}):
+        with pytest.raises(UserError, match="is train already"):
+            load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update=change))
+    _reviews(tmp_path / "alone", {"validation": 40})
+    with pytest.raises(UserError, match="no test split with labels"):
+        load("hf:alone", data=tmp_path, columns=REVIEWS.model_copy(update={"train": "validation"}))
+
+
+def test_minus_one_is_a_class_where_somebody_says_so(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 60, "test": 20})
+    for split in ("train", "test"):
+        file = tmp_path / "reviews" / f"{split}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({**row, "stars": row["id"] % 3 - 1}) + "\n" for row in rows))
+    named = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ("-1", "0", "1")}))
+    assert len(named.rows["test"]) == 20
+    assert {row.label for row in named.rows["test"]} == {"-1", "0", "1"}
+    with pytest.raises(UserError, match="may be a class or a hidden label; name its labels"):
+        load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ()}))
+
+
 def test_class_names_are_found_where_the_column_has_them(tmp_path: Path) -> None:
     _publish(tmp_path / "reviews", PUBLISHED["rte"])
     task = load("hf:reviews", data=tmp_path, columns=Columns(inputs=("sentence1",)))

@@ -32,6 +32,8 @@ class Ia3Output(Slot):
 class Ia3Input(Ia3Output):
     """y + W ((l - 1) * x); l ``(in,)``."""
 
+    reads_weight = True
+
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         return y + linear((x * (self.scale - 1)).to(weight.dtype), weight)
 

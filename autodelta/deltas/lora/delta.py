@@ -36,6 +36,8 @@ class LoraSlot(Slot):
 class DoraSlot(LoraSlot):
     """(m / ||W + s B A||) * (y + s B A x); m ``(out,)``, the norm of every row."""
 
+    reads_weight = True
+
     def __init__(self, config: LoraConfig, place: Place, generator: torch.Generator) -> None:
         super().__init__(config, place, generator)
         # Computed where and as the norm will be, so that their ratio starts at exactly one on any device.
