@@ -2,23 +2,28 @@
 
 Source: Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning* (arXiv 1810.05934), in its stopping form
 (a trial stops that is not among the best 1/eta of all that have come to its rung), and Li et al. 2018, *Hyperband*
-(arXiv 1603.06560), for the brackets. Departures: methods that start slowly are first compared a rung later, and no
-trial stops at the first rung while it is the only one with one of its methods to have come so far. All rests on what
-the study holds, so a pruner has no state, and works in anybody's Optuna study that keeps the attribute ``methods``.
+(arXiv 1603.06560), for the brackets. Departures: trials stand by score and log-loss together where all have both, for
+early scores are chance; methods that start slowly are first compared a rung later; and no trial stops at the first rung
+while it is the only one with one of its methods to have come so far. All rests on what the study holds, so a pruner has
+no state, and works in anybody's Optuna study; the attributes ``methods`` and ``curve`` are used where they are kept.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.pruners import BasePruner, NopPruner
 from optuna.trial import FrozenTrial
+from scipy.stats import rankdata
 
 from autodelta.deltas.spec import spec
 from autodelta.errors import one_of
 
 ETA = 3
-WARM_UP = 0.1  # share of the largest number of steps before which nothing is compared
+WARM_UP = 0.04  # share of the largest number of steps before which nothing is compared
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -71,30 +76,65 @@ class Halving(BasePruner):
 
     def passes(self, trial: FrozenTrial, rung: int, trials: Iterable[FrozenTrial]) -> bool:
         """Whether a trial with a value at a rung may go on beyond it, by all that have a value there."""
-        bracket, step = self.bracket(trial.number), self.levels[rung]
-        if rung < bracket or (rung == bracket and self._starts_slowly(trial)):
-            return True
-        rivals = [t for t in trials if self.bracket(t.number) == bracket and t.number != trial.number]
-        if rung == bracket and self._first_of_a_method(trial, rivals, self.levels[rung + 1]):
-            return True
-        own = trial.intermediate_values[step]
-        values = [t.intermediate_values[step] for t in rivals if step in t.intermediate_values and _own(t, step)]
-        better = sum(value > own for value in values)
-        return better < max(1, (len(values) + 1) // self.eta)
+        return Rungs(self, [*(one for one in trials if one.number != trial.number), trial]).passes(trial, rung)
 
-    @staticmethod
-    def _starts_slowly(trial: FrozenTrial) -> bool:
-        methods = trial.user_attrs.get("methods", ())
-        return bool(methods) and all(spec(method).starts_slowly for method in methods)
 
-    @staticmethod
-    def _first_of_a_method(trial: FrozenTrial, rivals: Sequence[FrozenTrial], next_step: int) -> bool:
+class Rungs:
+    """All trials of a study at one moment, as the rungs of a pruner see them."""
+
+    def __init__(self, halving: Halving, trials: Sequence[FrozenTrial]) -> None:
+        self._halving = halving
+        self._by_bracket: dict[int, list[FrozenTrial]] = {}
+        for trial in trials:
+            self._by_bracket.setdefault(halving.bracket(trial.number), []).append(trial)
+        self._best: dict[tuple[int, int], frozenset[int]] = {}
+
+    def passes(self, trial: FrozenTrial, rung: int) -> bool:
+        """Whether one of them may go on beyond a rung."""
+        bracket = self._halving.bracket(trial.number)
+        if rung < bracket or (rung == bracket and _starts_slowly(trial)):
+            return True
+        if rung == bracket and self._first_of_a_method(trial, bracket, self._halving.levels[rung + 1]):
+            return True
+        return trial.number in self._among_best(bracket, rung)
+
+    def _among_best(self, bracket: int, rung: int) -> frozenset[int]:
+        """The numbers of those that are among the best 1/eta of a bracket at a rung; of equals, all."""
+        if (bracket, rung) not in self._best:
+            step = self._halving.levels[rung]
+            here = [t for t in self._by_bracket[bracket] if step in t.intermediate_values and _own(t, step)]
+            better = rankdata(_places(here, step), method="min") - 1
+            most = max(1, len(here) // self._halving.eta)
+            self._best[bracket, rung] = frozenset(t.number for t, n in zip(here, better, strict=True) if n < most)
+        return self._best[bracket, rung]
+
+    def _first_of_a_method(self, trial: FrozenTrial, bracket: int, next_step: int) -> bool:
         """Whether no rival with one of the trial's methods has come beyond the first rung, or is on its way."""
         beyond: set[str] = set()
-        for rival in rivals:
-            if rival.intermediate_values and (max(rival.intermediate_values) >= next_step or not _stopped(rival)):
+        for rival in self._by_bracket[bracket]:
+            if rival.number == trial.number or not rival.intermediate_values:
+                continue
+            if max(rival.intermediate_values) >= next_step or not _stopped(rival):
                 beyond.update(rival.user_attrs.get("methods", ()))
         return not beyond.issuperset(trial.user_attrs.get("methods", ()))
+
+
+def _places(trials: Sequence[FrozenTrial], step: int) -> NDArray[np.float64]:
+    """Where each stands at a step, best lowest: its rank by score, and that by log-loss on top where all have one."""
+    found = rankdata([-trial.intermediate_values[step] for trial in trials])
+    losses = [_log_loss(trial, step) for trial in trials]
+    return np.asarray(found + rankdata(losses) if None not in losses else found)
+
+
+def _log_loss(trial: FrozenTrial, step: int) -> float | None:
+    """On validation, of the right label."""
+    curve: Iterable[dict[str, Any]] = trial.user_attrs.get("curve", ())
+    return next((point.get("log_loss") for point in curve if point["step"] == step), None)
+
+
+def _starts_slowly(trial: FrozenTrial) -> bool:
+    methods = trial.user_attrs.get("methods", ())
+    return bool(methods) and all(spec(method).starts_slowly for method in methods)
 
 
 def _stopped(trial: FrozenTrial) -> bool:
