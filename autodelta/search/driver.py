@@ -156,8 +156,9 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         workers.run(testing)
     task = settings.worker.load_task()
     done = results.of(entrants)
-    if not done:  # what the search itself left is handed over, so the answer speaks of what it kept the weights of
-        entrants = tuple(e for e in entrants if e.trial is not None and _weights(folder, e.trial).exists())
+    if not done:  # what the search itself left is handed over, so the answer speaks of trials it kept the weights of
+        kept = [trial for trial in trials if _weights(folder, trial.number).exists()]
+        entrants = finalists(kept, rows=settings.rows["validation"], metric=settings.metric)
     found = answer.conclude(
         entrants,
         done,

@@ -41,9 +41,9 @@ def place(
     Raises:
         UserError: there is no such device, or no cluster at the address.
     """
-    there = cluster_address(address)
+    there = cluster_address(address) if has_ray() else None
     wants_ray = executor == "ray" or (executor is None and (there is not None or bool(log)))
-    if wants_ray and there is not None and has_ray():
+    if wants_ray and there is not None:
         found = _in_cluster(workers, device, gpus_per_worker=gpus_per_worker, address=there)
     else:
         where = devices.chosen(device)

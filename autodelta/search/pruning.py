@@ -84,19 +84,25 @@ class Rungs:
 
     def __init__(self, halving: Halving, trials: Sequence[FrozenTrial]) -> None:
         self._halving = halving
+        self._continues = {trial.number: trial.user_attrs.get("continues") for trial in trials}
         self._by_bracket: dict[int, list[FrozenTrial]] = {}
         for trial in trials:
-            self._by_bracket.setdefault(halving.bracket(trial.number), []).append(trial)
+            self._by_bracket.setdefault(self._bracket(trial.number), []).append(trial)
         self._best: dict[tuple[int, int], frozenset[int]] = {}
 
     def passes(self, trial: FrozenTrial, rung: int) -> bool:
         """Whether one of them may go on beyond a rung."""
-        bracket = self._halving.bracket(trial.number)
+        bracket = self._bracket(trial.number)
         if rung < bracket or (rung == bracket and _starts_slowly(trial)):
             return True
         if rung == bracket and self._first_of_a_method(trial, bracket, self._halving.levels[rung + 1]):
             return True
         return trial.number in self._among_best(bracket, rung)
+
+    def _bracket(self, number: int) -> int:
+        """That of a trial, or of the first of those that it goes on with."""
+        before = self._continues.get(number)
+        return self._halving.bracket(number) if before is None else self._bracket(before)
 
     def _among_best(self, bracket: int, rung: int) -> frozenset[int]:
         """The numbers of those that are among the best 1/eta of a bracket at a rung; of equals, all."""

@@ -89,7 +89,7 @@ def changed(
         "stop_when_worth_less": stop_when_worth_less,
     }
     found = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    placement.check(found.executor, found.workers)  # Ray may be gone since
+    placement.check(found.executor, found.workers, address=address)  # Ray may be gone since
     _refuse_changed(found)
     return found
 

@@ -130,7 +130,9 @@ class Run:
         """Which genes matter at each rung, and which pairs of methods help or hurt each other."""
         from autodelta.search.interactions import interactions
 
-        return interactions(trial for trial in self.trials if trial.continues is None or trial.state == "complete")
+        trials = self.trials
+        gone_on = {trial.continues for trial in trials if trial.curve}  # what goes on with one has its curve, too
+        return interactions(trial for trial in trials if trial.number not in gone_on)
 
     def as_json(self) -> dict[str, Any]:
         """What `autodelta show --json` prints."""

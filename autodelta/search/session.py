@@ -102,6 +102,8 @@ class Session(Work):
         before = self.best()
         if outcome.state == "pruned" and not outcome.reason:
             outcome = outcome.model_copy(update={"reason": self._stopped_for.get(number, BUDGET)})
+        if outcome.state == "pruned":
+            self.files.inherit(self.study.trial(number))
         trial = self.study.tell(number, outcome)
         self._running.pop(number, None)
         self._stopped_for.pop(number, None)

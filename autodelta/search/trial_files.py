@@ -1,5 +1,6 @@
 """The files of a run's trials: which are kept of those that have ended, and from which another one goes on."""
 
+import os
 from pathlib import Path
 
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
@@ -25,6 +26,15 @@ class TrialFiles:
         """The checkpoint to go on from: the trial's own, or that of the one it continues."""
         numbers = [trial.number] if trial.continues is None else [trial.number, trial.continues]
         return next((file for file in (self.of(number) / CHECKPOINT for number in numbers) if file.exists()), None)
+
+    def inherit(self, trial: TrialRecord) -> None:
+        """A trial that stops before its first checkpoint keeps that of the one it goes on with."""
+        if self._folder is None or trial.continues is None:
+            return
+        own, other = self.of(trial.number) / CHECKPOINT, self.of(trial.continues) / CHECKPOINT
+        if other.exists() and not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(other, own)
 
     def checkpoints(self) -> set[int | None]:
         """The trials whose checkpoints are kept: those that run, what they go on with, and some that may yet go on."""

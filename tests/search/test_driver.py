@@ -176,6 +176,25 @@ def test_a_defect_ends_the_search_with_nothing_left_running(tmp_path: Path) -> N
     assert [trial.state for trial in Run(tmp_path / "run", fakes.settings()).trials] == ["pruned"]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_without_confirmation_the_best_trial_of_which_weights_are_kept_is_handed_over(
+    tmp_path: Path, seed: int
+) -> None:
+    """Of several trials of one candidate the front, which keeps its weights, may hold another than the first."""
+    settings = fakes.settings(
+        budget="20trials", sampler="grid", repeats=3, space=fakes.FINITE, pruner="none", seed=seed
+    )
+    settings = settings.model_copy(update={"confirm_share": 0.0})
+    run = search(settings, fakes.space(tmp_path, fakes.FINITE), folder=tmp_path / "run")
+    assert len(run.trials) == 9
+    assert run.result is not None
+    assert run.result.exported is not None
+    assert (run.path / run.result.exported.weights).exists()
+    assert run.best is not None
+    assert run.best.score == max(trial.score for trial in run.front if trial.score is not None)
+    assert run.result.answer.winner is not None
+
+
 def test_a_search_that_completes_nothing_has_no_best_and_no_test(tmp_path: Path) -> None:
     only_lora = fakes.FINITE.replace("  bitfit: {learning_rate: 0.001, roles: self_attn.q}\n", "")
     run = searched(tmp_path, budget="2trials", task="trouble", space=only_lora, sampler="random")

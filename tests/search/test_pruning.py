@@ -108,6 +108,19 @@ def test_values_of_the_trial_that_one_goes_on_with_count_once() -> None:
     assert passing([stopped, going_on, *some], rung=2) == [1]
 
 
+def test_a_trial_that_goes_on_stays_in_the_bracket_of_the_first() -> None:
+    halving = Halving(LEVELS, brackets=3)
+    late = next(number for number in range(90) if halving.bracket(number) == 1)
+    other = next(number for number in range(late + 1, 90) if halving.bracket(number) == 0)
+    rivals = [trial(number, (0.9, 0.9), methods=()) for number in range(100, 190)]
+    first = trial(late, (0.1,), methods=())
+    going_on = trial(other, (0.1,), methods=(), continues=late, began_at=0)
+    passes = Rungs(halving, [*rivals, first, going_on]).passes
+    assert passes(first, 0)
+    assert passes(going_on, 0)
+    assert other not in passing([*rivals, first, trial(other, (0.1,), methods=())], brackets=3)
+
+
 def test_the_pruner_works_in_a_study_that_keeps_no_attributes() -> None:
     rng = np.random.default_rng(0)
 

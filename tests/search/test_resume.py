@@ -75,6 +75,25 @@ def test_a_trial_that_an_interrupt_cut_short_goes_on_from_its_checkpoint(tmp_pat
     assert not (first.path / "trials" / "2" / CHECKPOINT).exists()
 
 
+def test_what_goes_on_with_a_trial_and_is_cut_short_at_once_keeps_its_checkpoint(tmp_path: Path) -> None:
+    def at_a_report(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported):
+            raise KeyboardInterrupt
+
+    def at_a_start(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted):
+            raise KeyboardInterrupt
+
+    settings, space = fakes.settings(budget="3trials"), fakes.space(tmp_path)
+    run = driver.search(settings, space, folder=tmp_path / "run", events=at_a_report)
+    driver.take_up(run, space, events=at_a_start)
+    assert [(t.number, t.continues, t.state) for t in run.trials] == [(0, None, "pruned"), (1, 0, "pruned")]
+    assert (run.path / "trials" / "1" / CHECKPOINT).exists()
+    driver.take_up(run, space)
+    assert (run.trials[2].continues, run.trials[2].state) == (1, "complete")
+    assert [trial.state for trial in run.trials].count("complete") == 3
+
+
 def test_what_was_cut_short_before_its_first_report_is_no_trial_of_the_budget(tmp_path: Path) -> None:
     def interrupt(event: events.Event) -> None:
         if isinstance(event, events.TrialStarted) and event.number == 2:
@@ -172,6 +191,18 @@ def test_a_run_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: p
         with pytest.raises(UserError, match=r"cannot lock the run .*: No such file or directory; nothing was changed"):
             gone_on_with(first, tmp_path, budget="4trials")
     assert len(first.trials) == 2
+
+
+def test_an_address_is_refused_for_a_search_that_goes_on_without_ray(tmp_path: Path) -> None:
+    run = create(tmp_path / "run", fakes.settings())
+    with pytest.raises(UserError, match="--address is Ray's: choose --executor ray"):
+        resuming.resume(run.path, address="somewhere:6379")
+
+
+def test_where_ray_is_not_installed_the_address_of_a_cluster_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "has_ray", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    assert placement.place(executor=None, workers=2, device="cpu").executor == "local"
 
 
 @pytest.mark.parametrize(

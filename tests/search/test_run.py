@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.search.driver import search
+from autodelta.search import events
+from autodelta.search.driver import search, take_up
 from autodelta.search.run import RUN_FILE, create, new_folder, open_run
 from tests.search import fakes
 
@@ -102,6 +103,23 @@ def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
     assert shown["budget"]["spent"]["trials"] == 5
     assert shown["budget"]["remaining"] == {"trials": 0}
     assert sum(shown["budget"]["by_kind"].values()) == pytest.approx(shown["budget"]["spent"]["device_seconds"])
+
+
+def test_interactions_see_a_trial_that_went_on_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported):
+            raise KeyboardInterrupt
+
+    space = fakes.space(tmp_path)
+    run = search(fakes.settings(budget="4trials"), space, folder=tmp_path / "mine", events=interrupt)
+    take_up(run, space)
+    assert [trial.continues for trial in run.trials] == [None, 0, None, None, None]
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "autodelta.search.interactions.interactions", lambda found: seen.extend(t.number for t in found)
+    )
+    run.interactions()
+    assert seen == [1, 2, 3, 4]
 
 
 def test_the_leaderboard_has_the_best_first(tmp_path: Path) -> None:

@@ -61,7 +61,11 @@ def _ties(answer: Answer) -> str:
             return "one seed tells nothing apart: what ties with it is not known, and it is exported itself"
         if len(raced) == 1:
             return "no other finalist was confirmed: the budget did not allow it"
-        return f"none of {len(raced) - 1} other finalists ties with it ({answer.level:.0%}); it is exported"
+        once = [one.name for one in raced if len(one.seeds) < 2]
+        told_apart = len(raced) - 1 - len(once)
+        found = [f"none of {told_apart} other finalists ties with it ({answer.level:.0%})"] if told_apart else []
+        found += [f"of {_and(once)}, confirmed at one seed, it is not known whether they tie with it"] if once else []
+        return f"{'; '.join(found)}; it is exported"
     assert answer.export is not None
     smallest = "it is itself the smallest" if answer.export == answer.winner else f"the smallest is {answer.export}"
     size = answer.standing(answer.export).parameters

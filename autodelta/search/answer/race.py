@@ -106,7 +106,8 @@ class _Race:
         under_way = sum(self.seconds(entrant) for entrant in entrants for name, _ in running if entrant.name == name)
         in_all = spent + min(seconds_left, device_seconds_left + under_way)
         sound = [entrant for entrant in finalists if entrant.name not in self.broken]
-        self.field = sound[: self._affordable(sound, in_all, runs_left + len(self.taken))]
+        can = self._affordable(sound, in_all, runs_left + len(self.taken))  # less as time goes on: who is in stays in
+        self.field = [one for n, one in enumerate(sound) if n < can or (one.name, 0) in self.taken]
         names = contenders(self.field, results)
         self.leader = leader(names, results) if names else None
         behind = worse(self.leader, names, results, level=plan.level) if self.leader else set()

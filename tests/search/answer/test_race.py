@@ -60,6 +60,19 @@ def test_with_few_runs_fewer_finalists_have_three_seeds_rather_than_many_one(run
     assert found["finalist 0"] >= 3
 
 
+def test_a_finalist_that_was_run_stays_in_a_race_whose_time_grows_short() -> None:
+    """Time also goes to start-up, waiting and scoring, which no run accounts for."""
+    results: list[Confirmed] = []
+    left = 125.0
+    while (
+        wanted := next_run(FINALISTS[:2], results, seconds_left=left, seconds_of=lambda candidate: 10.0)
+    ) is not None:
+        entrant, seed = wanted
+        results.append(WORLD.run(entrant, seed).model_copy(update={"device_seconds": 10.0}))
+        left -= 12.0
+    assert numbers(results)["finalist 1"] >= 3
+
+
 def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
     def seconds(wanted: Candidate) -> float:
         return 100.0 if wanted.methods == ("full",) else 1.0
