@@ -237,7 +237,7 @@ def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
 def test_a_rung_that_was_passed_is_not_judged_anew_when_a_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Its worker may have died long after, when others have come to the rung with better scores."""
     space = fakes.space(tmp_path, fakes.FINITE)
-    first, second, _ = rungs(40)
+    first, second, *_ = rungs(40)
 
     def opened() -> Study:
         halving = pruner("asha", rungs(40))

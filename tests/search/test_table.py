@@ -136,7 +136,7 @@ def test_a_simulated_search_decides_what_the_real_one_decides(
     assert decisions(simulated.trials) == decisions(real)
     assert simulated.spent == pytest.approx(ledger)
     assert {"complete", "failed"} <= {trial.state for trial in real}
-    if by[1] == "asha" and budget != "9s":
+    if budget == "36trials":
         assert any(trial.continues is not None for trial in real)
 
 
@@ -218,7 +218,7 @@ def test_no_candidate_is_tried_twice_and_the_search_ends_with_the_pool(space: Sp
 
 def test_a_table_that_lacks_a_rung_of_the_space_is_refused(space: Space) -> None:
     found = [record.model_copy(update={"curve": record.curve[-1:]}) for record in records(space, 3)]
-    with pytest.raises(UserError, match=r"lacks a score at step 10, a rung of the space; it has: "):
+    with pytest.raises(UserError, match=r"lacks a score at step 4, a rung of the space; it has: "):
         simulate(space, pool(space, found), replays(found), parse("3trials"))
 
 
