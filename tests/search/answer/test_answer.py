@@ -193,6 +193,14 @@ def test_sentences_state_seeds_spread_ties_export_and_comparisons() -> None:
     assert "expected regret" in said
 
 
+def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
+    world = World(NULL | {"finalist 0": 0.9}, seed=3)
+    runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], 0)]
+    said = lines(answer(runs))
+    name = answer(runs).standing("finalist 1").name
+    assert f"of {name}, confirmed at one seed, it is not known whether they tie with it; it is exported" in said
+
+
 def test_without_budget_for_it_a_comparison_is_said_to_be_missing() -> None:
     found = answer(World(NULL, seed=2).race(ENTRANTS, runs=4))
     said = lines(found)
