@@ -37,7 +37,7 @@ DELTAS: dict[str, dict[str, Any]] = {
     "prompt": {"method": "prompt", "roles": ["encoder.embeddings"], "config": {"length": 20}, "learning_rate": 0.1},
 }
 RATES = {  # that are tried
-    "full": (1e-4, 3e-4, 1e-3, 3e-3),
+    "full": (1e-4, 3e-4, 6e-4, 1e-3, 3e-3),
     "lora": (3e-4, 1e-3, 3e-3, 1e-2),
     "adapter": (1e-3, 3e-3, 1e-2),
     "bitfit": (3e-3, 1e-2, 3e-2),
