@@ -13,16 +13,30 @@ Plan = Callable[[optuna.Study, int], Candidate | None]  # the next candidate, fr
 
 
 def grid(space: Space, repeats: int, trials: Callable[[], Sequence[TrialRecord]]) -> Plan:
-    """The grid's first candidate among those asked least often; None when all have their repeats."""
+    """The grid's first candidate among those asked least often; None when all have their repeats.
+
+    Once the budget could not hold one, those that train less come before all others, the shortest first. Another
+    session, whose budget may be larger, begins anew.
+    """
     cells = tuple(dict.fromkeys(space.grid()))
+    began: int | None = None
 
     def next_cell(study: optuna.Study, seed: int) -> Candidate | None:
-        asked = Counter(trial.candidate for trial in trials() if trial.counts)
-        for repeat in range(repeats):
-            for candidate in cells:
-                if asked[candidate] <= repeat:
-                    return candidate
-        return None
+        nonlocal began
+        found = trials()
+        began = len(found) if began is None else began
+        asked = Counter(trial.candidate for trial in found if trial.counts)
+        left = (cell for repeat in range(repeats) for cell in cells if asked[cell] <= repeat)
+        refused = [trial.candidate.training for trial in found[began:] if trial.refused and trial.candidate]
+        if not refused:
+            return next(left, None)
+
+        def place(cell: Candidate) -> tuple[bool, int, int]:
+            plan = cell.training
+            longer = any(plan.steps >= other.steps and plan.batch_size >= other.batch_size for other in refused)
+            return longer, asked[cell], plan.steps * plan.batch_size
+
+        return min(left, key=place, default=None)
 
     return next_cell
 

@@ -65,6 +65,11 @@ class TrialRecord(BaseModel):
         """
         return self.seed is not None and self.continues is None and not (self.state == "pruned" and self.step == 0)
 
+    @property
+    def refused(self) -> bool:
+        """Whether it never started, as what was left of the budget could not hold it."""
+        return self.state == "pruned" and self.step == 0 and self.reason.startswith(f"{BUDGET}:")
+
     def as_json(self) -> dict[str, Any]:
         """The trial as `show --json` prints it."""
         curve = [{"step": point.step, "score": point.score} for point in self.curve]

@@ -231,6 +231,34 @@ def test_a_candidate_outside_of_the_space_is_refused(tmp_path: Path, space: Spac
         pool(capped, records(space))
 
 
+def walked(folder: Path, space: Space, budget: str, *, clock: VirtualClock) -> list[TrialRecord]:
+    """The trials of a grid search in simulated time, taken up again if there is one."""
+    with quiet(), closing(Study(folder, space, sampler=sampler("grid"), seed=3)) as study:
+        ledger = Ledger(folder / "ledger.jsonl", clock=clock)
+        accounts = Accounts(parse(budget), ledger, emit=lambda event: None, confirm_share=0.0, clock=clock)
+        found = [tables.a_record(space, cell) for cell in space.grid()]
+        Table(replays(found), clock, workers=1).run(Session(folder, study, accounts, workers=1))
+        ledger.close()
+        return study.trials()
+
+
+@pytest.mark.parametrize(
+    ("steps", "budget"),
+    [("[40, 400]", "20cpu-s"), ("[40, 100, 200, 300, 400]", "20cpu-s"), ("[400, 300, 200, 100, 40]", "28cpu-s")],
+)
+def test_a_grid_passes_over_what_the_budget_cannot_hold_until_a_larger_one_can(
+    tmp_path: Path, steps: str, budget: str
+) -> None:
+    space = fakes.space(tmp_path, fakes.FINITE.replace("steps: 40", f"steps: {steps}"))
+    shortest = {cell for cell in space.grid() if cell.training.steps == 40}
+    clock = VirtualClock()
+    first = walked(tmp_path, space, budget, clock=clock)
+    assert shortest <= {trial.candidate for trial in first if trial.state == "complete"}
+    assert any(trial.refused for trial in first)
+    more = walked(tmp_path, space, "1cpu-h", clock=clock)
+    assert {trial.candidate for trial in more if trial.state == "complete"} == set(space.grid())
+
+
 @pytest.mark.parametrize("name", ["nsga2", "grid"])
 def test_a_sampler_that_cannot_rank_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=rf"'{name}' cannot rank recorded candidates; choose from: gp, random, tpe"):
