@@ -13,7 +13,7 @@ import numpy as np
 
 from autodelta.search.answer.results import Confirmed, Frozen, of, scores, shared
 from autodelta.search.answer.select import Gap, gap, seed_spread
-from autodelta.search.answer.variance import Interval, below, quantile
+from autodelta.search.answer.variance import Interval, Spread, below, quantile
 
 GROUPS = 40
 Metric = Callable[[Sequence[str], Sequence[str]], float]  # gold and predicted labels
@@ -75,6 +75,10 @@ class Judge:
         groups = len(apart)
         return float((groups - 1) / groups * ((apart - apart.mean()) ** 2).sum()) if groups > 1 else 0.0
 
+    def row_spread(self, first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> Spread:
+        """The same as a standard deviation; of few rows there are few groups, and it is known less well."""
+        return Spread(sd=math.sqrt(self.row_variance(first, second)), dof=max(1, len(self._kept) - 1))
+
 
 def against_entrant(
     results: Sequence[Confirmed], winner: str, other: str, *, name: str, judge: Judge | None, level: float
@@ -89,7 +93,7 @@ def against_entrant(
     ours, theirs = ([column[seed] for seed in seeds] for column in predicted)
     rows = None
     if judge is not None and None not in ours and None not in theirs:
-        rows = judge.row_variance([p for p in ours if p is not None], [p for p in theirs if p is not None])
+        rows = judge.row_spread([p for p in ours if p is not None], [p for p in theirs if p is not None])
     return _difference(name, found, float(np.mean([tested[1][seed] for seed in seeds])), rows, level)
 
 
@@ -107,17 +111,17 @@ def against_fixed(
         spread=seed_spread(results, entrant, split="test"),
         seeds=len(own),
     )
-    rows = judge.row_variance(runs, [predictions]) if runs else None
+    rows = judge.row_spread(runs, [predictions]) if runs else None
     return _difference(name, found, other, rows, level)
 
 
-def _difference(name: str, found: Gap, other: float, rows: float | None, level: float) -> Difference:
+def _difference(name: str, found: Gap, other: float, rows: Spread | None, level: float) -> Difference:
     over_seeds = found.interval(level)
     error, dof = found.error, float(found.spread.dof)
     joint = None
     if rows is not None and over_seeds is not None:
-        error = math.sqrt(found.error**2 + rows)
-        dof = _welch(found.error**2, found.spread.dof, rows, GROUPS - 1)
+        error = math.hypot(found.error, rows.sd)
+        dof = _welch(found.error**2, found.spread.dof, rows.sd**2, rows.dof)
         reach = quantile((1 + level) / 2, dof) * error
         joint = Interval(low=found.mean - reach, high=found.mean + reach)
     p = None

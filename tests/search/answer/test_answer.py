@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
-from autodelta.search.answer.compare import Judge
+from autodelta.search.answer.compare import Judge, against_fixed
 from autodelta.tasks.floor import COUNTING, MAJORITY
 from autodelta.tasks.metrics import score
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
@@ -150,6 +150,17 @@ def test_the_jackknife_finds_the_spread_over_rows_for_any_metric(metric: str) ->
         if seed < 6:
             found.append(judge.row_variance([first], [second]))
     assert np.sqrt(np.mean(found)) == pytest.approx(np.std(differences, ddof=1), rel=0.3)
+
+
+def test_few_rows_of_test_make_few_groups_and_the_interval_is_as_wide_as_these_ask_for() -> None:
+    gold = ["yes", "no"] * 5
+    runs = labelled({"finalist 1": [0.7] * 3}, gold)
+    judge, always = Judge(gold, accuracy), ("yes",) * 10
+    found = against_fixed(runs, "finalist 1", always, name="majority", judge=judge, level=0.9)
+    assert found is not None
+    assert found.over_rows is not None
+    error = judge.row_variance([run.predictions for run in runs if run.predictions], [always]) ** 0.5
+    assert found.over_rows.width == pytest.approx(2 * 1.8331 * error, rel=1e-3)  # Student's t of 9 degrees of freedom
 
 
 def test_a_test_split_of_one_row_has_an_answer() -> None:
