@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -14,7 +15,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from autodelta.cli import app
+from autodelta.cli.options import console
+from autodelta.search.records import Outcome
 from autodelta.search.request import Request, search
+from autodelta.search.run import create
+from autodelta.search.samplers import sampler
+from autodelta.search.study import Study
+from tests.search import fakes
 from tests.small import save_backbone, save_task
 
 SPACE = """
@@ -71,6 +78,23 @@ def test_a_search_shows_its_trials_front_best_test_and_budget(searched: dict[str
     assert searched["best"]["score"] == max(trial["score"] for trial in searched["trials"])
     assert {"metric", "score", "seeds"} <= set(searched["test"])
     assert searched["budget"]["spent"]["trials"] == 4
+
+
+def test_a_reason_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "first"
+    create(folder, fakes.settings())
+    with closing(Study(folder, fakes.space(tmp_path), sampler=sampler("random"), seed=1)) as study:
+        asked = study.ask()
+        assert asked is not None
+        study.tell(asked.number, Outcome(state="failed", reason="no label in [old] :x: [/INST]"))
+    result = call("show", "first", "--runs", str(tmp_path / "runs"))
+    assert result.exit_code == 0
+    assert "failed: no label in [old] :x: [/INST]" in result.output
+
+
+def test_paths_with_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print("run:    /home/me/[old]/runs/x")
+    assert "/home/me/[old]/runs/x" in capsys.readouterr().out
 
 
 def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_process(

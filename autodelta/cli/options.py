@@ -59,10 +59,11 @@ def mistakes() -> Iterator[None]:
 
 
 def console() -> "Console":
-    """Standard output, as wide as the terminal, or wide enough for tables where there is none."""
+    """Standard output, as wide as the terminal, or wide enough for tables where there is none; paths and reasons are
+    shown as they are, brackets too."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    return Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False)
 
 
 def print_json(data: Any) -> None:
