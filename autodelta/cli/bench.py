@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autodelta.cli.options import AsJson, console, mistakes, print_json
+from autodelta.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +60,8 @@ def bench(
     from autodelta.studies.bench import Bench, compare, write_csv
 
     with mistakes():
+        if to is not None and not to.parent.is_dir():
+            raise UserError(f"--to names a file in a folder that is there: {to}; there is no folder {to.parent}")
         found = compare(
             Bench(
                 table=table,
@@ -74,12 +77,13 @@ def bench(
             ),
             say=lambda text: print(text, file=sys.stderr),
         )
-        if to is not None:
-            write_csv(found, to)
     if as_json:
         print_json(found.as_json())
-        return
-    console().print(_table(found))
+    else:
+        console().print(_table(found))
+    if to is not None:
+        with mistakes():
+            write_csv(found, to)
 
 
 def _names(text: str) -> tuple[str, ...]:

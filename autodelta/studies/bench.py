@@ -133,9 +133,12 @@ def compare(bench: Bench, *, say: Callable[[str], None] = lambda text: None) -> 
     the table, without the family of the task that they are judged on.
 
     Raises:
-        UserError: a name that is none, a table that cannot be read, one that does not fit the space, or one of too few
-            tasks to learn from.
+        UserError: no name or one that is none, a table that cannot be read, one that does not fit the space, or one of
+            too few tasks to learn from.
     """
+    for kind, names, example in (("sampler", bench.samplers, "random,tpe"), ("pruner", bench.pruners, "none,asha")):
+        if not names:
+            raise UserError(f"a bench needs a {kind} or more: none is named; for example {example}")
     past = [name for name in bench.samplers if name in transferring()]
     for name in bench.samplers:
         if name not in past:
@@ -279,7 +282,11 @@ def _curves(moments: Sequence[Moment], found: Subject, axes: Sequence[Axis]) -> 
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Writes the curves, a row for each point of each."""
+    """Writes the curves, a row for each point of each.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     rows = list(comparison.rows())
 
     def fill(temporary: Path) -> None:
@@ -288,4 +295,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
 
-    write_whole(path, fill)
+    try:
+        write_whole(path, fill)
+    except OSError as error:
+        raise UserError(f"cannot write the curves to {path}: {error.strerror}") from None

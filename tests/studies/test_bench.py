@@ -137,6 +137,33 @@ def test_the_command_prints_a_table_and_json_and_writes_every_curve(place: Path)
     assert printed["tasks"] == ["one", "two"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--samplers", " , "], "a bench needs a sampler or more: none is named; for example random,tpe"),
+        (["--pruners", ""], "a bench needs a pruner or more: none is named; for example none,asha"),
+        (["--to", "missing/curves.csv"], "there is no folder missing"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_simulated(
+    options: list[str], said: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodelta.studies.bench._compared", lambda *given: pytest.fail("a search was simulated"))
+    shown = CliRunner().invoke(app, ["bench", "--table", str(place / "table"), *options], catch_exceptions=False)
+    assert shown.exit_code == 2
+    assert said in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
+def test_curves_that_cannot_be_written_cost_no_result(place: Path, tmp_path: Path) -> None:
+    words = ["bench", "--table", str(place / "table"), "--searches", "1", "--samplers", "random", "--pruners", "none"]
+    shown = CliRunner().invoke(app, [*words, "--to", str(tmp_path)], catch_exceptions=False)
+    assert shown.exit_code == 2
+    assert "random" in shown.stdout
+    assert "cannot write the curves to" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
 def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown sampler 'tep'; did you mean 'tpe'\?"):
         compare(a_bench(place, samplers=("tep",)))

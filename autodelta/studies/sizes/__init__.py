@@ -54,7 +54,7 @@ def search_sizes(
         UserError: as ``search``; or a train size that cannot be. Nothing was changed.
         TypeError: an option that ``search`` does not take.
     """
-    kinds: dict[str, Callable[[Any], Any]] = {"data": Path, "runs": Path, "space": os.fspath}
+    kinds: dict[str, Callable[[Any], Any]] = {"data": Path, "runs": Path, "meta": Path, "space": os.fspath}
     given = {name: kinds[name](value) if name in kinds and value else value for name, value in options.items()}
     return submit_sizes(Request(task=task, budget=budget, **given), train_sizes, listener)
 

@@ -55,7 +55,8 @@ def ordered(sizes: Sequence[Size], task: Task) -> tuple[int, ...]:
             )
         found[rows] = size
     if len(found) < 2:
-        raise UserError(f"a study over train sizes needs two or more: {sizes[0]}; for example {least * 10},{ALL}")
+        named = sizes[0] if sizes else "none is named"
+        raise UserError(f"a study over train sizes needs two or more: {named}; for example {least * 10},{ALL}")
     return tuple(sorted(found))
 
 

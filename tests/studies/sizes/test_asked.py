@@ -35,6 +35,11 @@ def test_a_size_that_cannot_be_is_one_line(text: str, said: str) -> None:
         ordered(read_sizes(text), sized.task())
 
 
+def test_a_study_of_no_size_is_one_line() -> None:
+    with pytest.raises(UserError, match="needs two or more: none is named; for example 20,all"):
+        ordered((), sized.task())
+
+
 def test_every_size_must_show_each_label() -> None:
     task = sized.task(labels=("a", "b", "c", "d"))
     assert ordered((4, 50), task) == (4, 50)

@@ -62,6 +62,13 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_folders_may_be_named_by_texts_from_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("autodelta.studies.sizes.submit_sizes", lambda *given: seen.append(given[0]))
+    autodelta.search_sizes("small", budget="4trials", train_sizes=(8, "all"), data="data", meta="model", runs="runs")
+    assert (seen[0].data, seen[0].meta, seen[0].runs) == (Path("data"), Path("model"), Path("runs"))
+
+
 @pytest.mark.slow
 def test_a_study_from_the_command_line(tmp_path: Path) -> None:
     save_task(tmp_path / "data")
