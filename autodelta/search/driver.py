@@ -170,8 +170,14 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         floors=floors(task) if any(run.test is not None for run in done) else {},
     )
     exported = _exported(found, entrants, done, session)
-    early = session.ended_early
-    result = Result(trials=len(trials), budget=settings.budget, ended_early=early, answer=found, exported=exported)
+    result = Result(
+        trials=len(trials),
+        budget=settings.budget,
+        ended_early=session.ended_early,
+        stop_when_worth_less=settings.stop_when_worth_less,
+        answer=found,
+        exported=exported,
+    )
     write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
     _clear(folder, entrants, done)
     accounts.emit(Answered(lines=tuple(answer.lines(found))))

@@ -62,6 +62,7 @@ class Result(BaseModel):
     trials: int  # that the study had
     budget: str = ""  # that it was found with
     ended_early: str = ""  # why some of that was left, where it was
+    stop_when_worth_less: float = 0.0  # the gain in score that was asked for then
     answer: Answer
     exported: Exported | None
 

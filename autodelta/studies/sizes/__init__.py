@@ -89,7 +89,7 @@ def resume_sizes(
         study: its name in ``runs``, or its folder.
         budget: what all of it may spend, with what it has spent already.
         executor, workers, address: others than before, if the machine or the cluster has changed.
-        stop_when_worth_less: another one than before, for each of its searches.
+        stop_when_worth_less: another one than before, for each of its searches; those that ended at a larger one go on.
         runs: the folder of runs.
         listener: is told everything that happens.
 
@@ -108,7 +108,8 @@ def resume_sizes(
     again = SizeStudy(found.path, found.asked.model_copy(update={"settings": settings}))
     with driving(found.path), told(found.path):
         write_asked(found.path, again.asked)
-        if settings.budget != found.asked.settings.budget:
+        before = found.asked.settings
+        if (settings.budget, settings.stop_when_worth_less) != (before.budget, before.stop_when_worth_less):
             (found.path / RESULT_FILE).unlink(missing_ok=True)
     take_up(again, events=listener)
     return again

@@ -127,9 +127,12 @@ def _settings(study: SizeStudy, place: int, task: Task) -> Settings:
 
 
 def _ended(folder: Path, settings: Settings) -> bool:
-    """Whether a search has an answer from such a budget or a larger one, as somebody may have gone on with it alone."""
+    """Whether a search has an answer from such a budget or a larger one, as somebody may have gone on with it alone; if
+    it ended before that, then at no larger gain than is asked for now."""
     result = Run(folder, settings).result
-    return result is not None and parse(result.budget).covers(parse(settings.budget))
+    if result is None or not parse(result.budget).covers(parse(settings.budget)):
+        return False
+    return not result.ended_early or result.stop_when_worth_less <= settings.stop_when_worth_less
 
 
 def _search(folder: Path, settings: Settings, space: Space, events: Listener, clock: Callable[[], float]) -> None:

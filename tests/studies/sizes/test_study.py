@@ -13,7 +13,10 @@ from autodelta.errors import UserError
 from autodelta.report import sizes as tables
 from autodelta.search import driver, events, open_run
 from autodelta.search.confirmation import Results
-from autodelta.studies.sizes import SizeStudy, is_study, open_sizes
+from autodelta.search.settings import Settings
+from autodelta.search.worth import Enough
+from autodelta.space import Space
+from autodelta.studies.sizes import SizeStudy, is_study, open_sizes, resume_sizes
 from autodelta.studies.sizes.lines import lines
 from autodelta.studies.sizes.matrix import SEEDS
 from tests.search import fakes
@@ -138,6 +141,30 @@ def test_a_larger_budget_goes_on_at_every_size(study: SizeStudy, tmp_path: Path)
     for rows, run in study.runs.items():
         assert again.runs[rows].trials[:6] == run.trials
     assert again.budget["spent"]["trials"] == 22
+
+
+def test_searches_that_ended_early_go_on_when_less_gain_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rule(settings: Settings, space: Space, run: Path) -> Enough:
+        return lambda trials: "little to gain" if len(trials) >= 2 and settings.stop_when_worth_less > 0.1 else None
+
+    monkeypatch.setattr(driver, "rule", rule)
+    study = sized.begun(
+        tmp_path / "study", sized.asked(sizes=(10, TRAIN_ROWS), budget="8trials", stop_when_worth_less=0.5)
+    )
+    assert {rows: len(run.trials) for rows, run in study.runs.items()} == {10: 2, TRAIN_ROWS: 2}
+    larger = copied(study, tmp_path / "larger", stop_when_worth_less=0.6)
+    sized.gone_on(larger)
+    assert {rows: len(run.trials) for rows, run in larger.runs.items()} == {10: 2, TRAIN_ROWS: 2}
+
+    monkeypatch.setattr("autodelta.studies.sizes.open_sizes", lambda name, runs: study)
+    monkeypatch.setattr("autodelta.search.resuming._refuse_changed", lambda settings: None)
+    monkeypatch.setattr(driver, "floors", lambda task: {})
+    again = resume_sizes(study.path, stop_when_worth_less=0.0)
+    assert {rows: len(run.trials) for rows, run in again.runs.items()} == {10: 4, TRAIN_ROWS: 4}
+    assert again.result is not None
+    assert again.result.finished
 
 
 @pytest.mark.parametrize("where", ["in a search", "in the matrix"])
