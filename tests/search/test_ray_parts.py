@@ -171,6 +171,61 @@ def test_a_client_server_that_fails_to_start_is_tried_again(
     assert len(calls) == 3
 
 
+class FakeRay:
+    """Connects to anything."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at: str | None = None
+        self.calls: list[str] = []
+        for name in ("init", "shutdown", "is_initialized", "get_runtime_context"):
+            monkeypatch.setattr(cluster.ray, name, getattr(self, name))
+        monkeypatch.setattr(cluster, "_own", None)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def init(self, address: str, **how: object) -> SimpleNamespace:
+        assert self.at is None
+        self.at = address
+        self.calls.append(address)
+        return SimpleNamespace(dashboard_url=None)
+
+    def shutdown(self) -> None:
+        self.at = None
+        self.calls.append("shutdown")
+
+    def is_initialized(self) -> bool:
+        return self.at is not None
+
+    def get_runtime_context(self) -> SimpleNamespace:
+        return SimpleNamespace(gcs_address=self.at, get_job_id=lambda: "01000000")
+
+
+def test_a_search_runs_on_the_cluster_that_it_names_whatever_the_one_before_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = FakeRay(monkeypatch)
+    for address in ("a:1", "a:1", "b:1", "ray://c:1"):
+        assert not cluster.connect(address).started
+        assert ray.at == address
+    assert cluster.connect(None).started
+    assert ray.at == "local"
+    assert ray.calls == ["a:1", "shutdown", "b:1", "shutdown", "ray://c:1", "shutdown", "local"]
+
+
+def test_a_connection_of_the_users_own_is_used_and_never_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay(monkeypatch)
+    cluster.connect("a:1")
+    ray.shutdown()
+    ray.init("b:1")
+    for address in (None, "auto", "b:1"):
+        assert not cluster.connect(address).started
+    for address in ("a:1", "ray://b:10001"):
+        with pytest.raises(UserError, match=f"Ray is connected to 'b:1' already, not to '{address}'"):
+            cluster.connect(address)
+    monkeypatch.setenv("RAY_ADDRESS", "head:1")  # a name of b
+    assert not cluster.connect(None).started
+    assert ray.calls == ["a:1", "shutdown", "b:1"]
+
+
 def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loggers.names("tensorboard, mlflow,tensorboard") == ("tensorboard", "mlflow")
     with pytest.raises(UserError, match="did you mean 'wandb'"):

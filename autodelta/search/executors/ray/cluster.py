@@ -6,15 +6,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.util.client import ray as client
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.costs import Costs
 from autodelta.errors import UserError, one_of
-from autodelta.search.executors import CLIENT, cluster_address
+from autodelta.search.executors import ADDRESS, CLIENT, cluster_address
 from autodelta.search.executors.ray.shipping import Shipment, placed, shipments
 
 # Ray Client gives each client a server process of its own, which a loaded head node at times fails to start.
@@ -28,6 +29,23 @@ class Connection:
 
     started: bool  # Ray was started here, for this search alone
     dashboard: str | None = None
+
+
+class Link(NamedTuple):
+    """A cluster, and the job that this process is there."""
+
+    gcs: str
+    job: str
+
+
+class Own(NamedTuple):
+    """A connection that ``connect`` made."""
+
+    link: Link | None
+    address: str | None  # None: Ray was started here
+
+
+_own: Own | None = None
 
 
 @dataclass(frozen=True)
@@ -56,15 +74,25 @@ class Machines:
 
 
 def connect(asked: str | None, *, workers: int = 1) -> Connection:
-    """Connects to a cluster, or starts Ray on this machine.
+    """Connects to a cluster, or starts Ray on this machine; what a search before was connected to, and is not asked for
+    now, is left. A connection that somebody else made is used, and never left.
 
     Raises:
-        UserError: no cluster answers at that address.
+        UserError: no cluster answers at that address, or somebody else connected this process to another one.
     """
-    if ray.is_initialized():
-        return Connection(started=False)
+    global _own
+    there, link = cluster_address(asked), _link()
+    if link is not None:
+        own = _own if _own is not None and _own.link == link else None
+        if own.address == there if own else _may_be(link, there):
+            return Connection(started=False)
+        if own is None:
+            raise UserError(
+                f"Ray is connected to {link.gcs!r} already, not to {there!r}; call ray.shutdown() before, or give that "
+                "address"
+            )
+        ray.shutdown()
     how: dict[str, Any] = {"logging_level": logging.ERROR}
-    there = cluster_address(asked)
     if there is None:
         how |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "log_to_driver": False}
         how["include_dashboard"] = importlib.util.find_spec("aiohttp_cors") is not None  # as ray[default] has it
@@ -76,7 +104,24 @@ def connect(asked: str | None, *, workers: int = 1) -> Connection:
         if there is None:
             raise
         raise UserError(_unreachable(there, str(error))) from error
+    _own = Own(_link(), there)
     return Connection(started=there is None, dashboard=context.dashboard_url)
+
+
+def _link() -> Link | None:
+    """What this process is connected to."""
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    return Link(context.gcs_address, context.get_job_id())
+
+
+def _may_be(link: Link, there: str | None) -> bool:
+    """Whether a connection that somebody else made can be the one that is asked for; clients do not say where they are
+    connected."""
+    if there is not None and there.startswith(CLIENT):
+        return bool(client.is_connected())  # type: ignore[no-untyped-call]
+    return there in (None, "auto", os.environ.get(ADDRESS), link.gcs)
 
 
 def _started(how: dict[str, Any]) -> Any:
