@@ -143,7 +143,7 @@ class Confirmation(_Orders):
     def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         """The run that is needed most; one at a time, as each decides about the next."""
         self.tick()
-        if self.interrupted or beside:
+        if beside:
             return None
         if self._owed:
             return self._trained(*self._owed.pop(0))
@@ -171,7 +171,7 @@ class Confirmation(_Orders):
         """Remembers the score; the run goes on."""
         self._last[number] = report
         self.tick()
-        return not self.interrupted
+        return True
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Writes a run down that came to its end, or failed; one that was stopped is none."""
@@ -220,7 +220,7 @@ class Testing(_Orders):
         self.tick()
         spent, budget = self.accounts.spent(), self.accounts.budget
         on_devices = budget.device_left(spent) - len(self._under_way) * self.scoring_seconds
-        if self.interrupted or not self._owed or min(budget.whole_wall_left(spent), on_devices) < self.scoring_seconds:
+        if not self._owed or min(budget.whole_wall_left(spent), on_devices) < self.scoring_seconds:
             return None
         return self._order(*self._owed.pop(0), split="test")
 

@@ -54,8 +54,6 @@ class Session(Work):
     def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         """The next trial to start; None when this worker is not needed any more, or for nothing beside its others."""
         self.tick()
-        if self.interrupted:
-            return None
         owed = self._owed_to(beside, room)
         if owed is not None:
             self._owed.remove(owed)
@@ -90,8 +88,6 @@ class Session(Work):
         self.tick()
         if math.isfinite(report.score) and not passes:
             self._stopped_for[number] = f"not among the best 1/{ETA} at step {report.step}"
-        elif self.interrupted:
-            self._stopped_for[number] = INTERRUPTED
         elif not report.done and not self.outlook.next_rung_fits(number, report):
             self._stopped_for[number] = BUDGET
         return passes and number not in self._stopped_for
@@ -133,14 +129,14 @@ class Session(Work):
     # --- what the driver needs ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """No trial starts from now on, and those that run stop at their next report."""
-        self.interrupted = True
+        """The search was ended by Ctrl-C, and its workers with it: the trials that still ran are told so."""
         self.end_reason = INTERRUPTED
 
     def stop_running(self) -> None:
         """Tells the trials that still run that the search has ended."""
+        interrupted = self.end_reason == INTERRUPTED
         for number in self.study.running:
-            self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if self.interrupted else BUDGET))
+            self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if interrupted else BUDGET))
         self._owed.clear()
 
     def best(self) -> TrialRecord | None:

@@ -68,7 +68,6 @@ class Work(ABC):
     def __init__(self, folder: Path | None, accounts: Accounts) -> None:
         self.folder = folder  # None: nothing is written
         self.accounts = accounts
-        self.interrupted = False
 
     @abstractmethod
     def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
