@@ -40,6 +40,7 @@ def port() -> int:
 def cluster(port: int) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")  # a client's server may start slowly
         found = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 1, "ray_client_server_port": port, "_system_config": SYSTEM},
@@ -50,7 +51,10 @@ def cluster(port: int) -> Iterator[Any]:
     found.shutdown()
 
 
-def test_a_search_from_outside_is_driven_in_the_cluster_and_told_here(tmp_path: Path, cluster: Any, port: int) -> None:
+def test_a_search_from_outside_is_driven_in_the_cluster_and_told_here(
+    tmp_path: Path, cluster: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.util.client.worker.INITIAL_TIMEOUT_SEC", 30)  # the machine may be busy with other tests
     heard: list[events.Event] = []
     settings = fakes.settings(
         budget="3trials", sampler="random", task="smooth", executor="ray", address=f"ray://127.0.0.1:{port}"
