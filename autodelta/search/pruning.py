@@ -76,10 +76,10 @@ class Halving(BasePruner):
 
     def passes(self, trial: FrozenTrial, rung: int, trials: Iterable[FrozenTrial]) -> bool:
         """Whether a trial with a value at a rung may go on beyond it, by all that have a value there."""
-        return Rungs(self, [*(one for one in trials if one.number != trial.number), trial]).passes(trial, rung)
+        return Standings(self, [*(one for one in trials if one.number != trial.number), trial]).passes(trial, rung)
 
 
-class Rungs:
+class Standings:
     """All trials of a study at one moment, as the rungs of a pruner see them."""
 
     def __init__(self, halving: Halving, trials: Sequence[FrozenTrial]) -> None:

@@ -78,7 +78,6 @@ def changed(
     if budget is not None:
         _refuse_less(settings.budget, budget)
         parse(budget, has_gpu=settings.has_gpu)
-    placement.check(executor, workers, address=address)
     if stop_when_worth_less is not None:
         worth.check(stop_when_worth_less, settings.sampler)
     changes = {

@@ -22,7 +22,7 @@ from autodelta.errors import UserError
 from autodelta.files import write_text
 from autodelta.search.given import GivenParameters
 from autodelta.search.grid import Plan, ahead, grid
-from autodelta.search.pruning import Halving, Rungs, reports, rungs
+from autodelta.search.pruning import Halving, Standings, reports, rungs
 from autodelta.search.records import CUT_SHORT, Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler, Scene
 from autodelta.search.seeds import Purpose, derived
@@ -221,7 +221,7 @@ class Study:
         gone_on = {trial.continues for trial in self.trials()}
         halving = self._pruner if isinstance(self._pruner, Halving) else None
         everyone = self._study.get_trials(deepcopy=False)
-        standing = None if halving is None else Rungs(halving, everyone)
+        standing = None if halving is None else Standings(halving, everyone)
         for trial in self.trials():
             if trial.state != "pruned" or trial.step == 0 or trial.number in gone_on:
                 continue

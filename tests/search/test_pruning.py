@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from autodelta.search.pruning import Halving, Rungs, reports, rungs
+from autodelta.search.pruning import Halving, Standings, reports, rungs
 
 LEVELS = (10, 30, 90)
 BEYOND = 99
@@ -40,7 +40,7 @@ def trial(
 
 def passing(trials: Sequence[FrozenTrial], rung: int = 0, *, brackets: int = 1) -> list[int]:
     """The numbers of those that may go on, without that of `gone_beyond`."""
-    found = Rungs(Halving(LEVELS, brackets=brackets), trials)
+    found = Standings(Halving(LEVELS, brackets=brackets), trials)
     return [one.number for one in trials if one.number != BEYOND and found.passes(one, rung)]
 
 
@@ -115,7 +115,7 @@ def test_a_trial_that_goes_on_stays_in_the_bracket_of_the_first() -> None:
     rivals = [trial(number, (0.9, 0.9), methods=()) for number in range(100, 190)]
     first = trial(late, (0.1,), methods=())
     going_on = trial(other, (0.1,), methods=(), continues=late, began_at=0)
-    passes = Rungs(halving, [*rivals, first, going_on]).passes
+    passes = Standings(halving, [*rivals, first, going_on]).passes
     assert passes(first, 0)
     assert passes(going_on, 0)
     assert other not in passing([*rivals, first, trial(other, (0.1,), methods=())], brackets=3)
