@@ -52,6 +52,7 @@ def resume(
     )
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
     with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
+        _ = found.trials  # a study that cannot be read is refused before anything is written
         write_settings(found.path, settings)
     gone = lost(scene(settings, space, found.path)) if sampler(settings.sampler).transfers else None
     if gone is not None:

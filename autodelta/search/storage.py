@@ -33,8 +33,7 @@ class Disk:
 
     def __init__(self, folder: Path, directions: list[StudyDirection]) -> None:
         self._folder = folder
-        if (folder / FILE).exists() and not (folder / FILE).stat().st_size and (folder / SIGN_OF_LIFE).exists():
-            raise UserError(f"the study {folder / FILE} is empty, though the search had begun; nothing was changed")
+        _refuse_emptied(folder)
         with _readable_or_told(folder):
             self._storage = writable(folder)
             study = optuna.create_study(
@@ -92,8 +91,9 @@ def read(folder: Path) -> list[FrozenTrial]:
     """Every trial of a run's study, which may be in use.
 
     Raises:
-        UserError: the file is damaged, or of another version of Optuna.
+        UserError: the file is damaged, empty, or of another version of Optuna.
     """
+    _refuse_emptied(folder)
     with quiet(), _readable_or_told(folder):
         opened = RDBStorage(
             f"sqlite:///{FILE}",
@@ -126,6 +126,12 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(level)
+
+
+def _refuse_emptied(folder: Path) -> None:
+    """SQLite takes an empty file for a new one."""
+    if (folder / FILE).exists() and not (folder / FILE).stat().st_size and (folder / SIGN_OF_LIFE).exists():
+        raise UserError(f"the study {folder / FILE} is empty, though the search had begun; nothing was changed")
 
 
 @contextmanager

@@ -241,6 +241,18 @@ def test_a_damaged_study_is_one_line_and_stays_as_it_is(text: bytes, tmp_path: P
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+def test_a_larger_budget_for_a_damaged_study_is_not_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_refuse_changed", lambda settings: None)  # the task of these tests has no rows
+    first = begun(tmp_path, budget="2trials")
+    (first.path / FILE).write_bytes(b"half")
+    before = (first.path / RUN_FILE).read_bytes()
+    with pytest.raises(UserError, match=r"study\.db.* cannot be read: .*; nothing was changed"):
+        resuming.resume(first.path, budget="4trials")
+    assert (first.path / RUN_FILE).read_bytes() == before
+
+
 def test_a_study_of_a_newer_optuna_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
     first = begun(tmp_path, budget="2trials")
     with closing(sqlite3.connect(first.path / FILE)) as connection:
