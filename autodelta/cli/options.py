@@ -24,7 +24,8 @@ Runs = Annotated[Path, typer.Option("--runs", readable=False, help="the folder t
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or its folder")]
 RecipeFolder = Annotated[Path, typer.Option("--recipe", readable=False, help="a recipe's folder")]
-SpaceName = Annotated[str, typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file")]
+SPACE_HELP = "a name from `autodelta spaces`, or a YAML file"
+SpaceName = Annotated[str, typer.Option("--space", help=SPACE_HELP)]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show_default=False)]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="also read weights that exist only in pickled form")]
 MetaFolder = Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autodelta.cli.options import (
+    SPACE_HELP,
     AllowPickle,
     Data,
     Device,
@@ -15,7 +16,6 @@ from autodelta.cli.options import (
     MetaFolder,
     Metric,
     Runs,
-    SpaceName,
     Template,
     columns,
     console,
@@ -62,7 +62,10 @@ def search(
         str | None,
         typer.Option("--backbone", help="a hub id, a path or a bundled T5", show_default="t5-base or nano"),
     ] = None,
-    space: SpaceName = "default",
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help=SPACE_HELP, show_default="thorough with CUDA, else default"),
+    ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(

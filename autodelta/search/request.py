@@ -26,7 +26,7 @@ from autodelta.tasks.catalogue import DATA
 if TYPE_CHECKING:
     from autodelta.backbones import Backbone
 
-ON_CUDA, ON_CPU = "google/t5-base-lm-adapt", "nano"
+ON_CUDA, ON_CPU = ("google/t5-base-lm-adapt", "thorough"), ("nano", "default")  # backbone and space
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Request:
     data: Path | None = None
     columns: Columns | None = None
     backbone: str | None = None
-    space: str = "default"
+    space: str | None = None
     sampler: str | None = None
     meta: Path | None = None
     stop_when_worth_less: float = 0.0
@@ -65,7 +65,7 @@ def search(
     data: str | os.PathLike[str] | None = None,
     columns: Columns | None = None,
     backbone: str | None = None,
-    space: str | os.PathLike[str] = "default",
+    space: str | os.PathLike[str] | None = None,
     sampler: str | None = None,
     meta: str | os.PathLike[str] | None = None,
     stop_when_worth_less: float = 0.0,
@@ -93,7 +93,7 @@ def search(
         data: a folder of task folders.
         columns: which columns of an ``hf:`` data set are what.
         backbone: a bundled name, hub id or path; ``google/t5-base-lm-adapt`` with CUDA, else ``nano``.
-        space: the name of a space that ships with autodelta, or a YAML file.
+        space: the name of a space that ships with autodelta, or a YAML file; ``thorough`` with CUDA, else ``default``.
         sampler: tpe, meta, random, grid, gp or nsga2; meta where recorded trials fit space and backbone, else tpe.
         meta: the folder of a fitted meta-learner, for the sampler of that name; else the one that ships.
         stop_when_worth_less: no more trials start once the meta-learner expects less gain in score than this of the
@@ -123,7 +123,7 @@ def search(
         data=None if data is None else Path(data),
         columns=columns,
         backbone=backbone,
-        space=os.fspath(space),
+        space=None if space is None else os.fspath(space),
         sampler=sampler,
         meta=None if meta is None else Path(meta),
         stop_when_worth_less=stop_when_worth_less,
@@ -164,7 +164,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     """
     parse(request.budget)
     _pruner(request)
-    find(request.space)
+    if request.space is not None:
+        find(request.space)
     log = _check_numbers(request)
     folder = new_folder(request.runs, request.name, task=request.task)
     task = load_task(request.task, data=request.data, columns=request.columns)
@@ -173,7 +174,7 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     for text in (*task.notes, *_defaults(request, spec, place)):
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
-    space = Space.load(request.space, backbone.shape)
+    space = Space.load(request.space or _by_device(place)[1], backbone.shape)
     start = chosen(
         request.sampler,
         request.meta,
@@ -263,7 +264,7 @@ def _place(request: Request, log: tuple[str, ...]) -> placement.Place:
 def _spec(request: Request, place: placement.Place) -> WorkerSpec:
     """What each worker opens."""
     return WorkerSpec(
-        backbone=_placed(request.backbone) or (ON_CUDA if place.device == "cuda" else ON_CPU),
+        backbone=_placed(request.backbone) or _by_device(place)[0],
         task=request.task,
         data=_data_folder(request.data),
         columns=request.columns,
@@ -271,6 +272,11 @@ def _spec(request: Request, place: placement.Place) -> WorkerSpec:
         dtype=request.dtype or place.dtype,
         allow_pickle=request.allow_pickle,
     )
+
+
+def _by_device(place: placement.Place) -> tuple[str, str]:
+    """The backbone and the space of a search that names none."""
+    return ON_CUDA if place.device == "cuda" else ON_CPU
 
 
 def _pruner(request: Request) -> str:
@@ -320,6 +326,7 @@ def _defaults(request: Request, spec: WorkerSpec, place: placement.Place) -> lis
     """One line about what was not asked for, and so was chosen."""
     chosen = {
         "--backbone": None if request.backbone else spec.backbone,
+        "--space": None if request.space else _by_device(place)[1],
         "--executor": None if request.executor else place.executor,
         "--workers": None if request.workers else str(place.workers),
         "--device": None if request.device else spec.device,
