@@ -12,6 +12,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from autodelta.candidate import Candidate
+from autodelta.errors import UserError
+from autodelta.meta.problem import NoTransfer
 from autodelta.search.front import best
 from autodelta.search.records import TrialRecord
 from autodelta.search.samplers import Scene
@@ -56,7 +58,8 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
     if not asked:
         return {}
     on = fitted(known).on(plain(known.features))
-    told = [point for trial in trials for point in points(trial)]
+    gone_on = {trial.continues for trial in trials if trial.curve}  # what goes on with one has its curve, too
+    told = [point for trial in trials if trial.number not in gone_on for point in points(trial)]
     if told:
         _observe(on, told, known)
     pool = configurations(asked.values(), known.space.shape)
@@ -71,6 +74,16 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
         number: End(float(scores[row]), float(low[row]), float(high[row]), float(beats[row]))
         for row, number in enumerate(asked)
     }
+
+
+def by_promise(known: Scene, trials: Sequence[TrialRecord], stopped: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Stopped trials, first the one whose end is likeliest to beat all that have ended, or is to be the best while none
+    has; where the model has nothing to say, in the order in which they came."""
+    try:
+        found = ends(known, trials, [trial.number for trial in stopped])
+    except (NoTransfer, UserError):  # said when the search began
+        return list(stopped)
+    return sorted(stopped, key=lambda trial: (-found[trial.number].beats, -found[trial.number].score))
 
 
 def points(trial: TrialRecord) -> list[Point]:

@@ -20,6 +20,7 @@ from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.files import write_text
+from autodelta.search.ends import by_promise
 from autodelta.search.given import GivenParameters
 from autodelta.search.grid import Plan, ahead, grid
 from autodelta.search.pruning import Halving, Standings, reports, rungs
@@ -217,11 +218,13 @@ class Study:
         return max((trial.entered + trial.step for trial in self.trials()), default=0)
 
     def _worth_going_on(self, fits: Callable[[TrialRecord], bool]) -> TrialRecord | None:
-        """The first stopped trial that can go on and should: cut short, or among the best of its rung by now."""
+        """A stopped trial that can go on and should: cut short, or among the best of its rung by now. Of several, the
+        one whose end promises most where the sampler's model can foretell that, else the first."""
         gone_on = {trial.continues for trial in self.trials()}
         halving = self._pruner if isinstance(self._pruner, Halving) else None
         everyone = self._study.get_trials(deepcopy=False)
         standing = None if halving is None else Standings(halving, everyone)
+        found = []
         for trial in self.trials():
             if trial.state != "pruned" or trial.step == 0 or trial.number in gone_on:
                 continue
@@ -229,9 +232,11 @@ class Study:
                 continue
             rung = halving.rung_at(trial.step) if halving else None
             better = rung is not None and standing is not None and standing.passes(everyone[trial.number], rung)
-            if (better or trial.reason in CUT_SHORT) and fits(trial):
-                return trial
-        return None
+            if better or trial.reason in CUT_SHORT:
+                found.append(trial)
+        if len(found) > 1 and self._sampler.transfers:
+            found = by_promise(self._scene, self.trials(), found)
+        return next(filter(fits, found), None)
 
     def _go_on_with(self, stopped: TrialRecord) -> Assignment:
         before = self._frozen(stopped.number)

@@ -6,9 +6,10 @@ import pytest
 from autodelta.candidate import Candidate
 from autodelta.engine.report import Report
 from autodelta.meta.records import Point, Record, Table
-from autodelta.search.ends import End, ends
-from autodelta.search.records import TrialRecord
-from autodelta.search.samplers import Scene
+from autodelta.search.ends import End, by_promise, ends
+from autodelta.search.records import BUDGET, Outcome, TrialRecord
+from autodelta.search.samplers import Scene, sampler
+from autodelta.search.study import Study
 from autodelta.space import Space
 from tests.meta.pasts import FEATURES, a_past, learned, worth
 from tests.search import fakes, tables
@@ -73,6 +74,43 @@ def test_what_it_has_shown_makes_the_interval_narrower(scene: Scene) -> None:
     seen = foretold(scene, usual - RISE)
     assert seen.high - seen.low < blind.high - blind.low
     assert np.isfinite([*blind, *seen]).all()
+
+
+def test_what_was_gone_on_with_counts_once(scene: Scene) -> None:
+    one, *others = tables.candidates(SPACE, 9)
+    ended = [a_trial(number, other, worth(other) - RISE, worth(other)) for number, other in enumerate(others)]
+    stopped = a_trial(len(others), one, worth(one) - RISE, state="pruned")
+    on_with = a_trial(len(others) + 1, one, worth(one) - RISE, state="running")
+    alone = ends(scene, [*ended, on_with.model_copy(update={"number": len(others)})], [len(others)])[len(others)]
+    both = [*ended, stopped, on_with.model_copy(update={"continues": len(others)})]
+    assert ends(scene, both, [on_with.number])[on_with.number] == pytest.approx(alone)
+
+
+def test_of_stopped_trials_the_most_promising_goes_on_first(scene: Scene) -> None:
+    *others, bad, good = tables.candidates(SPACE, 10)
+    ended = [a_trial(number, other, worth(other) - RISE, worth(other)) for number, other in enumerate(others)]
+    stopped = [
+        a_trial(len(ended) + more, one, worth(one) - RISE + off, state="pruned")
+        for more, (one, off) in enumerate([(bad, -0.3), (good, 0.3)])
+    ]
+    assert by_promise(scene, [*ended, *stopped], stopped) == stopped[::-1]
+    assert by_promise(Scene(SPACE, None, scene.model.parent), [*ended, *stopped], stopped) == stopped  # no model there
+
+
+@pytest.mark.parametrize(("name", "first"), [("meta", 1), ("random", 0)])
+def test_a_study_goes_on_with_that_one_where_its_sampler_has_the_model(scene: Scene, name: str, first: int) -> None:
+    bad, good = sorted(tables.candidates(SPACE, 9), key=worth)[::8]
+    study = Study(
+        None, SPACE, sampler=sampler(name), seed=0, first=(bad, good), scene=scene, can_continue=lambda n: True
+    )
+    for _ in range(2):
+        number = study.ask().number
+        step = study.assignment(number).report_at[0]
+        score = 0.1 + 0.8 * number
+        study.report(number, Report(step=step, score=score, train_loss=1.0, device_seconds=1.0, done=False))
+    for number in range(2):
+        study.tell(number, Outcome(state="pruned", reason=BUDGET))
+    assert study.trial(study.ask().number).continues == first
 
 
 def test_before_any_trial_has_ended_nothing_is_there_to_be_beaten(scene: Scene) -> None:
