@@ -11,9 +11,11 @@ import numpy as np
 from autodelta.errors import one_of
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
-from autodelta.meta.weighed import STORIES
+from autodelta.meta.weighed import HOLDS, STORIES
 
 UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
+EARLY = 10  # trials, until which the past has the benefit of the doubt: there is time to make good for it
+BENEFIT = 4.0  # the odds that it then has beforehand, to one of each other story
 PLAIN_START = 3  # random trials before a plain process has something to say
 OPENING = 3  # trials that the portfolio has, where it opens
 
@@ -86,16 +88,21 @@ def hypernetwork(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.
 def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
     """What the past wants at first; then expected improvement under one story of it, drawn by how far it is believed.
 
-    A past that does not foretell even its own tasks is not asked.
+    While trials are few, that the past holds is likelier beforehand, and is then taken at its word: what the network
+    wants, its own covariance included. A past that does not foretell even its own tasks is not asked.
     """
     if on.model.found.opening == "chance":
         return plain(on, pool, taken, rng)
     if len(on) < UNTESTED:
         return unguarded(on, pool, taken, rng)
-    shares = on.stories()
-    story = int(rng.choice(len(STORIES), p=shares))
-    row = _most(on.wanted_if(story, pool), taken, rng)
-    return Choice(row, f"expected improvement, {STORIES[story].name} at {shares[story]:.0%}")
+    early = len(on) < EARLY
+    odds = np.array([BENEFIT if early and story == HOLDS else 1.0 for story in STORIES])
+    shares = odds * on.stories() / (odds @ on.stories())
+    drawn = int(rng.choice(len(STORIES), p=shares))
+    reason = f"expected improvement, {STORIES[drawn].name} at {shares[drawn]:.0%}"
+    if early and STORIES[drawn] == HOLDS:
+        return unguarded(on, pool, taken, rng)._replace(reason=reason)
+    return Choice(_most(on.wanted_if(drawn, pool), taken, rng), reason)
 
 
 def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:

@@ -10,16 +10,15 @@ from autodelta.errors import UserError
 from autodelta.meta.fitting import fit
 from autodelta.meta.model import Model
 from autodelta.meta.on_task import OnTask
-from autodelta.meta.policies import POLICIES, ask
+from autodelta.meta.policies import BENEFIT, EARLY, POLICIES, ask
 from autodelta.meta.portfolio import greedy, normalised, of_nearest
 from autodelta.meta.problem import Configurations, Floats, NoTransfer, Points
 from autodelta.meta.training import Settings
-from autodelta.meta.weighed import STORIES
+from autodelta.meta.weighed import HOLDS, STORIES
 from tests.meta.families import pool, scores, sources
 
 QUICK = Settings(steps=120, tasks=8, members=2, hidden=24, heads=8, embedding=4)
 FEATURES = np.array([0.5, -0.5])
-HOLDS = next(number for number, story in enumerate(STORIES) if story.weight == 1)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +84,8 @@ def test_the_story_of_a_past_that_holds_is_believed_where_it_holds_and_not_where
         alone = past.on(FEATURES)  # to which the weighed arm was never put
         alone.observe(pool(), Points.of_ends(shown, truth[shown] + level))
         np.testing.assert_allclose(alone.beliefs(pool(), "plain").mean, on.beliefs(pool(), "plain").mean)
-    assert shares[0][HOLDS] > 0.2
-    assert shares[1][HOLDS] < 0.05
+    assert shares[0][STORIES.index(HOLDS)] > 0.2
+    assert shares[1][STORIES.index(HOLDS)] < 0.05
     assert sum(shares[1]) == pytest.approx(1)
 
 
@@ -102,6 +101,19 @@ def test_a_trial_is_chosen_under_one_story_and_each_has_its_turn_by_its_share(mo
     silent = [turn for turn in turns if "says nothing" in turn.reason]
     assert {turn.row for turn in silent} == {alone}
     assert len(silent) / len(turns) == pytest.approx(shares[0], abs=0.1)
+
+
+def test_while_trials_are_few_the_past_has_the_benefit_of_the_doubt_and_is_taken_at_its_word(model: Model) -> None:
+    none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 8)
+    on = model.on(FEATURES)
+    on.observe(pool(), Points.of_ends(shown, np.random.default_rng(1).normal(size=len(shown)) * 0.1))
+    assert len(on) < EARLY
+    share = on.stories()[STORIES.index(HOLDS)]
+    turns = [ask("meta", on, pool(), none, seed=seed) for seed in range(200)]
+    holding = [turn for turn in turns if HOLDS.name in turn.reason]
+    assert {turn.row for turn in holding} == {ask("unguarded", on, pool(), none).row}
+    assert 0.05 < share < 0.7
+    assert len(holding) / len(turns) == pytest.approx(BENEFIT * share / (1 + (BENEFIT - 1) * share), abs=0.1)
 
 
 def test_a_past_that_is_turned_about_leads_to_the_best_once_it_is_found_out(misled: Model) -> None:
