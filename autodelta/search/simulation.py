@@ -85,15 +85,19 @@ def simulate(
     chooses = rank or ranking(sampler_name)
     moments: list[Moment] = []
     checkpoints: set[int] = set()  # trials that have one, as a run's folder would
+    levels = rungs(space.settings.most_steps)
+    if pruner_name == "none":  # nothing is compared at a rung: a table may lack one
+        levels = tuple(level for level in levels if all(trial.has(level) for trial in trials.values()))
     with quiet():
         study = Study(
             None,
             space,
             sampler=sampler("random" if rank else sampler_name),  # the plan chooses
             seed=seed,
-            pruner=pruner_named(pruner_name, rungs(space.settings.most_steps)),
+            pruner=pruner_named(pruner_name, levels),
             plan=Pool(candidates, chooses),
             can_continue=lambda number: number in checkpoints,
+            levels=levels,
         )
         clock = VirtualClock()
         ledger = Ledger(None, clock=clock)

@@ -41,7 +41,7 @@ class Study:
 
     ``folder`` None keeps everything in memory. ``plan`` names the candidates instead of the sampler; those in ``first``
     go before all others. ``scene`` is what the sampler may know beside the trials. ``can_continue`` says whether a
-    stopped trial left a checkpoint from which it can go on.
+    stopped trial left a checkpoint from which it can go on. ``levels``: rungs, where they are not those of the space.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Study:
         first: Sequence[Candidate] = (),
         scene: Scene | None = None,
         can_continue: Callable[[int], bool] = lambda number: False,
+        levels: Sequence[int] | None = None,
     ) -> None:
         self._folder = folder
         self._space = space
@@ -64,7 +65,7 @@ class Study:
         self._scene = scene or Scene(space)
         self._seed = seed
         self._pruner = pruner
-        self.levels = rungs(space.settings.most_steps)
+        self.levels = rungs(space.settings.most_steps) if levels is None else levels
         self._can_continue = can_continue
         self.on_rejected: Callable[[TrialRecord], None] = lambda trial: None
         self._plan = plan or (grid(space, repeats, self.trials) if sampler.build is None else None)

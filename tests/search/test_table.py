@@ -222,6 +222,12 @@ def test_a_table_that_lacks_a_rung_of_the_space_is_refused(space: Space) -> None
         simulate(space, pool(space, found), replays(found), parse("3trials"))
 
 
+def test_a_search_without_a_pruner_needs_no_rung(space: Space) -> None:
+    found = [record.model_copy(update={"curve": record.curve[-1:]}) for record in records(space, 3)]
+    simulated = simulate(space, pool(space, found), replays(found), parse("3trials"), pruner_name="none")
+    assert [trial.state for trial in simulated.trials] == ["complete"] * 3
+
+
 def test_a_candidate_outside_of_the_space_is_refused(tmp_path: Path, space: Space) -> None:
     narrow = fakes.space(tmp_path, WIDE.replace("high: 0.1", "high: 0.00002"))
     with pytest.raises(UserError, match=r"lies outside of the space 'space'"):

@@ -37,14 +37,17 @@ class Replayed:
     outcome: Outcome
     seconds: float
 
+    def has(self, step: int) -> bool:
+        """Whether the trial was evaluated at a step, or did not come so far."""
+        return not self.reports or step > self.reports[-1].step or any(report.step == step for report in self.reports)
+
     def at(self, steps: tuple[int, ...]) -> tuple[Report, ...]:
         """The reports at these steps, as far as the trial came, and its last one.
 
         Raises:
             UserError: the trial was not evaluated at one of the steps that it passed.
         """
-        came_to = self.reports[-1].step if self.reports else 0
-        missing = {step for step in steps if step <= came_to} - {report.step for report in self.reports}
+        missing = [step for step in steps if not self.has(step)]
         if missing:
             known = ", ".join(str(report.step) for report in self.reports)
             raise UserError(
