@@ -153,7 +153,7 @@ def compare(bench: Bench, *, say: Callable[[str], None] = lambda text: None) -> 
 
 def _compared(bench: Bench, table: Table, known: Mapping[str, Taught]) -> Comparison:
     tasks = tuple(dict.fromkeys(record.task for record in table.records))
-    subjects = {task: subject(bench, table, task, known[task] if known else None) for task in tasks}
+    subjects = {task: subject(bench, table, task, known.get(task)) for task in tasks}
     trials = max(len(found.pool) for found in subjects.values())
     grids = {"trials": np.arange(1, trials + 1, dtype=float)}
     grids |= {name: np.linspace(0, 1, bench.points + 1)[1:] for name in ("steps", "seconds")}
@@ -265,7 +265,7 @@ def _ordered(order: tuple[str, int]) -> list[_Found]:
     task, search = order
     if task not in _subjects:
         bench, table, known = _opened
-        _subjects[task] = subject(bench, table, task, known[task] if known else None)
+        _subjects[task] = subject(bench, table, task, known.get(task))
     return list(_searched(_opened[0], _subjects[task], search))
 
 

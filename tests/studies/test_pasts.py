@@ -87,6 +87,17 @@ def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> Non
         compare(Bench(table=folder, samplers=("meta",), pruners=("none",), searches=1))
 
 
+def test_a_task_on_which_every_trial_failed_is_one_line(place: Path, tmp_path: Path) -> None:
+    table = read(place)
+    records = tuple(
+        one.model_copy(update={"state": "failed", "curve": (), "test": None}) if one.task == "task3" else one
+        for one in table.records
+    )
+    folder = write_table(tmp_path / "dead", Table(records=records, tasks=table.tasks, about=table.about))
+    with pytest.raises(UserError, match="task 'task3' of the table has no complete trial"):
+        compare(Bench(table=folder, samplers=("portfolio",), pruners=("none",), searches=1, folds=2))
+
+
 # --- benchmarks/meta_on_our_table.py ---------------------------------------------------------------------------------
 
 
