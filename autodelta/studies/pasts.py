@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from autodelta.meta.problem import Sources
 
-META, NEAREST = "meta", "nearest"
+META, NEAREST, BY_FEATURES = "meta", "nearest", "hypernetwork"  # the last knows nothing without a task's features
 
 
 class Taught(NamedTuple):
@@ -98,7 +98,13 @@ def _nearest(others: "Sources", features: "NDArray[np.float64]") -> tuple[str, .
 
 
 def ranking(name: str, space: Space, known: Taught) -> Rank:
-    """How a pool of recorded candidates is ranked by what other tasks have taught, by one of ``transferring``."""
+    """How a pool of recorded candidates is ranked by what other tasks have taught, by one of ``transferring``.
+
+    Raises:
+        UserError: it goes by the task's features, and the table lacks one.
+    """
+    if name == BY_FEATURES and known.features is None:
+        raise UserError(f"{name!r} ranks by a task's features, which the table does not have for all; leave it out")
     scene = Scene(space, known.features, known.model)
     return _by_order(known.nearest, scene) if name == NEAREST else ranked(name, scene)
 

@@ -98,6 +98,13 @@ def test_a_task_on_which_every_trial_failed_is_one_line(place: Path, tmp_path: P
         compare(Bench(table=folder, samplers=("portfolio",), pruners=("none",), searches=1, folds=2))
 
 
+def test_a_ranking_by_features_that_a_table_lacks_is_one_line(place: Path, tmp_path: Path) -> None:
+    table = read(place)
+    folder = write_table(tmp_path / "bare", Table(records=table.records, tasks={}, about=table.about))
+    with pytest.raises(UserError, match="'hypernetwork' ranks by a task's features, which the table does not have"):
+        compare(Bench(table=folder, samplers=("hypernetwork",), pruners=("none",), searches=1, folds=2))
+
+
 # --- benchmarks/meta_on_our_table.py ---------------------------------------------------------------------------------
 
 
