@@ -20,10 +20,10 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, values: Floats) -> "Scale":
-        """Of rows, NaN left out; columns that are NaN throughout have mean 0."""
+        """Of rows, NaN left out; a column that is NaN throughout has no mean, and nothing on it has a value."""
         known = np.isfinite(values)
         number = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, values, 0.0).sum(axis=0) / number
+        mean = np.where(known.any(axis=0), np.where(known, values, 0.0).sum(axis=0) / number, np.nan)
         sd = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / number)
         return cls(mean, np.where(sd > 1e-9, sd, 1.0))
 

@@ -56,7 +56,7 @@ def save(model: Model, folder: Path) -> None:
     for part in ("tokens", "present", "settings"):
         arrays[f"portfolio.{part}"] = torch.from_numpy(getattr(model.portfolio, part).astype(np.float64))
     arrays = {name: value.contiguous() for name, value in arrays.items()}
-    fingerprint = str(sum(float(value.double().abs().sum()) for value in arrays.values()))
+    fingerprint = str(sum(float(value.double().nan_to_num().abs().sum()) for value in arrays.values()))
     level = model.level
     about = _About(
         format=FORMAT,

@@ -1,5 +1,6 @@
 """A model knows no order of tokens, gets better with trials, comes back from disk, and says why it cannot."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,15 @@ def test_costs_are_learned_and_moved_by_what_a_trial_cost(model: Model) -> None:
     moved = on.costs(found) - costs
     assert (moved[:, 0] > 1).all()
     np.testing.assert_allclose(moved[:, 1], 0)
+
+
+def test_a_cost_that_no_source_knows_is_not_known(tmp_path: Path) -> None:
+    known = sources(8)
+    tasks = tuple(dataclasses.replace(task, log_bytes=np.full(len(task.points), np.nan)) for task in known.tasks)
+    save(fit(Sources(LAYOUT, known.configurations, tasks), QUICK.model_copy(update={"steps": 5})), tmp_path)
+    costs = load(tmp_path).on(None).costs(pool())
+    assert np.isfinite(costs[:, 0]).all()
+    assert np.isnan(costs[:, 1]).all()
 
 
 def test_trust_sums_to_1_and_no_features_leave_two_arms(model: Model) -> None:
