@@ -29,6 +29,7 @@ from autodelta.space import Space, find
 from autodelta.studies.reasons import Mattered, mattered
 from autodelta.tasks import Columns, Task
 from autodelta.tasks import load as load_task
+from autodelta.tasks.metrics import ends
 
 if TYPE_CHECKING:
     from autodelta.backbones import Backbone
@@ -133,7 +134,7 @@ def suggest(
         features, model = looked_at(folder, space=bound, task=rows, backbone=loaded, elsewhere=True, say=notes.append)
     except NoTransfer as reason:
         raise UserError(f"nothing can be suggested: {reason}; autodelta search needs no past") from None
-    found = _foretold(model, model.on(features), bound, np.random.default_rng(seed))
+    found = _foretold(model, model.on(features), bound, np.random.default_rng(seed), ends=ends(rows.metric))
     front = _front(found)
     if pick is not None and not 1 <= pick <= len(front):
         raise UserError(f"--pick is the number of a line of the front, from 1 to {len(front)}: {pick}")
@@ -169,8 +170,8 @@ class _Pool(NamedTuple):
     costs: Floats  # (N, 2) log seconds and log bytes
 
 
-def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator) -> _Pool:
-    """Draws, past winners and neighbours of the best of these."""
+def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator, *, ends: tuple[float, float]) -> _Pool:
+    """Draws, past winners and neighbours of the best of these; scores end where the metric does."""
     found = dict.fromkeys(space.sample(rng) for _ in range(DRAWS))
     drawn = len(found)
     found |= dict.fromkeys(one for one in winners(model) if space.contains(one))
@@ -181,8 +182,7 @@ def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator) 
         found |= dict.fromkeys(space.mutate(best[turn % len(best)], rng) for turn in range(NEIGHBOURS))
     pool = list(found)
     seen = configurations(pool, space.shape)
-    scores, _ = on.predict(seen)
-    low, high = on.interval(seen, share=SHARE)
+    scores, low, high = (np.clip(one, *ends) for one in (on.predict(seen)[0], *on.interval(seen, share=SHARE)))
     parameters = np.array([one.count_parameters(space.shape) for one in pool])
     return _Pool(pool, drawn, parameters, scores, low, high, on.costs(seen))
 

@@ -6,12 +6,18 @@ from autodelta.errors import one_of
 
 ORDINAL = ("pearson", "spearman")  # these read the labels as numbers
 METRICS = ("accuracy", "macro_f1", "matthews", *ORDINAL)
+SIGNED = ("matthews", *ORDINAL)  # these fall to -1, the others to 0
 
 
 def check_metric(metric: str) -> None:
     """Raises UserError where there is no metric of that name."""
     if metric not in METRICS:
         raise one_of("metric", metric, METRICS)
+
+
+def ends(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric can be."""
+    return (-1.0 if metric in SIGNED else 0.0), 1.0
 
 
 def score(metric: str, gold: Sequence[str], predicted: Sequence[str]) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from autodelta.cli import app
 from autodelta.meta import past
 from autodelta.recipe import Recipe
 from autodelta.space import Space
-from autodelta.studies.suggest import Foretold, _front, _Pool
+from autodelta.studies.suggest import Foretold, _foretold, _front, _Pool
 from tests.meta.pasts import a_past, learned
+from tests.search.fakes import SHAPE
 from tests.small import save_backbone, save_task
 
 SPACE = """
@@ -67,7 +69,7 @@ def test_the_front_rises_from_small_to_good_and_ends_at_what_was_good_before(pla
         values = [one[name] for one in front]
         assert values == sorted(values)
         assert len(set(values)) == len(values)
-    assert all(one["low"] < one["score"] < one["high"] for one in front)
+    assert all(0 <= one["low"] <= one["score"] <= one["high"] <= 1 for one in front)
     assert "lora" in front[-1]["methods"]
     assert "prompt" not in front[-1]["methods"]
     assert found["pick"] == len(front)
@@ -138,6 +140,20 @@ def test_records_of_another_backbone_are_said(place: Path, tmp_path: Path) -> No
     save_backbone(tmp_path / "gated", v1_1=True)
     notes = as_json(place, backbone=str(tmp_path / "gated"))["notes"]
     assert any("of another backbone" in note for note in notes)
+
+
+def test_what_is_foretold_ends_where_its_metric_does() -> None:
+    import numpy as np
+
+    on = SimpleNamespace(
+        predict=lambda pool: (np.full(len(pool), 1.2), None),
+        interval=lambda pool, share: (np.full(len(pool), -40.0), np.full(len(pool), 1.5)),
+        costs=lambda pool: np.zeros((len(pool), 2)),
+    )
+    model: Any = SimpleNamespace(portfolio=SimpleNamespace(keys=()))
+    space = Space.of_text(SPACE, SHAPE, name="small")
+    found = _foretold(model, on, space, np.random.default_rng(0), ends=(0.0, 1.0))  # type: ignore[arg-type]
+    assert (set(found.low), set(found.scores), set(found.high)) == ({0.0}, {1.0}, {1.0})
 
 
 def test_of_what_lies_close_together_on_the_front_the_smallest_is_shown(place: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.tasks.metrics import METRICS, score
+from autodelta.tasks.metrics import METRICS, ends, score
 
 GOLD = ["yes", "yes", "yes", "no"]
 
@@ -25,6 +25,11 @@ def test_metrics_agree_with_sums_by_hand(metric: str, gold: list[str], predicted
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_same_answer_everywhere_scores_a_finite_number(metric: str) -> None:
     assert 0 <= score(metric, ["1", "2", "3"], ["2", "2", "2"]) <= 1 / 3
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_no_answer_scores_below_the_least_that_a_metric_can_be(metric: str) -> None:
+    assert score(metric, ["1", "2"], ["2", "1"]) == pytest.approx(ends(metric)[0])
 
 
 @pytest.mark.parametrize("metric", METRICS)
