@@ -13,7 +13,7 @@ from autodelta.meta.records import Point, Record, Table, read
 from autodelta.meta.saved import load
 from autodelta.search.pruning import reports, rungs
 from autodelta.studies.bench import Axis, Bench, Comparison, compare
-from autodelta.studies.pasts import taught, transferring
+from autodelta.studies.pasts import Taught, ranking, taught, transferring
 from tests.meta.pasts import QUICK, a_past, write_table
 from tests.search import fakes
 
@@ -87,22 +87,24 @@ def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> Non
         compare(Bench(table=folder, samplers=("meta",), pruners=("none",), searches=1))
 
 
-def test_a_task_on_which_every_trial_failed_is_one_line(place: Path, tmp_path: Path) -> None:
+def test_a_task_on_which_every_trial_failed_is_one_line(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = read(place)
     records = tuple(
-        one.model_copy(update={"state": "failed", "curve": (), "test": None}) if one.task == "task3" else one
+        one.model_copy(update={"state": "failed", "curve": (), "test": None}) if one.task == "task0" else one
         for one in table.records
     )
     folder = write_table(tmp_path / "dead", Table(records=records, tasks=table.tasks, about=table.about))
-    with pytest.raises(UserError, match="task 'task3' of the table has no complete trial"):
+    known = {"task1": Taught(tmp_path, None, ())}  # what failed throughout is no source, and has no entry
+    monkeypatch.setattr("autodelta.studies.bench.taught", lambda *given, **named: known)
+    with pytest.raises(UserError, match="task 'task0' of the table has no complete trial"):
         compare(Bench(table=folder, samplers=("portfolio",), pruners=("none",), searches=1, folds=2))
 
 
-def test_a_ranking_by_features_that_a_table_lacks_is_one_line(place: Path, tmp_path: Path) -> None:
-    table = read(place)
-    folder = write_table(tmp_path / "bare", Table(records=table.records, tasks={}, about=table.about))
+def test_a_ranking_by_features_that_a_table_lacks_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'hypernetwork' ranks by a task's features, which the table does not have"):
-        compare(Bench(table=folder, samplers=("hypernetwork",), pruners=("none",), searches=1, folds=2))
+        ranking("hypernetwork", fakes.space(tmp_path), Taught(tmp_path, None, ()))
 
 
 # --- benchmarks/meta_on_our_table.py ---------------------------------------------------------------------------------
