@@ -85,9 +85,9 @@ def table(found: Sequence[Signal]) -> str:
         "ratio",
         "signal",
         "best",
-        "test",
+        "its test score",
     )
-    lines = [f"| {' | '.join(columns)} | its test score |", "|---" * (len(columns) + 1) + "|"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [
         f"| {one.task} | {one.candidates} ({one.repeated}) | {one.between:.4f} | {one.seeds:.4f} | {one.ratio:.1f} | "
         f"{'yes' * one.clear} | {one.best} | {one.score:.3f} |"

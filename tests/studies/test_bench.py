@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from autodelta.cli import app
 from autodelta.errors import UserError
-from autodelta.meta.records import Table, write_about, write_shard
+from autodelta.meta.records import Table, read, write_about, write_shard
 from autodelta.studies import regret
 from autodelta.studies.bench import Bench, Comparison, compare
 from tests.search import fakes, tables
@@ -183,8 +183,8 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
         compare(a_bench(place, table=folder))
 
 
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("asha_on_table", ROOT / "benchmarks" / "asha_on_table.py")
+def benchmark(name: str = "asha_on_table") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -201,3 +201,10 @@ def test_asha_comes_as_far_as_a_random_search_in_half_of_its_steps(tmp_path: Pat
     assert answer["regret_of_asha_at_the_end"] < answer["regret_of_random"]
     low, high = answer["interval"]
     assert low <= answer["ratio"] <= high
+
+
+def test_the_table_of_signals_has_a_heading_for_each_cell(place: Path) -> None:
+    script = benchmark("signal_tasks")
+    _, _, head, rule, *lines = script.table(script.signals(read(place / "table").records)).splitlines()
+    assert len(lines) == 2
+    assert {line.count("|") for line in (head, rule, *lines)} == {9}
