@@ -152,6 +152,10 @@ def test_the_script_says_who_is_better_and_how_soon(script: ModuleType) -> None:
     assert low <= found["minus_portfolio"]["5"][0] <= high < 0
     assert found["trials_to_reach_tpe"]["meta"] < 13 < found["trials_to_reach_tpe"]["tpe"]
     assert sum(line.startswith("| tpe |") for line in script.lines(found, [])) == 2
+    assert "| @25 | trials to TPE's regret at 25 |" in script.lines(found, [])[1]
+    few = Axis("trials", axis.grid[:18], regret[..., :18])
+    found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 18, (few,), nothing, nothing))
+    assert "| @18 | trials to TPE's regret at 18 |" in script.lines(found, [])[1]
 
 
 def test_p_values_are_adjusted_in_their_order(script: ModuleType) -> None:
