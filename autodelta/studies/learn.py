@@ -65,7 +65,7 @@ def gathered(tables: Sequence[Path], runs: Path | None, *, say: Callable[[str], 
     folders = [] if shipped is None else past.recorded(shipped)
     for given in tables:
         folders += past.recorded(given) or [given]
-    found = [(folder.name, read(folder)) for folder in folders]
+    found = [(folder.resolve().name, read(folder)) for folder in folders]  # "." has no name
     if runs is not None:
         found += [(OWN, table) for table in tables_of_runs(runs, say=say)]
     return found

@@ -16,7 +16,7 @@ from autodelta.meta.records import read
 from autodelta.search import search
 from autodelta.search.run import RUN_FILE
 from autodelta.space import Space
-from autodelta.studies.learn import learn
+from autodelta.studies.learn import gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
 from tests.meta.pasts import QUICK, a_past, write_table
 from tests.search.fakes import SHAPE, SPACE
@@ -103,6 +103,13 @@ def test_a_trial_that_two_tables_hold_counts_once(place: Path, tmp_path: Path) -
     found = past.read(tmp_path / "both")
     assert found is not None
     assert found.trials == len(read(place / "table").records)
+
+
+def test_a_table_named_by_where_one_stands_has_a_folder_of_its_own(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_table(tmp_path / "table", a_past(space)))
+    assert [name for name, _ in gathered([Path()], None, say=print)] == ["table"]
 
 
 def test_runs_become_records_of_one_task_with_its_features(place: Path) -> None:
