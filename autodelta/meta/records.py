@@ -158,7 +158,7 @@ def read_shards(folder: Path) -> list[Record]:
         for number, row in enumerate(parquet.load(path, RECORDS, kind="records", version=VERSION)):
             try:
                 records.append(_record(row, candidates))
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise _fault(f"{path}: row {number}", error) from error
     return records
 

@@ -86,6 +86,11 @@ def _with_a_broken_candidate(table: pa.Table) -> pa.Table:
     return table.set_column(at, "candidate", pa.array(['{"deltas"'] * table.num_rows))
 
 
+def _without_versions(table: pa.Table) -> pa.Table:
+    at = table.schema.names.index("versions")
+    return table.set_column(at, "versions", pa.nulls(table.num_rows, pa.string()))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -95,6 +100,7 @@ def _with_a_broken_candidate(table: pa.Table) -> pa.Table:
         (_of_other_type, "the column 'parameters' holds string, not int64"),
         (_without_a_state, "row 0: state: Input should be 'complete'"),
         (_with_a_broken_candidate, "row 0: "),
+        (_without_versions, "row 0: "),
     ],
 )
 def test_a_shard_that_lacks_something_is_one_line(
