@@ -1,6 +1,6 @@
 """Learning anew: recorded tables, those that ship and those of own runs, to a model's folder that keeps them all."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autodelta.errors import UserError
@@ -11,7 +11,7 @@ from autodelta.meta.compositions import sources
 from autodelta.meta.fitting import fit
 from autodelta.meta.model import Model
 from autodelta.meta.problem import NoTransfer
-from autodelta.meta.records import Table, read, write_about, write_shard, write_tasks
+from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
 from autodelta.meta.saved import save
 from autodelta.studies.own_runs import tables_of_runs
 
@@ -71,21 +71,30 @@ def gathered(tables: Sequence[Path], runs: Path | None, *, say: Callable[[str], 
     return found
 
 
-def _distinct(tables: Iterable[tuple[str, Table]]) -> dict[str, Table]:
-    """Each trial once, though several tables hold it; a name of its own for each table."""
-    seen: set[tuple[object, ...]] = set()
+def _distinct(tables: Sequence[tuple[str, Table]]) -> dict[str, Table]:
+    """Each trial once, as far as it came, though several tables hold it; a name of its own for each table."""
+    furthest: dict[tuple[str, ...], Record] = {}
+    for _, table in tables:
+        for record in table.records:
+            known = furthest.setdefault(_mark(record), record)
+            if _came_to(record) > _came_to(known):
+                furthest[_mark(record)] = record
     found: dict[str, Table] = {}
     for name, table in tables:
-        fresh = []
-        for record in table.records:
-            mark = (record.backbone_sha256, record.key, record.seed)
-            if mark not in seen:
-                seen.add(mark)
-                fresh.append(record)
+        fresh = [record for record in table.records if furthest[_mark(record)] is record]
         if fresh:
             own = next(free for n in range(len(found) + 1) if (free := f"{name}-{n + 1}" if n else name) not in found)
             found[own] = Table(records=tuple(fresh), tasks=table.tasks, about=table.about)
     return found
+
+
+def _mark(record: Record) -> tuple[str, ...]:
+    """What a trial follows from; which repeat it is called depends on the runs beside it."""
+    return record.backbone_sha256, record.task, record.candidate.key, str(record.seed)
+
+
+def _came_to(record: Record) -> int:
+    return record.curve[-1].step if record.curve else 0
 
 
 def _write(to: Path, model: Model, tables: dict[str, Table]) -> None:

@@ -12,13 +12,14 @@ from autodelta.errors import UserError
 from autodelta.meta import fitting, past
 from autodelta.meta.columns import RECORDS, VERSION
 from autodelta.meta.parquet import write as write_parquet
-from autodelta.meta.records import read
+from autodelta.meta.records import Table, read
 from autodelta.search import search
 from autodelta.search.run import RUN_FILE
 from autodelta.space import Space
-from autodelta.studies.learn import gathered, learn
+from autodelta.studies.learn import _distinct, gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
 from tests.meta.pasts import QUICK, a_past, write_table
+from tests.meta.tables import record
 from tests.search.fakes import SHAPE, SPACE
 from tests.small import save_backbone, save_task
 
@@ -103,6 +104,14 @@ def test_a_trial_that_two_tables_hold_counts_once(place: Path, tmp_path: Path) -
     found = past.read(tmp_path / "both")
     assert found is not None
     assert found.trials == len(read(place / "table").records)
+
+
+def test_of_a_trial_that_has_gone_on_since_the_whole_counts_whatever_repeat_it_is_called() -> None:
+    whole, other = record(repeat=1), record(seed=99)
+    stopped = whole.model_copy(update={"repeat": 0, "state": "pruned", "curve": whole.curve[:1]})
+    before, after = (Table(records=records, tasks={}) for records in ((stopped,), (other, whole)))
+    assert [found.records for found in _distinct([("past", before), ("own-runs", after)]).values()] == [after.records]
+    assert [found.records for found in _distinct([("past", after), ("own-runs", before)]).values()] == [after.records]
 
 
 def test_a_table_named_by_where_one_stands_has_a_folder_of_its_own(
