@@ -1,5 +1,6 @@
 """``suggest``: a composition for a task without a trial."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,8 @@ def suggest(
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    _show(found, _words(task, data, meta))
+    said = {"label": label, "label-names": label_names, "template": template, "metric": metric}
+    _show(found, _words(task, data, meta, backbone=backbone, space=space, inputs=inputs or (), **said))
 
 
 def _show(found: "Suggestion", words: dict[str, str]) -> None:
@@ -83,14 +85,32 @@ def _show(found: "Suggestion", words: dict[str, str]) -> None:
         screen.print(f"recipe: {found.recipe}", highlight=False, soft_wrap=True)
         train = f"autodelta train --recipe {found.recipe}{words['data']} --to {trained}"
         screen.print(f"train:  {train}", highlight=False, soft_wrap=True)
-    search = f"autodelta search --task {words['task']}{words['data']} --sampler meta{words['meta']} --budget 10min"
+    search = f"autodelta search --task {words['task']}{words['data']}{words['setting']} --sampler meta{words['meta']}"
+    search += " --budget 10min"
     screen.print(f"search: {search}", highlight=False, soft_wrap=True)
 
 
-def _words(task: str, data: Path | None, meta: Path | None) -> dict[str, str]:
-    """What was said on the command line, for the commands that come next."""
+def _words(
+    task: str,
+    data: Path | None,
+    meta: Path | None,
+    *,
+    backbone: str,
+    space: str,
+    inputs: Sequence[str],
+    **said: str | None,
+) -> dict[str, str]:
+    """What was said on the command line, for the commands that come next; a search may have others by itself."""
     from shlex import quote
 
-    given = {"data": data, "meta": meta}
-    options = {name: "" if value is None else f" --{name} {quote(str(value))}" for name, value in given.items()}
-    return {"task": quote(task), **options}
+    def option(name: str, value: object) -> str:
+        return "" if value is None else f" --{name} {quote(str(value))}"
+
+    setting = [option("backbone", backbone), option("space", space)]
+    setting += [option("input", name) for name in inputs] + [option(name, value) for name, value in said.items()]
+    return {
+        "task": quote(task),
+        "data": option("data", data),
+        "meta": option("meta", meta),
+        "setting": "".join(setting),
+    }

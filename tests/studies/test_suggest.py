@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from autodelta.backbones import load
 from autodelta.cli import app
+from autodelta.cli.suggest import _words
 from autodelta.meta import past
 from autodelta.recipe import Recipe
 from autodelta.space import Space
@@ -105,6 +106,14 @@ def test_people_see_the_front_the_reason_and_what_comes_next(place: Path, tmp_pa
         "search: autodelta search --task small",
     ):
         assert words in said
+
+
+def test_the_search_that_comes_next_is_of_the_same_rows_backbone_and_space() -> None:
+    words = _words(
+        "hf:a", None, Path("my past"), backbone="b", space="s.yaml", inputs=["x", "y"], label="z", metric=None
+    )
+    assert words["setting"] == " --backbone b --space s.yaml --input x --input y --label z"
+    assert (words["data"], words["meta"]) == ("", " --meta 'my past'")
 
 
 @pytest.mark.parametrize(
