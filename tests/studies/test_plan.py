@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from autodelta.errors import UserError
+from autodelta.search.pruning import rungs
+from autodelta.space import Space
 from autodelta.studies.plan import Plan, TaskPlan, read
+from tests.search.fakes import SHAPE
 
 PLANS = Path(__file__).parents[2] / "benchmarks" / "plans"
 
@@ -96,5 +99,8 @@ def test_a_curve_of_few_steps_has_no_step_twice() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_plans_of_the_repository_can_be_read(path: Path) -> None:
-    assert read(path).description
+def test_the_plans_of_the_repository_can_be_read_and_their_curves_hold_every_rung(path: Path) -> None:
+    plan = read(path)
+    assert plan.description
+    most_steps = Space.load(plan.space, SHAPE).settings.most_steps
+    assert set(rungs(most_steps)) <= set(plan.report_at(most_steps))
