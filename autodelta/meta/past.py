@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from autodelta.errors import UserError
 from autodelta.files import write_json
 from autodelta.meta.problem import NoTransfer
-from autodelta.meta.records import ABOUT, Record, Table
+from autodelta.meta.records import ABOUT, Record, Table, TaskFeatures
 
 VERSION = 1
 FILE, RECORDS, MODEL = "past.json", "records", "meta.json"
@@ -82,15 +82,24 @@ def past_of(tables: Iterable[Table]) -> Past:
         trials=len(records),
         methods=tuple(sorted({name for record in records for name in record.candidate.methods})),
         backbones=tuple(Backbone(name=name, sha256=sha256) for name, sha256 in sorted(backbones)),
-        tasks=tuple(task for table in tables for task in _tasks(table)),
+        tasks=tuple(_tasks(tables)),
     )
 
 
-def _tasks(table: Table) -> Iterable[PastTask]:
-    for name in dict.fromkeys(record.task for record in table.records):
-        records, known = table.of(name), table.tasks.get(name)
+def _tasks(tables: Iterable[Table]) -> Iterable[PastTask]:
+    """Each task once, though its trials on one backbone may lie in several tables."""
+    found: dict[tuple[str, str, int], list[Record]] = {}
+    features: dict[tuple[str, str, int], TaskFeatures] = {}
+    for table in tables:
+        for record in table.records:
+            place = (record.backbone_sha256, record.task, record.train_rows)
+            found.setdefault(place, []).append(record)
+            if record.task in table.tasks:
+                features.setdefault(place, table.tasks[record.task])
+    for place, records in found.items():
+        known = features.get(place)
         yield PastTask(
-            task=name,
+            task=records[0].task,
             kind=known.kind if known else "",
             metric=known.metric if known else "",
             train_rows=records[0].train_rows,

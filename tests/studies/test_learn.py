@@ -19,7 +19,7 @@ from autodelta.space import Space
 from autodelta.studies.learn import _distinct, gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
 from tests.meta.pasts import QUICK, a_past, write_table
-from tests.meta.tables import record
+from tests.meta.tables import record, task_features
 from tests.search.fakes import SHAPE, SPACE
 from tests.small import save_backbone, save_task
 
@@ -112,6 +112,17 @@ def test_of_a_trial_that_has_gone_on_since_the_whole_counts_whatever_repeat_it_i
     before, after = (Table(records=records, tasks={}) for records in ((stopped,), (other, whole)))
     assert [found.records for found in _distinct([("past", before), ("own-runs", after)]).values()] == [after.records]
     assert [found.records for found in _distinct([("past", after), ("own-runs", before)]).values()] == [after.records]
+
+
+def test_a_task_whose_trials_lie_in_two_tables_is_named_once_with_the_best_of_both() -> None:
+    worse, better, elsewhere = record(), record(rank=4), record(rank=8, backbone_sha256="1")
+    known = {"one": task_features()}
+    tables = [Table(records=(worse,), tasks=known), Table(records=(better,), tasks=known)]
+    found = past.past_of([*tables, Table(records=(elsewhere,), tasks=known)]).tasks
+    assert [(task.task, task.trials, task.best and task.best.score) for task in found] == [
+        ("one", 2, better.score),
+        ("one", 1, elsewhere.score),
+    ]
 
 
 def test_a_table_named_by_where_one_stands_has_a_folder_of_its_own(
