@@ -61,9 +61,11 @@ class Outlook:
         return wall <= self._budget.wall_left(spent) and (left == math.inf or seconds + self._committed() <= left)
 
     def rest_fits(self, trial: TrialRecord) -> bool:
-        """Whether what a trial has yet to do fits what is left."""
+        """Whether what a trial has yet to do fits what is left, by its own speed if that is known."""
         plan = plan_of(trial)
-        return self.fits(self.costs().until(plan, plan.steps, since=trial.step))
+        if trial.step:
+            return self.fits(trial.held_seconds / trial.step * (plan.steps - trial.step))
+        return self.fits(self.costs().seconds(plan))
 
     def next_rung_fits(self, number: int, report: Report) -> bool:
         """Whether a running trial may go on to its next report."""

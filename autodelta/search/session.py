@@ -70,7 +70,8 @@ class Session(Work):
             if assignment is None:
                 self.end_reason = BUDGET if no_new else FINISHED
                 return None
-            if self.outlook.rest_fits(self.study.trial(assignment.number)):
+            trial = self.study.trial(assignment.number)
+            if trial.continues is not None or self.outlook.rest_fits(trial):  # what goes on was chosen because it fits
                 return self._start(assignment)
             self._refuse(assignment)
         self._unfit = True

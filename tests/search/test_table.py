@@ -265,6 +265,24 @@ def test_a_grid_passes_over_what_the_budget_cannot_hold_until_a_larger_one_can(
     assert {trial.candidate for trial in more if trial.state == "complete"} == set(space.grid())
 
 
+@pytest.mark.parametrize("budget", ["100cpu-s", "140cpu-s"])
+def test_a_slow_trial_goes_on_only_where_its_own_speed_lets_it(tmp_path: Path, budget: str) -> None:
+    """Else it would be stopped at once, at the rung that it came from, and asked for again."""
+    space = fakes.space(tmp_path, fakes.SPACE.replace("steps: [40, 80]", "steps: 90"))
+    found = [paced(record, 1.0 if place % 10 == 9 else 0.1) for place, record in enumerate(records(space, 30))]
+    simulated = simulate(
+        space, pool(space, found), replays(found), parse(budget), sampler_name="random", pruner_name="none", seed=1
+    )
+    assert any(trial.reason == "budget" for trial in simulated.trials)
+    assert all(trial.step > trial.began_at for trial in simulated.trials if trial.continues is not None)
+
+
+def paced(record: Record, seconds: float) -> Record:
+    """The same trial with so many seconds a step."""
+    curve = [point.model_copy(update={"device_seconds": seconds * point.step}) for point in record.curve]
+    return record.model_copy(update={"curve": tuple(curve), "device_seconds": curve[-1].device_seconds})
+
+
 @pytest.mark.parametrize("name", ["nsga2", "grid"])
 def test_a_sampler_that_cannot_rank_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=rf"'{name}' cannot rank recorded candidates; choose from: gp, random, tpe"):
