@@ -277,6 +277,37 @@ def test_a_slow_trial_goes_on_only_where_its_own_speed_lets_it(tmp_path: Path, b
     assert all(trial.step > trial.began_at for trial in simulated.trials if trial.continues is not None)
 
 
+class Replay:
+    """A search among records in simulated time that is taken up again, on the same table, with other budgets."""
+
+    def __init__(self, space: Space, found: Sequence[Record]) -> None:
+        self.clock = VirtualClock()
+        self.ledger = Ledger(None, clock=self.clock)
+        self.table = Table(replays(found), self.clock)
+        plan = Pool(pool(space, found), ranking("random"))
+        self.study = Study(None, space, sampler=sampler("random"), seed=1, plan=plan, can_continue=lambda number: True)
+
+    def go_on(self, budget: str) -> Session:
+        accounts = Accounts(parse(budget), self.ledger, emit=lambda event: None, confirm_share=0.0, clock=self.clock)
+        session = Session(None, self.study, accounts, workers=1)
+        self.table.run(session)
+        session.stop_running()
+        return session
+
+
+def test_what_was_cut_short_goes_on_where_no_whole_trial_would_fit(tmp_path: Path) -> None:
+    space = fakes.space(tmp_path, fakes.SPACE.replace("steps: [40, 80]", "steps: 90"))
+    with quiet():
+        search = Replay(space, [paced(record, 0.1) for record in records(space, 4)])
+        search.go_on("5cpu-s")
+        assert [(trial.state, trial.step, trial.reason) for trial in search.study.trials()] == [
+            ("pruned", 30, "budget")
+        ]
+        session = search.go_on("10cpu-s")  # of which the rest takes six, and a whole trial nine
+    assert [(trial.state, trial.continues) for trial in search.study.trials()[1:]] == [("complete", 0)]
+    assert session.end_reason == "budget"
+
+
 def paced(record: Record, seconds: float) -> Record:
     """The same trial with so many seconds a step."""
     curve = [point.model_copy(update={"device_seconds": seconds * point.step}) for point in record.curve]
