@@ -61,11 +61,11 @@ class Session(Work):
         if beside and not (room and self._may_join(beside)):
             return None
         for _ in range(UNFIT_IN_A_ROW):
-            if self._not_worth_it():
-                return None
             if self.outlook.seconds_left() <= 0:
                 return None
             no_new = self.outlook.trials_left() <= 0 or not self.outlook.fits(self.outlook.costs().cheapest())
+            if (self.ended_early or not no_new) and self._not_worth_it():
+                return None
             assignment = self.study.ask(only_continue=no_new, fits=self.outlook.rest_fits)
             if assignment is None:
                 self.end_reason = BUDGET if no_new else FINISHED

@@ -21,11 +21,12 @@ from autodelta.search.pool import Pool, entries
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import TrialRecord
 from autodelta.search.samplers import PoolEntry, sampler
-from autodelta.search.session import Session
+from autodelta.search.session import NOT_WORTH, Session
 from autodelta.search.simulation import ranking, simulate
 from autodelta.search.storage import quiet
 from autodelta.search.study import Study, trial_folder
 from autodelta.search.work import Accounts
+from autodelta.search.worth import Enough
 from autodelta.space import Space
 from tests.search import fakes, replay, tables
 
@@ -287,9 +288,9 @@ class Replay:
         plan = Pool(pool(space, found), ranking("random"))
         self.study = Study(None, space, sampler=sampler("random"), seed=1, plan=plan, can_continue=lambda number: True)
 
-    def go_on(self, budget: str) -> Session:
+    def go_on(self, budget: str, enough: Enough = lambda trials: None) -> Session:
         accounts = Accounts(parse(budget), self.ledger, emit=lambda event: None, confirm_share=0.0, clock=self.clock)
-        session = Session(None, self.study, accounts, workers=1)
+        session = Session(None, self.study, accounts, workers=1, enough=enough)
         self.table.run(session)
         session.stop_running()
         return session
@@ -306,6 +307,19 @@ def test_what_was_cut_short_goes_on_where_no_whole_trial_would_fit(tmp_path: Pat
         session = search.go_on("10cpu-s")  # of which the rest takes six, and a whole trial nine
     assert [(trial.state, trial.continues) for trial in search.study.trials()[1:]] == [("complete", 0)]
     assert session.end_reason == "budget"
+
+
+def test_whether_a_trial_is_worth_it_is_not_asked_where_none_may_start(space: Space) -> None:
+    def enough(trials: Sequence[TrialRecord]) -> str | None:
+        return "nothing is to be gained" if len(trials) >= 4 else None
+
+    with quiet():
+        search = Replay(space, records(space, 6))
+        session = search.go_on("4trials", enough)
+        assert (session.end_reason, session.ended_early) == ("budget", "")
+        session = search.go_on("5trials", enough)
+    assert (session.end_reason, session.ended_early) == (NOT_WORTH, "nothing is to be gained")
+    assert len(search.study.trials()) == 4
 
 
 def paced(record: Record, seconds: float) -> Record:
