@@ -44,7 +44,7 @@ class Disk:
         self._ids = {trial.number: trial._trial_id for trial in self.found}
 
     def start(self, trial: FrozenTrial) -> None:
-        """Writes a new trial, whole, in one transaction."""
+        """Writes a new trial, whole, in one transaction; one that was infeasible has ended."""
         identity = self._storage.create_new_trial(self._study_id, template_trial=trial)
         number = self._storage.get_trial_number_from_id(identity)
         if number != trial.number:

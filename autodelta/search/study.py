@@ -291,9 +291,14 @@ class Study:
         return derived(self._seed, Purpose.TRAINING, same)
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:
+        """Written once it has ended: what is left running is taken up again, and there is nothing to train in it."""
         trial.set_user_attr("parameters", error.parameters)
-        self._started(trial)
-        self.on_rejected(self.tell(trial.number, Outcome(state="infeasible", reason=str(error))))
+        trial.set_user_attr("reason", str(error))
+        trial.set_constraint("feasible", 1.0)
+        self._study.tell(trial, state=TrialState.PRUNED)
+        self._known = None
+        self._on_disk(lambda disk: disk.start(self._frozen(trial.number)))
+        self.on_rejected(self.trial(trial.number))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
         known = self.trial(number)

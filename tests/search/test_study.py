@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from autodelta.errors import UserError
 from autodelta.search import samplers
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import Outcome, TrialRecord
-from autodelta.search.storage import FILE, NAME, quiet
+from autodelta.search.storage import FILE, NAME, Disk, quiet
 from autodelta.search.study import Study, load_trials, trial_folder
 from autodelta.space import Infeasible, Space, Trial
 from tests.search import fakes
@@ -173,6 +174,35 @@ def test_infeasible_candidates_are_recorded_and_never_given_out(
         assert {(t.reason, t.parameters, t.candidate, t.seed) for t in rejected} == {
             ("too many methods", 77, None, None)
         }
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_no_infeasible_candidate_is_left_running_whenever_the_search_is_killed(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took the search up would find nothing to train in it."""
+    passed = itertools.count()
+
+    def killed(plain: Callable[..., None]) -> Callable[..., None]:
+        def write(*args: object) -> None:
+            if next(passed) == writes:
+                raise KeyboardInterrupt
+            plain(*args)
+
+        return write
+
+    def refuse(space: Space, trial: Trial) -> Candidate:
+        raise Infeasible("nothing fits", parameters=0, cap=None)
+
+    monkeypatch.setattr(Space, "suggest", refuse)
+    for name in ("start", "attribute", "end"):
+        monkeypatch.setattr(Disk, name, killed(getattr(Disk, name)))
+    with study(tmp_path, "random") as one, pytest.raises(KeyboardInterrupt):
+        one.ask()
+    with study(tmp_path) as again:
+        assert again.running == ()
+        assert {trial.state for trial in again.trials()} <= {"infeasible"}
+        assert {(trial.reason, trial.seed) for trial in again.trials()} <= {("nothing fits", None)}
 
 
 def test_a_space_of_nothing_but_infeasible_candidates_is_an_error(
