@@ -12,6 +12,7 @@ from autodelta.errors import UserError
 from autodelta.search import samplers
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import Outcome, TrialRecord
+from autodelta.search.samplers import nsga2
 from autodelta.search.storage import FILE, NAME, Disk, quiet
 from autodelta.search.study import Study, load_trials, trial_folder
 from autodelta.space import Infeasible, Space, Trial
@@ -61,6 +62,21 @@ def test_a_search_taken_up_again_asks_what_the_uninterrupted_one_would_have(name
             again += [run_trial(part) for _ in range(min(2 if name == "grid" else 7, count - at))]
     assert again == asked
     assert len(set(asked)) > 1
+
+
+def test_evolution_goes_on_from_the_same_parents_when_it_is_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nsga2, "POPULATION", 6)
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    with study(tmp_path / "whole", "nsga2") as whole:
+        asked = [run_trial(whole) for _ in range(24)]
+    again = []
+    for _ in range(3):
+        with study(tmp_path / "parts", "nsga2") as part:
+            again += [run_trial(part) for _ in range(8)]
+    assert again == asked
 
 
 @pytest.mark.parametrize("name", samplers.names())

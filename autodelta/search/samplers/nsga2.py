@@ -1,23 +1,27 @@
-"""NSGA-II (Deb et al. 2002): evolves candidates towards the front of score and parameters, without pruning."""
+"""NSGA-II (Deb et al. 2002): evolves candidates towards the front of score and parameters, without pruning.
 
-from typing import TYPE_CHECKING
+Departure from Optuna's: parents stand in the order of their numbers. Optuna has them in one order when it has just
+chosen them and in another when it remembers them, which a search that was taken up again does not.
+"""
+
+from optuna import Study
+from optuna.samplers import NSGAIISampler
+from optuna.trial import FrozenTrial
 
 from autodelta.search.samplers import Sampler
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
 
 POPULATION = 20  # Optuna's 50 is more than most budgets have trials
 
 
-def _build(seed: int) -> "BaseSampler":
-    from optuna.samplers import NSGAIISampler
+class _InOrder(NSGAIISampler):
+    """Optuna's sampler, which asks the same whether it remembers the parents or not."""
 
-    return NSGAIISampler(seed=seed, population_size=POPULATION)
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
 
 
 SAMPLER = Sampler(
     help="evolution towards the front of score and parameters (two directions, no pruning)",
-    build=lambda seed, scene: _build(seed),
+    build=lambda seed, scene: _InOrder(seed=seed, population_size=POPULATION),
     two_directions=True,
 )
