@@ -55,12 +55,13 @@ def _headline(answer: Answer, winner: Standing) -> str:
 
 def _ties(answer: Answer) -> str:
     others = [name for name in answer.tied if name != answer.winner]
-    raced = [one for one in answer.standings if one.kind == "finalist" and one.seeds]
+    finalists = [one for one in answer.standings if one.kind == "finalist"]
+    raced = [one for one in finalists if one.seeds and not one.failure]  # who broke down has a line of its own
     if not others:
         if len(answer.standing(answer.tied[0]).seeds) < 2:
             return "one seed tells nothing apart: what ties with it is not known, and it is exported itself"
         if len(raced) == 1:
-            return "no other finalist was confirmed: the budget did not allow it"
+            return _alone(finalists)
         once = [one.name for one in raced if len(one.seeds) < 2]
         told_apart = len(raced) - 1 - len(once)
         found = [f"none of {told_apart} other finalists ties with it ({answer.level:.0%})"] if told_apart else []
@@ -70,6 +71,15 @@ def _ties(answer: Answer) -> str:
     smallest = "it is itself the smallest" if answer.export == answer.winner else f"the smallest is {answer.export}"
     size = answer.standing(answer.export).parameters
     return f"tied with it within noise: {_and(others)}; {smallest} ({size:,} parameters), which is exported"
+
+
+def _alone(finalists: Sequence[Standing]) -> str:
+    """Why there is nobody that could tie."""
+    if len(finalists) == 1:
+        return "there was no other finalist: no other candidate came to its end"
+    if all(one.seeds for one in finalists):
+        return "no other finalist came to its end when trained again"
+    return "no other finalist was confirmed: the budget did not allow it"
 
 
 def _compared(one: Difference, level: float) -> str:

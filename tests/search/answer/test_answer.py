@@ -212,6 +212,22 @@ def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
     assert f"of {name}, confirmed at one seed, it is not known whether they tie with it; it is exported" in said
 
 
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_a_finalist_that_broke_down_is_not_said_to_be_told_apart(seeds: int) -> None:
+    world = World(NULL | {"finalist 0": 0.9}, seed=3)
+    runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], seed) for seed in range(seeds)]
+    broken = world.run(ENTRANTS[1], seeds).model_copy(
+        update={"validation": None, "test": None, "reason": "a loss of nan"}
+    )
+    said = lines(answer([*runs, broken]))
+    assert "finalist 1 broke down when trained again: a loss of nan" in said
+    assert "no other finalist was confirmed: the budget did not allow it" in said
+    two = conclude(ENTRANTS[:2], [*runs, broken], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)
+    assert "no other finalist came to its end when trained again" in lines(two)
+    one = conclude(ENTRANTS[:1], runs[:5], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)
+    assert "there was no other finalist: no other candidate came to its end" in lines(one)
+
+
 def test_without_budget_for_it_a_comparison_is_said_to_be_missing() -> None:
     found = answer(World(NULL, seed=2).race(ENTRANTS, runs=4))
     said = lines(found)
