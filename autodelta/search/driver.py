@@ -13,6 +13,7 @@ from autodelta.files import NO_ROOM, write_json
 from autodelta.search import answer
 from autodelta.search.answer.entrants import Entrant, baselines, finalists
 from autodelta.search.answer.results import Confirmed
+from autodelta.search.answer.select import contenders
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.budget import parse
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
@@ -156,9 +157,11 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         workers.run(testing)
     task = settings.worker.load_task()
     done = results.of(entrants)
-    if not done:  # what the search itself left is handed over, so the answer speaks of trials it kept the weights of
+    if not contenders(entrants, done):
+        # What the search itself left is handed over, so the answer speaks of trials it kept the weights of.
         kept = [trial for trial in trials if _weights(folder, trial.number).exists()]
-        entrants = finalists(kept, rows=settings.rows["validation"], metric=settings.metric)
+        plain = [entrant for entrant in entrants if entrant.kind == "baseline"]
+        entrants = (*finalists(kept, rows=settings.rows["validation"], metric=settings.metric), *plain)
     found = answer.conclude(
         entrants,
         done,

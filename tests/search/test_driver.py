@@ -1,10 +1,13 @@
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autodelta.engine.assignment import Assignment
+from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import events
 from autodelta.search.driver import search
@@ -193,6 +196,26 @@ def test_without_confirmation_the_best_trial_of_which_weights_are_kept_is_handed
     assert run.best is not None
     assert run.best.score == max(trial.score for trial in run.front if trial.score is not None)
     assert run.result.answer.winner is not None
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_every_confirmation_broke_down_a_trial_of_which_weights_are_kept_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    plain = fakes.FakeWorker.reports
+
+    def reports(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        if assignment.number < 0:  # no trial
+            raise ArithmeticError("the loss is nan")
+        return plain(worker, assignment, start)
+
+    monkeypatch.setattr(fakes.FakeWorker, "reports", reports)
+    run = searched(tmp_path, budget="20trials", sampler="grid", repeats=3, space=fakes.FINITE, pruner="none", seed=seed)
+    assert run.result is not None
+    assert run.result.answer.verdicts == ("not confirmed",)
+    assert run.result.exported is not None
+    assert run.result.exported.name == run.result.answer.winner
+    assert (run.path / run.result.exported.weights).exists()
 
 
 def test_a_search_that_completes_nothing_has_no_best_and_no_test(tmp_path: Path) -> None:
