@@ -1,10 +1,13 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from autodelta.errors import UserError
 from autodelta.search import events
 from autodelta.search.driver import search
+from autodelta.search.executors.processes import Processes
 from tests.search import fakes
 
 
@@ -25,6 +28,16 @@ def test_two_processes_survive_trials_that_kill_them(tmp_path: Path) -> None:
     assert run.result.exported is not None
     assert sum(isinstance(event, events.TrialEnded) for event in heard) == 12
     assert run.budget["by_kind"]["start-up"] > 0
+
+
+def test_no_process_starts_for_a_phase_in_which_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(Processes, "_start", lambda executor, work, slot: started.append(slot))
+    workers: Any = Processes(fakes.settings().worker, workers=3)
+    workers._children[0] = SimpleNamespace(slot=0, orders=[], waits=False)  # kept from the phase before
+    nothing: Any = SimpleNamespace(holds=lambda *what: None, releases=lambda slot: None, next=lambda **how: None)
+    workers.run(nothing)
+    assert started == []
 
 
 def test_processes_that_cannot_start_end_the_search(tmp_path: Path) -> None:

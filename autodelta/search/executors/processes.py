@@ -92,10 +92,12 @@ class Processes:
 
     def run(self, work: Work) -> None:
         """Does what there is to do, until there is no more; the last process is kept for what comes after."""
-        for child in list(self._children.values()):
+        kept = list(self._children.values())
+        for child in kept:
             self._give_work(work, child)
-        for slot in set(range(self._workers)) - self._children.keys():
-            self._start(work, slot)
+        if not kept or any(child.orders for child in kept):  # else there is nothing to do for others either
+            for slot in set(range(self._workers)) - self._children.keys():
+                self._start(work, slot)
         while not all(child.waits for child in self._children.values()):
             self._listen(work)
             self._end_silent(work)
