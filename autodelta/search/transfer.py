@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from autodelta.errors import UserError
 from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
-from autodelta.search.kept import check
+from autodelta.search.kept import check, sha256
 from autodelta.search.knowledge import known
 from autodelta.search.samplers import Scene, sampler
 from autodelta.space import Space
@@ -133,7 +133,8 @@ def fitted(scene: Scene) -> "Model":
     """
     from autodelta.meta.compositions import layout
 
-    found, recorded = _loaded(located(scene.model).absolute(), scene.sha256)
+    folder = located(scene.model).absolute()
+    found, recorded = _loaded(folder, scene.sha256 or sha256(folder))  # it may have been fitted anew since
     if recorded is not None:
         recorded.check(scene.space.methods)
     found.on(plain(scene.features), layout())
@@ -155,10 +156,10 @@ def lost(scene: Scene) -> str | None:
 
 
 @cache
-def _loaded(folder: Path, sha256: str | None) -> "tuple[Model, past.Past | None]":
+def _loaded(folder: Path, expected: str) -> "tuple[Model, past.Past | None]":
     from autodelta.meta.saved import load
 
-    check(folder, sha256)
+    check(folder, expected)
     return load(folder), past.read(folder)
 
 

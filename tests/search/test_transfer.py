@@ -3,24 +3,28 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from autodelta.backbones import Backbone, load
 from autodelta.errors import UserError
-from autodelta.meta import past
+from autodelta.meta import past, saved
 from autodelta.meta.compositions import layout
 from autodelta.search import resume, transfer
 from autodelta.search import search as search_from_python
 from autodelta.search.events import Notice
 from autodelta.search.knowledge import known
 from autodelta.search.run import open_run
+from autodelta.search.samplers import Scene
 from autodelta.search.transfer import Chosen, chosen
 from autodelta.space import Space
 from autodelta.tasks import Task
 from autodelta.tasks import load as load_task
 from autodelta.tasks.task import Row
 from tests.meta.pasts import a_past, learned
+from tests.search import fakes
 from tests.small import save_backbone, save_task
 
 SPACE = """
@@ -203,6 +207,19 @@ def test_a_run_keeps_its_model_and_is_told_when_that_is_another(place: Path, tmp
     assert len(said) == 1
     assert "any more, so the sampler is tpe: the model in" in said[0]
     assert "is not the one that the search began with" in said[0]
+
+
+def test_a_model_that_was_fitted_anew_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(on=lambda *known: None, text=(folder / "meta.json").read_text())
+
+    monkeypatch.setattr(saved, "load", load)
+    monkeypatch.setattr(past, "read", lambda folder: None)
+    scene = Scene(Space.of_text(fakes.SPACE, fakes.SHAPE, name="small"), None, tmp_path)
+    for text in ("first", "second"):
+        (tmp_path / "meta.json").write_text(text)
+        read: Any = transfer.fitted(scene)
+        assert read.text == text
 
 
 def gone_on(runs: Path, budget: str) -> list[str]:
