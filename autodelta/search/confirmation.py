@@ -82,6 +82,7 @@ class _Orders(Work):
         self.scoring_seconds = _evaluation_seconds(trials) * settings.rows["test"] / settings.rows["validation"]
         self._spent = sum(trial.counts for trial in trials)
         self._under_way: dict[int, tuple[Entrant, int]] = {}
+        self._since: dict[int, float] = {}  # when each of them was given out
         self._owed: list[tuple[Entrant, int]] = []
         self._losses: dict[Run, int] = {}
         self._given = 0
@@ -115,6 +116,7 @@ class _Orders(Work):
         self._given += 1
         number = -self._given  # numbers from 0 on are trials
         self._under_way[number] = (entrant, seed_index)
+        self._since[number] = self.accounts.clock()
         assert self.folder is not None
         folder = run_folder(self.folder, entrant, seed_index)
         assignment = Assignment(
@@ -150,12 +152,11 @@ class Confirmation(_Orders):
         done = self.results.of(self.entrants)
         under_way = [(entrant.name, seed) for entrant, seed in self._under_way.values()]
         spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(len(under_way) + 1)
-        foreseen = [self.costs.seconds(entrant.candidate.training) for entrant, _ in self._under_way.values()]
         chosen = self._choose(
             self.entrants,
             done,
             seconds_left=budget.wall_left(spent) - scoring / self._workers,
-            device_seconds_left=budget.device_left(spent) - sum(filter(None, foreseen)) - scoring,
+            device_seconds_left=budget.device_left(spent) - sum(map(self._to_come, self._under_way)) - scoring,
             runs_left=self._runs - len(done) - len(under_way),
             seconds_of=lambda candidate: self.costs.seconds(candidate.training),
             running=under_way,
@@ -197,6 +198,11 @@ class Confirmation(_Orders):
         spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(0)
         left = min(budget.wall_left(spent) - scoring / self._workers, budget.device_left(spent) - scoring)
         return self._order(entrant, seed_index, seconds=left)
+
+    def _to_come(self, number: int) -> float:
+        """Device-seconds that a run under way has yet to spend, as far as is foreseen."""
+        seconds = self.costs.seconds(self._under_way[number][0].candidate.training) or 0.0
+        return max(0.0, seconds - (self.accounts.clock() - self._since[number]))
 
     def _scoring(self, more: int) -> float:
         """Device-seconds for scoring on test all runs that wait for it, and so many more."""

@@ -87,6 +87,16 @@ def test_device_seconds_are_confirmed_with_by_many_workers_as_by_one(tmp_path: P
     assert len(given[8]) == len(given[1]) == 3
 
 
+def test_what_a_run_under_way_has_spent_is_counted_once(tmp_path: Path) -> None:
+    books = Books(tmp_path, "100cpu-s", a_trial(10, evaluating=0), workers=2)
+    books.spend(79)
+    confirmation = books.confirmation()
+    assert confirmation.next() is not None
+    books.ledger.enter(0, Spending.CONFIRMATION)
+    books.clock.now += 9
+    assert confirmation.next() is not None  # twelve seconds are left: one for the first run, ten for another
+
+
 def test_a_run_gives_up_before_it_takes_the_time_for_test(tmp_path: Path) -> None:
     books = Books(tmp_path, "100s", a_trial(10, evaluating=2))
     books.testing()  # three runs wait to be scored

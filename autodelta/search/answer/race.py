@@ -68,7 +68,8 @@ def next_run(
     has to wait for runs under way.
 
     seconds_of: device-seconds that a candidate will take, None where nobody knows (it is then taken to fit).
-    running: runs under way, which ``device_seconds_left`` and ``runs_left`` have already been charged for.
+    running: runs under way; ``device_seconds_left`` has already been charged for what they have spent and have yet to,
+        and ``runs_left`` for them.
     workers: that have ``seconds_left`` of wall-clock each, and ``device_seconds_left`` together.
     """
     if runs_left < 1:
