@@ -40,6 +40,10 @@ class TooSmall(UserError):
     """A budget that is spent before the first trial ends."""
 
 
+class CannotWrite(UserError):
+    """The run's folder takes no more. The search can be taken up again, also one that has no trial yet."""
+
+
 def search(
     settings: Settings,
     space: Space,
@@ -63,6 +67,8 @@ def search(
         take_up(run, space, events=events, clock=clock)
     except TooSmall:
         discard(run)
+        raise
+    except CannotWrite:
         raise
     except UserError:
         if not run.trials:
@@ -280,8 +286,8 @@ def told(folder: Path) -> Iterator[None]:
         raise _cannot_write(folder, error.strerror or str(error)) from error
 
 
-def _cannot_write(folder: Path, cause: str) -> UserError:
-    return UserError(
+def _cannot_write(folder: Path, cause: str) -> CannotWrite:
+    return CannotWrite(
         f"cannot write to the run {folder}: {cause}; nothing that was finished is lost: mend it, then "
         f"autodelta search --resume {folder}"
     )

@@ -269,6 +269,21 @@ def test_a_run_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
         resuming.resume(first.path)
 
 
+def test_a_disk_that_is_full_before_the_first_trial_leaves_what_can_be_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(disk: Disk, trial: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "start", full)
+        with pytest.raises(UserError, match=r"mend it, then autodelta search --resume \S+run$"):
+            begun(tmp_path, budget="2trials")
+    run = Run(tmp_path / "run", fakes.settings(budget="2trials"))
+    gone_on_with(run, tmp_path, budget="2trials")
+    assert [trial.state for trial in run.trials] == ["complete", "complete"]
+
+
 @pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint", "weights"])
 def test_a_full_disk_is_one_line_and_costs_no_trial(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
