@@ -9,12 +9,12 @@ A script that was stopped goes on where it was.
 """
 
 import argparse
-import csv
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trials import append, read
 
 import autodelta
 from autodelta.engine.assignment import Assignment, WorkerSpec
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     path = RESULTS / "interval_holds.csv"
-    done = list(csv.DictReader(path.open(encoding="utf8"))) if path.exists() else []
+    done = read(path)
     lines = [
         "| task | winner | test, seeds | 90 % interval | fresh seeds inside | width in s.d. |",
         "|---|---|---|---|---|---|",
@@ -77,12 +77,7 @@ def main() -> None:
         with multiprocessing.get_context("spawn").Pool(asked.processes) as pool:
             for row in pool.imap_unordered(fresh, jobs):
                 have[str(row["seed"])] = row["test"]
-                new = not path.exists()
-                with path.open("a", newline="", encoding="utf8") as file:
-                    writer = csv.DictWriter(file, list(row))
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(row)
+                append(path, [row])
         scores = np.array(list(have.values()))
         low, high = answer.next_seed.low, answer.next_seed.high
         inside, width = int(((scores >= low) & (scores <= high)).sum()), (high - low) / scores.std(ddof=1)

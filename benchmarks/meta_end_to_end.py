@@ -10,7 +10,6 @@ where it stood. Ends with the Markdown table, beside the CSV and printed.
 """
 
 import argparse
-import csv
 import math
 import multiprocessing
 from collections.abc import Sequence
@@ -21,15 +20,15 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from trials import read as read_rows
+from trials import append, read
 
 import autodelta
 from autodelta.meta.compositions import sources
 from autodelta.meta.fitting import fit
 from autodelta.meta.folds import family
-from autodelta.meta.records import read
 from autodelta.meta.saved import save
 from autodelta.search import Run
+from autodelta.studies.learn import distinct, gathered
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLERS = ("meta", "tpe")
@@ -51,7 +50,7 @@ class Job(NamedTuple):
 def taught(task: str, tables: Sequence[Path], folder: Path) -> Path:
     """The folder of a model that has seen nothing of the task's family."""
     if not folder.exists():
-        known = sources(*map(read, tables))
+        known = sources(*distinct(gathered(tables, None, say=print)).values())
         own = [row for row, one in enumerate(known.tasks) if family(one.name) == family(task)]
         save(fit(known.without(own).usable(), seed=0), folder)
     return folder
@@ -90,9 +89,7 @@ def course(run: Run) -> tuple[list[float], list[float]]:
         trial.device_seconds - (0.0 if trial.continues is None else trials[trial.continues].device_seconds)
         for trial in trials
     ]
-    scores = [
-        trial.score if trial.state == "complete" and trial.score is not None else -math.inf for trial in run.trials
-    ]
+    scores = [trial.score if trial.state == "complete" and trial.score is not None else -math.inf for trial in trials]
     return list(accumulate(own)), list(accumulate(scores, max))
 
 
@@ -145,7 +142,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="also for the models, in `models`")
     parser.add_argument("--out", type=Path, default=RESULTS / "meta_end_to_end.csv")
     asked = parser.parse_args()
-    done = {(row["task"], row["sampler"], row["seed"]) for row in read_rows(asked.out)}
+    done = {(row["task"], row["sampler"], row["seed"]) for row in read(asked.out)}
     for task in asked.tasks.split(","):
         model = taught(task, asked.table, asked.runs / "models" / task.replace("/", "-"))
         for seed in SEEDS:
@@ -156,15 +153,10 @@ def main() -> None:
             ]
             with ProcessPoolExecutor(len(SAMPLERS), multiprocessing.get_context("spawn")) as pool:
                 for row in pool.map(searched, jobs):
-                    new = not asked.out.exists()
-                    with asked.out.open("a", newline="", encoding="utf8") as file:
-                        writer = csv.DictWriter(file, list(row))
-                        if new:
-                            writer.writeheader()
-                        writer.writerow(row)
+                    append(asked.out, [row])
                     print({name: value for name, value in row.items() if name not in ("seconds", "best")}, flush=True)
     head = f"<!-- benchmarks/meta_end_to_end.py --budget {asked.budget} -->"
-    text = table(read_rows(asked.out))
+    text = table(read(asked.out))
     asked.out.with_suffix(".md").write_text(f"{head}\n{text}\n", encoding="utf8")
     print(text)
 

@@ -41,7 +41,7 @@ def learn(
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"the folder {str(to)!r} is there already; choose another for --to")
-    found = _distinct(gathered(tables, runs, say=say))
+    found = distinct(gathered(tables, runs, say=say))
     try:
         model = fit(sources(*found.values()), seed=seed)
     except NoTransfer as reason:
@@ -71,7 +71,7 @@ def gathered(tables: Sequence[Path], runs: Path | None, *, say: Callable[[str], 
     return found
 
 
-def _distinct(tables: Sequence[tuple[str, Table]]) -> dict[str, Table]:
+def distinct(tables: Sequence[tuple[str, Table]]) -> dict[str, Table]:
     """Each trial once, as far as it came, though several tables hold it; a name of its own for each table."""
     furthest: dict[tuple[str, ...], Record] = {}
     for _, table in tables:

@@ -16,7 +16,7 @@ from autodelta.meta.records import Table, read
 from autodelta.search import search
 from autodelta.search.run import RUN_FILE
 from autodelta.space import Space
-from autodelta.studies.learn import _distinct, gathered, learn
+from autodelta.studies.learn import distinct, gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
 from tests.meta.pasts import QUICK, a_past, write_table
 from tests.meta.tables import record, task_features
@@ -110,8 +110,8 @@ def test_of_a_trial_that_has_gone_on_since_the_whole_counts_whatever_repeat_it_i
     whole, other = record(repeat=1), record(seed=99)
     stopped = whole.model_copy(update={"repeat": 0, "state": "pruned", "curve": whole.curve[:1]})
     before, after = (Table(records=records, tasks={}) for records in ((stopped,), (other, whole)))
-    assert [found.records for found in _distinct([("past", before), ("own-runs", after)]).values()] == [after.records]
-    assert [found.records for found in _distinct([("past", after), ("own-runs", before)]).values()] == [after.records]
+    assert [found.records for found in distinct([("past", before), ("own-runs", after)]).values()] == [after.records]
+    assert [found.records for found in distinct([("past", after), ("own-runs", before)]).values()] == [after.records]
 
 
 def test_a_task_whose_trials_lie_in_two_tables_is_named_once_with_the_best_of_both() -> None:
