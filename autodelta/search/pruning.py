@@ -23,7 +23,7 @@ from autodelta.deltas.spec import spec
 from autodelta.errors import one_of
 
 ETA = 3
-WARM_UP = 0.04  # share of the largest number of steps before which nothing is compared
+WARM_UP = 0.1  # share of the largest number of steps before which nothing is compared
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 

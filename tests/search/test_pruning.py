@@ -50,11 +50,11 @@ def gone_beyond(*methods: str) -> FrozenTrial:
 
 
 def test_rungs_fall_by_thirds_to_the_end_of_the_warm_up() -> None:
-    assert rungs(250) == (10, 28, 84, 250)
-    assert rungs(90) == (4, 10, 30, 90)
+    assert rungs(250) == (28, 84, 250)
+    assert rungs(90) == (10, 30, 90)
     assert rungs(1) == (1,)
-    assert reports(100, rungs(250)) == (10, 28, 84, 100)
-    assert reports(84, rungs(250)) == (10, 28, 84)
+    assert reports(100, rungs(250)) == (28, 84, 100)
+    assert reports(84, rungs(250)) == (28, 84)
 
 
 def test_a_third_goes_on_by_score_where_there_is_no_log_loss() -> None:
