@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from autodelta.files import write_json
+from autodelta.meta.folds import family
 from autodelta.studies.bench import Bench, Comparison, compare
 from autodelta.studies.regret import curves, resampled, share_to_reach
 
@@ -25,7 +26,7 @@ def ratio(found: Comparison) -> dict[str, object]:
     """The share of steps with its 95 % interval, and what it was found from; null where it does not come so far."""
     steps = next(axis for axis in found.axes if axis.name == "steps")
     full, halving = (found.bench.methods.index(("random", pruner)) for pruner in ("none", "asha"))
-    weights = resampled(len(found.tasks), found.bench.searches)
+    weights = resampled(list(map(family, found.tasks)), found.bench.searches)
     used = (weights * found.steps[full]).sum(axis=(1, 2))
     shares = [
         share_to_reach(curve[full], curve[halving], steps.grid) / part

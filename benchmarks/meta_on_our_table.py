@@ -4,9 +4,9 @@
 
 Models are fitted to folds of tasks that leave the family of the judged task out. A search chooses by the one validation
 score of each candidate; its choice is judged by the mean test score over repeats, as regret normalised by task: 0 for
-the best candidate of the pool, 1 for the worst. Intervals: 95 %, over resampled tasks and searches. Better: one-sided
-Wilcoxon over tasks of each task's mean over searches, Holm over all of these comparisons. A table that is still being
-collected will do: tasks with too few trials are left out, and said.
+the best candidate of the pool, 1 for the worst. Intervals: 95 %, families of tasks drawn again, and searches of each
+task. Better: one-sided Wilcoxon over families of each one's mean over tasks and searches, Holm over all of these
+comparisons. A table that is still being collected will do: tasks with too few trials are left out, and said.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from scipy.stats import wilcoxon
 
 from autodelta.errors import UserError
 from autodelta.files import write_json
+from autodelta.meta.folds import family
 from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
 from autodelta.studies.bench import Bench, Comparison, compare
 from autodelta.studies.regret import Floats, band, curves, resampled
@@ -55,8 +56,9 @@ def answer(found: Comparison) -> dict[str, Any]:
     """What came out: regrets at some numbers of trials, p-values, and how soon TPE's regret is reached."""
     axis = next(one for one in found.axes if one.name == "trials")
     names = [sampler for sampler, _ in found.bench.methods]
-    weights = resampled(len(found.tasks), found.bench.searches)
-    bands, by_task = band(axis.regret, weights), axis.regret.mean(axis=2)
+    families = [family(task) for task in found.tasks]
+    weights = resampled(families, found.bench.searches)
+    bands, by_family = band(axis.regret, weights), _by_family(axis.regret.mean(axis=2), families)
     drawn = curves(axis.regret, weights)
     last = min(REACHED, len(axis.grid))
     at = {point: min(point, last) - 1 for point in (*POINTS, last)}
@@ -69,7 +71,7 @@ def answer(found: Comparison) -> dict[str, Any]:
         for row, name in enumerate(names)
     }
     less = {
-        (name, point): _p(by_task[mine, :, at[point]] - by_task[names.index(name), :, at[point]])
+        (name, point): _p(by_family[mine, :, at[point]] - by_family[names.index(name), :, at[point]])
         for name in BEATEN
         for point in POINTS
     }
@@ -78,6 +80,7 @@ def answer(found: Comparison) -> dict[str, Any]:
     goal = bands.mean[names.index("tpe"), at[last]]
     return {
         "tasks": len(found.tasks),
+        "families": len(set(families)),
         "searches": found.bench.searches,
         "candidates": len(axis.grid),
         "last": last,
@@ -92,6 +95,12 @@ def answer(found: Comparison) -> dict[str, Any]:
         },
         "trials_to_reach_tpe": {name: _reached(bands.mean[row], goal) for row, name in enumerate(names)},
     }
+
+
+def _by_family(values: Floats, families: Sequence[str]) -> Floats:
+    """(methods, families, points): means over the tasks of each family."""
+    names, at = np.unique(families, return_inverse=True)
+    return np.stack([values[:, at == number].mean(axis=1) for number in range(len(names))], axis=1)
 
 
 def _p(differences: Floats) -> float:
@@ -117,8 +126,8 @@ def lines(found: dict[str, Any], left_out: Sequence[str]) -> list[str]:
     """The answer in Markdown."""
     head = " | ".join(f"@{point}" for point in (*POINTS, found["last"]))
     rows = [
-        f"<!-- benchmarks/meta_on_our_table.py: {found['tasks']} tasks, at most {found['candidates']} candidates, "
-        f"{found['searches']} searches each; left out: {len(left_out)} tasks -->",
+        f"<!-- benchmarks/meta_on_our_table.py: {found['tasks']} tasks of {found['families']} families, "
+        f"at most {found['candidates']} candidates, {found['searches']} searches each; {len(left_out)} tasks left out -->",
         f"| mean normalised regret | {head} | trials to TPE's regret at {found['last']} |",
         "|---" * (len(POINTS) + 3) + "|",
     ]

@@ -110,8 +110,8 @@ def _table(found: "Comparison") -> "Table":
         lines,
     )
     table.caption = (
-        f"±: half of the 95 % interval over tasks and searches. A search may spend {found.full_trials} full trials' "
-        "device-seconds; trials: how many it came to, stopped ones too"
+        f"±: half of the 95 % interval over families of tasks and searches. A search may spend "
+        f"{found.full_trials} full trials' device-seconds; trials: how many it came to, stopped ones too"
     )
     table.caption_justify = "left"
     return table

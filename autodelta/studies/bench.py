@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError
 from autodelta.files import write_whole
+from autodelta.meta.folds import family
 from autodelta.meta.records import Record, Table, read
 from autodelta.search.budget import Budget
 from autodelta.search.executors.table import Replayed, replayed
@@ -96,7 +97,7 @@ class Comparison:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The curves as plain rows: effort, method, mean regret and mean rank, each with its 95 % interval."""
-        weights = resampled(len(self.tasks), self.bench.searches)
+        weights = resampled([family(task) for task in self.tasks], self.bench.searches)
         for axis in self.axes:
             found = {"regret": band(axis.regret, weights), "rank": band(ranks(axis.regret), weights)}
             for number, (sampler, pruner) in enumerate(self.bench.methods):

@@ -3,6 +3,7 @@
 Arrays of values have the shape (methods, tasks, searches, points); a curve is the mean over tasks and searches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +42,23 @@ def ranks(regrets: Floats) -> Floats:
     return np.asarray(rankdata(regrets, method="average", axis=0))
 
 
-def resampled(tasks: int, searches: int, *, seed: int = 0) -> Floats:
-    """Weights of shape (resamples, tasks, searches): tasks drawn with replacement, then searches for each of them."""
+def resampled(groups: Sequence[str], searches: int, *, seed: int = 0) -> Floats:
+    """Weights of shape (resamples, tasks, searches): groups of tasks drawn with replacement, then searches.
+
+    Args:
+        groups: the group of each task; tasks of one group are drawn together, for they say much the same.
+        searches: of each task.
+        seed: of the draws.
+    """
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(tasks, size=(RESAMPLES, tasks))
-    weights = np.zeros((RESAMPLES, tasks, searches))
+    names, at = np.unique(np.asarray(groups), return_inverse=True)
+    tasks, draws = len(at), rng.integers(len(names), size=(RESAMPLES, len(names)))
+    times = np.stack([np.bincount(drawn, minlength=len(names)) for drawn in draws])[:, at]
     chosen = rng.integers(searches, size=(RESAMPLES, tasks, searches))
-    np.add.at(weights, (np.arange(RESAMPLES)[:, None, None], drawn[:, :, None], chosen), 1.0)
-    return weights / (tasks * searches)
+    weights = np.zeros((RESAMPLES, tasks, searches))
+    np.add.at(weights, (np.arange(RESAMPLES)[:, None, None], np.arange(tasks)[:, None], chosen), 1.0)
+    weights *= times[:, :, None]
+    return np.asarray(weights / weights.sum(axis=(1, 2), keepdims=True))
 
 
 def curves(values: Floats, weights: Floats) -> Floats:

@@ -99,17 +99,29 @@ def test_processes_find_what_one_process_finds(place: Path, compared: Comparison
     assert list(compare(a_bench(place, jobs=2)).rows()) == list(compared.rows())
 
 
+THREE = ("a", "b", "c")  # tasks, each a family
+
+
 def test_intervals_hold_the_mean_and_are_wider_with_fewer_searches() -> None:
     values = np.random.default_rng(0).random((2, 3, 100, 5))
-    wide = regret.band(values[:, :, :10], regret.resampled(3, 10))
-    narrow = regret.band(values, regret.resampled(3, 100))
+    wide = regret.band(values[:, :, :10], regret.resampled(THREE, 10))
+    narrow = regret.band(values, regret.resampled(THREE, 100))
     assert ((narrow.low < narrow.mean) & (narrow.mean < narrow.high)).all()
     assert ((wide.high - wide.low) > 1.5 * (narrow.high - narrow.low)).all()
     # Where tasks differ and searches do not, the interval is that of a mean of tasks drawn again.
     same = np.broadcast_to(np.array([0.0, 0.5, 1.0])[None, :, None, None], (1, 3, 100, 1))
-    band = regret.band(same, regret.resampled(3, 100))
+    band = regret.band(same, regret.resampled(THREE, 100))
     assert band.low[0, 0] == pytest.approx(1 / 6, abs=0.17)
     assert band.high[0, 0] == pytest.approx(5 / 6, abs=0.17)
+
+
+def test_tasks_of_one_family_are_drawn_together() -> None:
+    weights = regret.resampled(["a", "b", "a", "a"], 2)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1)
+    by_task = weights.sum(axis=2)
+    np.testing.assert_allclose(by_task[:, 0], by_task[:, 2])
+    np.testing.assert_allclose(by_task[:, 0], by_task[:, 3])
+    assert set(np.round(by_task[:, 1], 6)) == {0.0, 0.25, 1.0}  # neither, both or b alone was drawn
 
 
 def test_ranks_are_shared_by_equals() -> None:
