@@ -127,7 +127,7 @@ def lines(found: dict[str, Any], left_out: Sequence[str]) -> list[str]:
     head = " | ".join(f"@{point}" for point in (*POINTS, found["last"]))
     rows = [
         f"<!-- benchmarks/meta_on_our_table.py: {found['tasks']} tasks of {found['families']} families, "
-        f"at most {found['candidates']} candidates, {found['searches']} searches each; {len(left_out)} tasks left out -->",
+        f"{found['candidates']} candidates at most, {found['searches']} searches each; {len(left_out)} left out -->",
         f"| mean normalised regret | {head} | trials to TPE's regret at {found['last']} |",
         "|---" * (len(POINTS) + 3) + "|",
     ]

@@ -6,7 +6,7 @@ configuration's key is its candidate's JSON, so that a portfolio can be trained 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -19,7 +19,7 @@ from autodelta.errors import UserError
 from autodelta.meta.features import BACKBONE, ENCODER, FEATURES
 from autodelta.meta.folds import family
 from autodelta.meta.problem import Configurations, Floats, Layout, Points, Source, Sources, gathered
-from autodelta.meta.records import Record, Table
+from autodelta.meta.records import About, Record, Table
 from autodelta.shape import BackboneShape, Site
 from autodelta.space import Space
 
@@ -68,6 +68,7 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
     """Recorded trials as sources; a candidate outside of the space, where one is given, is left out.
 
     Trials that failed or did not fit have no score and teach nothing of it. Of a trial each point of its curve counts.
+    A task that several tables of one backbone hold with the same features is one source.
     What a candidate is depends on the backbone, as its sizes do: on another shape it is a configuration of its own,
     whose key is the candidate's JSON with spaces behind.
 
@@ -78,11 +79,10 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
     every: list[tuple[str, Candidate, BackboneShape]] = []
     shapes: Counter[str] = Counter()
     inside: dict[str, bool] = {}
-    tasks: list[Source] = []
+    tasks: dict[tuple[Hashable, ...], tuple[Table, list[Record]]] = {}
     for table in tables:
         if table.about is None:
             raise UserError("a table without table.json cannot be learned from: its backbone is not known")
-        by_task: dict[str, list[Record]] = {}
         for record in table.records:
             if record.curve and record.state in ("complete", "pruned"):
                 key = record.candidate.model_dump_json()
@@ -93,11 +93,20 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
                         rows[key, table.about.shape] = len(rows)
                         every.append((key + " " * shapes[key], record.candidate, table.about.shape))
                         shapes[key] += 1
-                    by_task.setdefault(record.task, []).append(record)
-        own = {key: row for (key, shape), row in rows.items() if shape == table.about.shape}
-        tasks += [_source(table, task, found, own) for task, found in by_task.items()]
+                    tasks.setdefault(_one_task(table, table.about, record.task), (table, []))[1].append(record)
+    own = {
+        shape: {key: row for (key, other), row in rows.items() if other == shape}
+        for shape in {shape for _, shape in rows}
+    }
     columns = [replace(configurations([candidate], shape), keys=(key,)) for key, candidate, shape in every]
-    return Sources(layout(), _stacked(columns), tuple(tasks))
+    found = (_source(table, records, own[about.shape]) for table, records in tasks.values() if (about := table.about))
+    return Sources(layout(), _stacked(columns), tuple(found))
+
+
+def _one_task(table: Table, about: About, task: str) -> tuple[Hashable, ...]:
+    """What tables of one task agree on."""
+    known = table.tasks.get(task)
+    return about.backbone_sha256, about.shape, task, known and frozenset(known.features.items())
 
 
 def _stacked(found: Sequence[Configurations]) -> Configurations:
@@ -106,8 +115,9 @@ def _stacked(found: Sequence[Configurations]) -> Configurations:
     return gathered(layout(), rows)
 
 
-def _source(table: Table, task: str, records: Sequence[Record], rows: Mapping[str, int]) -> Source:
-    """One task. Costs belong to whole trials: they stand at the last point alone, the most of a curve."""
+def _source(table: Table, records: Sequence[Record], rows: Mapping[str, int]) -> Source:
+    """The task of some records. Costs belong to whole trials: they stand at the last point alone, a curve's highest."""
+    task = records[0].task
     known = table.tasks.get(task)
     features = np.array([(known.features if known else {}).get(name, math.nan) for name in layout().features])
     points = [

@@ -92,6 +92,16 @@ def test_a_candidate_on_another_backbone_is_another_configuration() -> None:
     assert {Candidate.model_validate_json(key) for key in found.configurations.keys} == {candidate()}
 
 
+def test_a_task_of_two_tables_is_one_source_unless_its_features_differ() -> None:
+    first, second = _table(record()), _table(record(rank=4), record(task="two"))
+    found = sources(first, second)
+    assert [(task.name, int(task.points.ended.sum())) for task in found.tasks] == [("one", 2), ("two", 1)]
+    (name, known), *_ = first.tasks.items()
+    other = known.model_copy(update={"features": {key: value + 1 for key, value in known.features.items()}})
+    found = sources(first, Table(records=second.records, tasks={name: other}, about=ABOUT))
+    assert [task.name for task in found.tasks] == ["one", "one", "two"]
+
+
 def test_a_table_without_its_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="backbone is not known"):
         sources(Table(records=(record(),), tasks={}))
