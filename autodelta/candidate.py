@@ -61,6 +61,22 @@ class Delta(_Frozen):
                 )
         return self
 
+    @property
+    def where(self) -> str:
+        """Its roles in few words: ``encoder, decoder: self_attn.q/v; decoder: cross_attn.q/v``."""
+        parts: dict[str, dict[str, list[str]]] = {}  # by sublayer, by stack
+        for role in self.roles:
+            stack, _, part = role.partition(".")
+            sublayer, _, last = part.rpartition(".")
+            parts.setdefault(sublayer or last, {}).setdefault(stack, []).extend([last] if sublayer else [])
+        found: dict[tuple[str, ...], list[str]] = {}
+        for sublayer, stacks in parts.items():
+            for names in dict.fromkeys(map(tuple, stacks.values())):
+                holding = tuple(stack for stack in STACKS if stacks.get(stack) == list(names))
+                found.setdefault(holding, []).append(".".join(filter(None, (sublayer, "/".join(names)))))
+        ordered = sorted(found, key=lambda stacks: (-len(stacks), [STACKS.index(stack) for stack in stacks]))
+        return "; ".join(f"{', '.join(stacks)}: {', '.join(found[stacks])}" for stacks in ordered)
+
     def sites(self, shape: BackboneShape) -> tuple[Site, ...]:
         """The places where this delta stands on a backbone, from input to output.
 

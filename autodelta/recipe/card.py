@@ -98,7 +98,7 @@ def _deltas(candidate: "Candidate") -> list[str]:
             if any(role.startswith(stack) for role in delta.roles)
         )
         sizes = ", ".join(f"{key} {value}" for key, value in delta.config.model_dump().items()) or "-"
-        lines.append(f"| {delta.method} | {', '.join(delta.roles)} | {blocks} | {sizes} | {delta.learning_rate:.2g} |")
+        lines.append(f"| {delta.method} | {delta.where} | {blocks} | {sizes} | {delta.learning_rate:.2g} |")
     return lines
 
 

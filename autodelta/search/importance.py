@@ -116,7 +116,7 @@ def genes(candidate: Candidate) -> dict[str, tuple[Kind, Value]]:
     for delta in candidate.deltas:
         name = delta.method
         found[name] = ("method", True)
-        found[f"{name} roles"] = ("roles", ", ".join(delta.roles))
+        found[f"{name} roles"] = ("roles", delta.where)
         found[f"{name} depth"] = ("depth", f"{_blocks(delta.encoder_blocks)} / {_blocks(delta.decoder_blocks)}")
         found[f"{name} learning rate"] = ("learning rate", delta.learning_rate)
         for size, value in delta.config:

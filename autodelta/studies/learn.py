@@ -17,6 +17,7 @@ from autodelta.studies.own_runs import tables_of_runs
 
 CARD = "README.md"
 OWN = "own-runs"
+BY: dict[str, str] = {"model": "the network", "portfolio": "the portfolio", "chance": "chance"}  # that opens a search
 
 
 def learn(
@@ -118,7 +119,7 @@ def _card(model: Model, found: past.Past, tables: dict[str, Table]) -> str:
     """The card of a model's folder, in Markdown."""
     backbones = ", ".join(f"`{one.name}` ({one.sha256[:12]})" for one in found.backbones)
     regrets = [
-        f"- opened by the {opening}: {', '.join(f'{value:.3f}' for value in values)}"
+        f"- opened by {BY[opening]}: {', '.join(f'{value:.3f}' for value in values)}"
         for opening, values in model.found.regrets.items()
     ]
     lines = [
@@ -139,7 +140,12 @@ def _card(model: Model, found: past.Past, tables: dict[str, Table]) -> str:
         f"Methods: {', '.join(found.methods)}.",
         "",
         *(
-            ["Mean normalised regret after 1, 2, ... trials on tasks left out of the fit:", "", *regrets, ""]
+            [
+                f"Mean normalised regret after 1, 2, ... trials on {model.found.tasks} tasks left out of the fit:",
+                "",
+                *regrets,
+                "",
+            ]
             * bool(regrets)
         ),
         "It knows these methods and backbones only. Scores it foretells are those of validation at one seed.",

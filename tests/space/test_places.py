@@ -94,3 +94,26 @@ def test_a_stack_without_a_chosen_block_is_left_out_with_its_roles_outside_the_b
     found = place("both", "encoder all", "*norm", spec("bitfit").parts, small)
     assert {site.stack for site in found.sites} == {"encoder"}
     assert "encoder.final_norm" in found.roles
+
+
+@pytest.mark.parametrize(
+    ("method", "roles", "words"),
+    [
+        ("prompt", ["encoder.embeddings"], "encoder: embeddings"),
+        ("adapter", ["decoder.ffn", "encoder.ffn", "encoder.self_attn"], "encoder, decoder: ffn; encoder: self_attn"),
+        (
+            "lora",
+            [
+                "encoder.self_attn.q",
+                "encoder.self_attn.v",
+                "decoder.self_attn.q",
+                "decoder.self_attn.v",
+                "decoder.ffn.in",
+            ],
+            "encoder, decoder: self_attn.q/v; decoder: ffn.in",
+        ),
+        ("lora", ["encoder.self_attn.q", "decoder.self_attn.k"], "encoder: self_attn.q; decoder: self_attn.k"),
+    ],
+)
+def test_where_a_delta_stands_is_said_in_few_words(method: str, roles: list[str], words: str) -> None:
+    assert Delta.model_validate({"method": method, "roles": roles, "learning_rate": 0.1}).where == words
