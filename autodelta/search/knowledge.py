@@ -31,12 +31,13 @@ def encoded(task: Task, backbone: "Backbone") -> tuple[Any, list[str]]:
     sample = task.limited(max(ENCODED_ROWS, len(task.labels)), 0).examples("train")
     inputs = encode_texts(backbone, [example.input for example in sample])
     padding = backbone.tokenizer.pad_token_id
+    order = sorted(range(len(inputs)), key=lambda row: len(inputs[row]))  # else short rows are padded to the longest
     found = []
     with torch.no_grad(), single_threaded(backbone.device.type):
         for start in range(0, len(inputs), ROWS_AT_ONCE):
-            ids = pad(inputs[start : start + ROWS_AT_ONCE], padding).to(backbone.device)
+            ids = pad([inputs[row] for row in order[start : start + ROWS_AT_ONCE]], padding).to(backbone.device)
             mask = ids.ne(padding)
             states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
             weights = mask[..., None].float()
             found.append(((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy())
-    return np.concatenate(found), [example.label for example in sample]
+    return np.concatenate(found)[np.argsort(order)], [example.label for example in sample]
