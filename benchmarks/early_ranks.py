@@ -6,12 +6,12 @@ For every step of the tables' learning curves and every task: the rank correlati
 with their last score on validation, and how much of the best third by that score is among the best third there; by
 score, by log-loss, and by the sum of both ranks, as ``search.pruning`` has it. Only trials that go on beyond the step
 are compared, and only tasks that have enough of them and where the last scores spread more than their own noise. Means
-over tasks with 95 % intervals, tasks resampled.
+over tasks with 95 % intervals, families of tasks drawn again.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from autodelta.files import write_text
+from autodelta.meta.folds import family
 from autodelta.meta.records import Point, Record, read
+from autodelta.studies.regret import band, resampled
 
 OUT = Path(__file__).parent / "results" / "early_ranks.md"
 FEWEST = 6  # trials of a task that go on beyond a step
 SPREAD = 0.05  # standard deviation of a task's last scores, at least: several standard errors of 500 rows
-RESAMPLES = 2000
 
 Floats = NDArray[np.float64]
 
@@ -65,33 +66,32 @@ def compared(records: Sequence[Record], step: int) -> dict[str, Found]:
     }
 
 
-def first_seeds(tables: Iterable[Path]) -> dict[str, list[Record]]:
-    """The tables' complete trials of first seeds, by task."""
+def first_seeds(folder: Path) -> dict[str, list[Record]]:
+    """A table's complete trials of first seeds, by task."""
     found = defaultdict(list)
-    for folder in tables:
-        for record in read(folder).records:
-            if record.state == "complete" and record.repeat == 0:
-                found[f"{folder.name}/{record.task}"].append(record)
+    for record in read(folder).records:
+        if record.state == "complete" and record.repeat == 0:
+            found[record.task].append(record)
     return found
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval, tasks resampled."""
-    some = np.array(values)
-    draws = np.random.default_rng(0).choice(some, (RESAMPLES, len(some))).mean(axis=1)
-    return float(some.mean()), *map(float, np.quantile(draws, [0.025, 0.975]))
+def interval(values: dict[str, float]) -> tuple[float, float, float]:
+    """Mean of the tasks' values, and its 95 % interval."""
+    each = np.array(list(values.values())).reshape(1, -1, 1, 1)
+    found = band(each, resampled([family(task) for task in values], 1))
+    return float(found.mean[0, 0]), float(found.low[0, 0]), float(found.high[0, 0])
 
 
 def lines(tasks: dict[str, list[Record]], of: Callable[[Found], float]) -> list[str]:
     steps = sorted({point.step for records in tasks.values() for record in records for point in record.curve[:-1]})
     rows = ["| step | tasks | score | log-loss | both |", "| ---: | ---: | --- | --- | --- |"]
     for step in steps:
-        found = [one for records in tasks.values() if (one := compared(records, step))]
+        found = {task: one for task, records in tasks.items() if (one := compared(records, step))}
         if not found:
             continue
         cells = []
         for how in ("score", "log-loss", "both"):
-            values = [of(one[how]) for one in found if how in one]
+            values = {task: of(one[how]) for task, one in found.items() if how in one}
             cells.append("{:.2f} ({:.2f} to {:.2f})".format(*interval(values)) if values else "")
         rows.append(f"| {step} | {len(found)} | {' | '.join(cells)} |")
     return rows
@@ -104,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = ["# Who is good, by the step at which one looks", "", "`python benchmarks/early_ranks.py`.", ""]
     for folder in arguments.table:
-        tasks = first_seeds([folder])
+        tasks = first_seeds(folder)
         parts += [f"## {folder.name}: {sum(map(len, tasks.values()))} trials on {len(tasks)} tasks", ""]
         parts += ["Rank correlation with the last score on validation, mean over tasks (95 % interval):", ""]
         parts += [*lines(tasks, lambda one: one.correlation), ""]

@@ -79,7 +79,7 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
     every: list[tuple[str, Candidate, BackboneShape]] = []
     shapes: Counter[str] = Counter()
     inside: dict[str, bool] = {}
-    tasks: dict[tuple[Hashable, ...], tuple[Table, list[Record]]] = {}
+    tasks: dict[Hashable, tuple[Table, BackboneShape, list[Record]]] = {}
     for table in tables:
         if table.about is None:
             raise UserError("a table without table.json cannot be learned from: its backbone is not known")
@@ -93,17 +93,14 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
                         rows[key, table.about.shape] = len(rows)
                         every.append((key + " " * shapes[key], record.candidate, table.about.shape))
                         shapes[key] += 1
-                    tasks.setdefault(_one_task(table, table.about, record.task), (table, []))[1].append(record)
-    own = {
-        shape: {key: row for (key, other), row in rows.items() if other == shape}
-        for shape in {shape for _, shape in rows}
-    }
+                    one = _one_task(table, table.about, record.task)
+                    tasks.setdefault(one, (table, table.about.shape, []))[2].append(record)
     columns = [replace(configurations([candidate], shape), keys=(key,)) for key, candidate, shape in every]
-    found = (_source(table, records, own[about.shape]) for table, records in tasks.values() if (about := table.about))
-    return Sources(layout(), _stacked(columns), tuple(found))
+    found = tuple(_source(table, shape, records, rows) for table, shape, records in tasks.values())
+    return Sources(layout(), _stacked(columns), found)
 
 
-def _one_task(table: Table, about: About, task: str) -> tuple[Hashable, ...]:
+def _one_task(table: Table, about: About, task: str) -> Hashable:
     """What tables of one task agree on."""
     known = table.tasks.get(task)
     return about.backbone_sha256, about.shape, task, known and frozenset(known.features.items())
@@ -115,14 +112,16 @@ def _stacked(found: Sequence[Configurations]) -> Configurations:
     return gathered(layout(), rows)
 
 
-def _source(table: Table, records: Sequence[Record], rows: Mapping[str, int]) -> Source:
+def _source(
+    table: Table, shape: BackboneShape, records: Sequence[Record], rows: Mapping[tuple[str, BackboneShape], int]
+) -> Source:
     """The task of some records. Costs belong to whole trials: they stand at the last point alone, a curve's highest."""
     task = records[0].task
     known = table.tasks.get(task)
     features = np.array([(known.features if known else {}).get(name, math.nan) for name in layout().features])
     points = [
         (
-            rows[record.candidate.model_dump_json()],
+            rows[record.candidate.model_dump_json(), shape],
             min(1.0, point.step / record.candidate.training.steps),
             point.score,
             math.log(record.device_seconds) if point is record.curve[-1] and _whole(record) else math.nan,
