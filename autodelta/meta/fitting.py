@@ -12,13 +12,12 @@ from scipy.special import comb
 
 from autodelta.meta.folds import folds
 from autodelta.meta.inputs import Inputs
+from autodelta.meta.level import Levels
 from autodelta.meta.model import Found, Model, Opening
 from autodelta.meta.network import Network, picked
 from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
-from autodelta.meta.posterior import Level
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
-from autodelta.meta.squash import seen
 from autodelta.meta.training import Settings, train
 
 JUDGES = 4
@@ -54,11 +53,12 @@ def fit(sources: Sources, settings: Settings | None = None, *, seed: int = 0) ->
     return _model(sources, whole, settings, inputs, picked(network, range(settings.members)), found)
 
 
-def level_of(tasks: Sequence[Source]) -> Level:
-    """How offset and scale lie among tasks."""
+def levels_of(tasks: Sequence[Source], inputs: Inputs) -> Levels:
+    """How offset and scale of tasks follow their features."""
     levels = np.array([task.scaled() for task in tasks])
-    offsets, scales = levels[:, 0], np.log(levels[:, 1])
-    return Level(float(offsets.mean()), float(offsets.std()) + 1e-9, float(scales.mean()), float(scales.std()) + 1e-3)
+    levels[:, 1] = np.log(levels[:, 1])
+    features = inputs.features(np.stack([task.features for task in tasks])).double().numpy()
+    return Levels.of(levels, features, tuple(task.family for task in tasks))
 
 
 def _model(
@@ -76,7 +76,7 @@ def _model(
         settings=settings,
         inputs=inputs,
         network=network,
-        level=level_of(part.tasks),
+        levels=levels_of(part.tasks, inputs),
         plain=Plain.of(sources.layout, sources.configurations),
         portfolio=sources.configurations.take(greedy(part, LENGTH)),
         found=found or Found(),
@@ -159,8 +159,6 @@ def _missed(judge: Model, features: Floats | None, pool: Configurations, scores:
     on = judge.on(features)
     if len(shown):
         on.observe(pool, Points.of_ends(shown, scores[shown]))
-    beliefs = on.beliefs(pool, noisy=True)
-    low, middle, high = (beliefs.quantile(level) for level in ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
-    found = seen(scores, *on.level)
-    far = np.where(found > middle, (found - middle) / (high - middle), (middle - found) / (middle - low))
+    low, middle, high = on.quantiles(pool, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
+    far = np.where(scores > middle, (scores - middle) / (high - middle), (middle - scores) / (middle - low))
     return np.asarray(np.delete(far, shown))

@@ -23,10 +23,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from autodelta.meta.inputs import Inputs
+from autodelta.meta.level import Level, Levels
 from autodelta.meta.network import Network
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.plain import Plain
-from autodelta.meta.posterior import Level
 from autodelta.meta.problem import Configurations, Floats, Layout, NoTransfer, known_features
 from autodelta.meta.standing import Arm, Standing
 from autodelta.meta.training import Settings
@@ -50,7 +50,7 @@ class Found(BaseModel):
 
     opening: Opening = "model"
     regrets: dict[str, list[float]] = Field(default_factory=dict)  # of each opening after 1, 2, ... trials
-    widths: dict[int, float] = Field(default_factory=dict)  # factor on a standard deviation, by the number of trials
+    widths: dict[int, float] = Field(default_factory=dict)  # factor on a 90 % interval, by the number of trials
     tasks: int = 0
 
 
@@ -62,7 +62,7 @@ class Model:
     settings: Settings
     inputs: Inputs
     network: Network
-    level: Level
+    levels: Levels
     plain: Plain
     portfolio: Configurations  # best first, as far as the past goes
     found: Found
@@ -102,6 +102,10 @@ class Model:
         if features is not None and not np.isfinite(features).all():
             raise NoTransfer("the task lacks features")
         return OnTask(self, features, arms)
+
+    def level(self, features: Floats | None) -> Level:
+        """What is believed of a task's offset and scale by its features, in the order of the layout."""
+        return self.levels.level(None if features is None else self.inputs.features(features[None])[0].double().numpy())
 
     def width(self, trials: int) -> float:
         """The factor that intervals need after so many trials."""

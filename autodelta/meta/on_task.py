@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from autodelta.meta.plain import LENGTHS, NOISE, Apart
-from autodelta.meta.posterior import Mixture, Posterior, joined, log_sum
+from autodelta.meta.posterior import Mixture, Posterior, ScoreMixture, joined, log_sum
 from autodelta.meta.problem import Configurations, Floats, Points
 from autodelta.meta.squash import seen, unseen
 from autodelta.meta.standing import Arm, Pool, appended
@@ -56,7 +56,8 @@ class OnTask:
         self._observed: Pool | None = None
         self._cost_misses = np.empty((0, 2))
         self._fits: dict[Arm, list[Posterior]] | None = None
-        self._level = (model.level.offset, float(np.exp(model.level.log_scale)))
+        self._prior = model.level(features)
+        self._level = self._prior.expected
         self._held: tuple[Configurations, float, Pool] | None = None
         self._plain: Kernels | None = None
 
@@ -157,9 +158,20 @@ class OnTask:
 
     def interval(self, pool: Configurations, *, share: float = 0.9, rung: float = 1.0) -> tuple[Floats, Floats]:
         """Where a score will lie with this probability, (N,) each; as wide as held-out tasks need it."""
-        found = self.beliefs(pool, rung=rung, noisy=True).widened(self.model.width(len(self.scores)))
-        low, high = (found.quantile(0.5 + side * share / 2) for side in (-1, 1))
-        return unseen(low, *self._level), unseen(high, *self._level)
+        low, middle, high = self.quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2), rung=rung)
+        width = self.model.width(len(self.scores))
+        return middle - width * (middle - low), middle + width * (high - middle)
+
+    def chance_above(self, pool: Configurations, bar: float, *, rung: float = 1.0) -> Floats:
+        """How likely each score is to lie above a bar, (N,); as sure of it as held-out tasks allow."""
+        found = self._of_scores(pool, rung)
+        middle = found.quantile(0.5)
+        return np.asarray(1.0 - found.below(middle + (bar - middle) / self.model.width(len(self.scores))))
+
+    def quantiles(self, pool: Configurations, levels: Sequence[float], *, rung: float = 1.0) -> list[Floats]:
+        """Quantiles of the scores that one seed would give, (N,) each, as the model itself believes."""
+        found = self._of_scores(pool, rung)
+        return [found.quantile(level) for level in levels]
 
     def costs(self, pool: Configurations) -> Floats:
         """Log device-seconds and log bytes of whole trials, (N, 2); NaN where the sources know none."""
@@ -208,13 +220,31 @@ class OnTask:
     def _evidences(self, arm: Arm) -> Floats:
         return np.array([fit.log_evidence for fit in self._fits_of(arm)])
 
+    def _of_scores(self, pool: Configurations, rung: float) -> ScoreMixture:
+        """What is believed of scores themselves, as one seed gives them, by all arms."""
+        points = self._pool_at(pool, rung)
+        parts, logs = [], []
+        for arm, trust in self.trust().items():
+            fits = self._fits_of(arm)
+            asked = [self._asked(arm, member, points, noisy=True) for member in range(len(fits))]
+            parts.append(joined([fit.of_scores(*one) for fit, one in zip(fits, asked, strict=True)], self._shares(arm)))
+            logs.append(np.log(max(trust, 1e-300)))
+        return joined(parts, np.array(logs)).without_light_parts()
+
     def _of_arm(self, arm: Arm, points: Pool, *, noisy: bool) -> Mixture:
         fits = self._fits_of(arm)
         parts = [self._predicted(arm, number, fit, points, noisy=noisy) for number, fit in enumerate(fits)]
-        logs = self._evidences(arm) if arm in ("plain", "weighed") else np.zeros(len(fits))
-        return joined(parts, logs)
+        return joined(parts, self._shares(arm))
+
+    def _shares(self, arm: Arm) -> Floats:
+        """Logs of how far each member of an arm is believed: by its evidence, where members differ in kind."""
+        return self._evidences(arm) if arm in ("plain", "weighed") else np.zeros(self._count(arm))
 
     def _predicted(self, arm: Arm, member: int, fit: Posterior, points: Pool, *, noisy: bool) -> Mixture:
+        return fit.predict(*self._asked(arm, member, points, noisy=noisy))
+
+    def _asked(self, arm: Arm, member: int, points: Pool, *, noisy: bool) -> tuple[Floats, Floats, Floats]:
+        """What a posterior needs to know of N points: mean (N,), covariance with the observed (N, n), variance (N,)."""
         observed = self._observed or appended(points, points, none=True)
         cross = self._kernel(arm, member, points, observed)
         mean = self._mean(arm, member, points)
@@ -226,12 +256,12 @@ class OnTask:
             standing = points.standings[arm][member]
             tau = self.model.noises[member].tau
             variance = (standing.basis**2).sum(axis=1) + (tau * mean) ** 2 + standing.residual**2
-        return fit.predict(mean, cross, variance + noisy * self._noise(arm, member) ** 2)
+        return mean, cross, np.asarray(variance + noisy * self._noise(arm, member) ** 2)
 
     def _fitted(self) -> dict[Arm, list[Posterior]]:
         """The posterior of every member of every arm."""
         if self._fits is None:
-            level = (self.model.level.offset, float(np.exp(self.model.level.log_scale)))
+            level = self._prior.expected
             self._fits = {arm: [self._factored(arm, member) for member in range(self._count(arm))] for arm in self.arms}
             for _ in range(ROUNDS if len(self.scores) else 0):
                 scores = seen(self.scores, *level)
@@ -272,10 +302,10 @@ class OnTask:
     def _factored(self, arm: Arm, member: int) -> Posterior:
         observed = self._observed
         if observed is None:
-            return Posterior(np.empty(0), np.empty((0, 0)), self.model.level)
+            return Posterior(np.empty(0), np.empty((0, 0)), self._prior)
         noise = self._noise(arm, member) ** 2 * np.eye(len(observed.ids))
         kernel = self._kernel(arm, member, observed, observed) + noise
-        return Posterior(self._mean(arm, member, observed), kernel, self.model.level)
+        return Posterior(self._mean(arm, member, observed), kernel, self._prior)
 
     def _noise(self, arm: Arm, member: int) -> float:
         return NOISE if arm in ("plain", "weighed") else self.model.noises[member].sigma

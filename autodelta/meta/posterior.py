@@ -4,46 +4,34 @@ A score is y = o + c z with z = m + k + e: m the prior mean, k ~ N(0, K) with K 
 and e ~ N(0, sigma^2). R is what is a configuration's own: shared by its points, the less the further their rungs lie
 apart, so that the first points of a curve inform its end (freeze-thaw). The offset has the prior N(o0, (c b)^2), which
 joins K as b^2; the scale c is log-normal, on a grid. As b is in units of c, one factorisation serves the whole grid.
+
+Of scores as they are seen, drawn in by ``autodelta.meta.squash``, the belief is a mixture of normal ones, one for each
+point of the grid. Scores themselves are o + c spread(z), with o and c those of the task: the belief about them has a
+part for each offset and scale, and only z goes through the spread. (What is not known of the level would otherwise go
+through its exponential tail, and every interval would reach to nothing.)
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.linalg.lapack import dtrtrs  # its callers in SciPy cost more than the solving
 from scipy.special import ndtr
 
+from autodelta.meta.level import GRID, GRID_LOGS, Level
 from autodelta.meta.problem import Floats
+from autodelta.meta.squash import spread, squash
 
-GRID = np.linspace(-2.5, 2.5, 11)  # of the log scale, in standard deviations
 JITTER = 1e-6
-NINES = 9.0  # standard deviations within which every quantile lies
+FAR = 20.0  # standard deviations within which every quantile lies
+HALVINGS = 40
+LIGHT = np.log(1e-5)  # weight of parts of a mixture that no quantile needs
 
 
 def log_sum(logs: Floats) -> float:
     """The log of a sum of exponentials; SciPy's own takes most of the time of an ask."""
     top = logs.max()
     return float(top + np.log(np.exp(logs - top).sum()))
-
-
-@dataclass(frozen=True)
-class Level:
-    """What is believed of offset and scale of a task's scores before its trials."""
-
-    offset: float
-    offset_sd: float
-    log_scale: float
-    log_scale_sd: float
-
-    @property
-    def relative(self) -> float:
-        """Standard deviation of the offset in units of the scale: b."""
-        return float(self.offset_sd / np.exp(self.log_scale))
-
-    def scales(self) -> tuple[Floats, Floats]:
-        """The grid of scales, and their log weights."""
-        weights = -0.5 * GRID**2
-        return np.exp(self.log_scale + self.log_scale_sd * GRID), np.asarray(weights - log_sum(weights))
 
 
 class Mixture(NamedTuple):
@@ -76,25 +64,48 @@ class Mixture(NamedTuple):
         density = np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi)
         return np.asarray(np.exp(self.log_weights) @ (gain * ndtr(at) + self.sds * density))
 
+
+class ScoreMixture(NamedTuple):
+    """Beliefs about N scores themselves: C parts with weights that sum to 1, o + c spread(z) with z normal."""
+
+    log_weights: Floats  # (C,)
+    offsets: Floats  # (C,)
+    scales: Floats  # (C,)
+    means: Floats  # (C, N) of z
+    sds: Floats  # (C, N)
+
+    def below(self, scores: Floats) -> Floats:
+        """The chance that each lies below a score of its own, (N,)."""
+        z = squash((scores - self.offsets[:, None]) / self.scales[:, None])
+        return np.asarray(np.exp(self.log_weights) @ ndtr((z - self.means) / self.sds))
+
     def quantile(self, level: float) -> Floats:
-        """A quantile of the mixture itself, (N,), by bisection."""
+        """A quantile of the mixture, (N,), by bisection on the scale of z."""
         weights = np.exp(self.log_weights)
-        low, high = (self.means - NINES * self.sds).min(axis=0), (self.means + NINES * self.sds).max(axis=0)
-        for _ in range(45):
+        offset, scale = float(weights @ self.offsets), float(np.exp(weights @ np.log(self.scales)))
+        low, high = np.full(self.means.shape[1], -FAR), np.full(self.means.shape[1], FAR)
+        for _ in range(HALVINGS):
             middle = (low + high) / 2
-            below = weights @ ndtr((middle - self.means) / self.sds) < level
+            below = self.below(offset + scale * spread(middle)) < level
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return np.asarray((low + high) / 2)
+        return np.asarray(offset + scale * spread((low + high) / 2))
+
+    def without_light_parts(self) -> "ScoreMixture":
+        """Those parts that weigh something; their weights sum to 1 again."""
+        kept = self.log_weights > LIGHT
+        weights, *rest = (part[kept] for part in self)
+        return ScoreMixture(weights - log_sum(weights), *rest)
 
 
-def joined(parts: list[Mixture], log_weights: Floats) -> Mixture:
+Parts = TypeVar("Parts", Mixture, ScoreMixture)
+
+
+def joined(parts: Sequence[Parts], log_weights: Floats) -> Parts:
     """A mixture of mixtures; their weights need not sum to 1."""
     weights = log_weights - log_sum(log_weights)
-    return Mixture(
-        np.concatenate([part.log_weights + weight for part, weight in zip(parts, weights, strict=True)]),
-        np.concatenate([part.means for part in parts]),
-        np.concatenate([part.sds for part in parts]),
-    )
+    first = np.concatenate([part.log_weights + weight for part, weight in zip(parts, weights, strict=True)])
+    rest = [np.concatenate(found) for found in zip(*(part[1:] for part in parts), strict=True)]
+    return type(parts[0])(first, *rest)
 
 
 class Posterior:
@@ -138,12 +149,35 @@ class Posterior:
         scales = self._scales[:, None]
         return Mixture(self._log_weights, self._level.offset + scales * z, scales * np.sqrt(left))
 
+    def of_scores(self, mean: Floats, cross: Floats, variance: Floats) -> ScoreMixture:
+        """Beliefs about N scores themselves, as ``predict``; a part for each offset and scale of the grids."""
+        relative = self._level.relative**2
+        ones, whitened = self._ones(), self._whiten(cross.T)
+        off_sd = np.sqrt(max(relative - float(ones @ ones), 0.0))  # of the offset, in units of the scale
+        parts = (len(self._scales), len(GRID))
+        offsets = self._level.offset + self._scales[:, None] * ((ones @ self._told)[:, None] + off_sd * GRID)
+        shared = -(ones @ whitened) / max(
+            off_sd, JITTER
+        )  # covariance of z with the offset, over the latter's deviation
+        z = (mean + self._told.T @ whitened)[:, None, :] + GRID[:, None] * shared  # (scales, offsets, N)
+        left = np.maximum(variance - (whitened**2).sum(axis=0) - shared**2, JITTER)
+        return ScoreMixture(
+            (self._log_weights[:, None] + GRID_LOGS).ravel(),
+            offsets.ravel(),
+            np.broadcast_to(self._scales[:, None], parts).ravel(),
+            z.reshape(-1, len(mean)),
+            np.broadcast_to(np.sqrt(left), (len(offsets.ravel()), len(mean))),
+        )
+
     def level(self) -> tuple[float, float]:
         """The offset and the scale that are now expected."""
-        ones = self._whiten(np.full((len(self._told), 1), self._level.relative**2))[:, 0]
-        offsets = self._level.offset + self._scales * (ones @ self._told)
+        offsets = self._level.offset + self._scales * (self._ones() @ self._told)
         weights = np.exp(self._log_weights)
         return float(weights @ offsets), float(np.exp(weights @ np.log(self._scales)))
+
+    def _ones(self) -> Floats:
+        """The covariance of the offset with the scores, (n,), whitened."""
+        return self._whiten(np.full((len(self._told), 1), self._level.relative**2))[:, 0]
 
     def _whiten(self, values: Floats) -> Floats:
         if not len(values):

@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from autodelta.errors import UserError
 from autodelta.files import write_json, write_whole
 from autodelta.meta.inputs import Inputs, Scale
+from autodelta.meta.level import Levels
 from autodelta.meta.model import Found, Model
 from autodelta.meta.network import Network, Sizes
 from autodelta.meta.plain import Plain
-from autodelta.meta.posterior import Level
 from autodelta.meta.problem import Configurations, Layout
 from autodelta.meta.training import Settings
 
-VERSION = 1
+VERSION = 2
 WEIGHTS, ABOUT = "meta.safetensors", "meta.json"
 FORMAT = "autodelta.meta"
 SCALES = ("token", "setting", "feature", "cost")
@@ -39,7 +39,6 @@ class _About(BaseModel):
     layout: dict[str, tuple[str, ...]]
     settings: Settings
     sizes: Sizes
-    level: tuple[float, float, float, float]
     found: Found
     tasks: tuple[str, ...]
     portfolio: tuple[str, ...]
@@ -53,11 +52,11 @@ def save(model: Model, folder: Path) -> None:
         scale: Scale = getattr(model.inputs, name)
         arrays |= {f"{name}.mean": torch.from_numpy(scale.mean), f"{name}.sd": torch.from_numpy(scale.sd)}
     arrays |= {f"plain.{part}": torch.from_numpy(getattr(model.plain, part)) for part in PLAIN}
+    arrays |= {f"levels.{part}": torch.from_numpy(value) for part, value in model.levels._asdict().items()}
     for part in ("tokens", "present", "settings"):
         arrays[f"portfolio.{part}"] = torch.from_numpy(getattr(model.portfolio, part).astype(np.float64))
     arrays = {name: value.contiguous() for name, value in arrays.items()}
     fingerprint = str(sum(float(value.double().nan_to_num().abs().sum()) for value in arrays.values()))
-    level = model.level
     about = _About(
         format=FORMAT,
         version=VERSION,
@@ -65,7 +64,6 @@ def save(model: Model, folder: Path) -> None:
         layout=vars(model.layout),
         settings=model.settings,
         sizes=model.network.sizes,
-        level=(level.offset, level.offset_sd, level.log_scale, level.log_scale_sd),
         found=model.found,
         tasks=model.tasks,
         portfolio=model.portfolio.keys,
@@ -132,7 +130,7 @@ def _model(about: _About, arrays: dict[str, torch.Tensor]) -> Model:
         settings=about.settings,
         inputs=Inputs(layout, **scales),
         network=network.eval().requires_grad_(False),
-        level=Level(*about.level),
+        levels=Levels(*(found[f"levels.{part}"] for part in Levels._fields)),
         plain=Plain(layout, *(found[f"plain.{part}"] for part in PLAIN)),
         portfolio=portfolio,
         found=about.found,

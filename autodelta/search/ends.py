@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError
@@ -52,7 +51,6 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
         NoTransfer, UserError: the scene has no model that fits.
     """
     from autodelta.meta.compositions import configurations
-    from autodelta.meta.squash import seen
 
     asked = {trial.number: trial.candidate for trial in trials if trial.number in set(numbers) and trial.candidate}
     if not asked:
@@ -63,13 +61,10 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
     if told:
         _observe(on, told, known)
     pool = configurations(asked.values(), known.space.shape)
-    beliefs = on.beliefs(pool, noisy=True).widened(on.model.width(len(on)))
     scores, (low, high) = on.predict(pool)[0], on.interval(pool)
     winner = best(trials)
-    beats = np.ones(len(asked))
-    if winner is not None and winner.score is not None:
-        bar = float(seen(np.array(winner.score), *on.level))
-        beats = np.exp(beliefs.log_weights) @ ndtr((beliefs.means - bar) / beliefs.sds)
+    bar = winner.score if winner is not None else None
+    beats = on.chance_above(pool, bar) if bar is not None else np.ones(len(asked))
     return {
         number: End(float(scores[row]), float(low[row]), float(high[row]), float(beats[row]))
         for row, number in enumerate(asked)

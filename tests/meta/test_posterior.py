@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal
 
-from autodelta.meta.posterior import GRID, JITTER, Level, Mixture, Posterior, joined
+from autodelta.meta.level import GRID, Level, Levels
+from autodelta.meta.posterior import JITTER, Mixture, Posterior, joined
 from autodelta.meta.squash import scale_of, seen, spread, squash, unseen
 
 LEVEL = Level(offset=0.6, offset_sd=0.1, log_scale=np.log(0.05), log_scale_sd=0.5)
@@ -58,17 +59,15 @@ def test_without_scores_it_is_the_prior() -> None:
     np.testing.assert_allclose(found.mean, LEVEL.offset + (weights @ scales) * mean)
 
 
-def test_improvement_and_quantiles_are_those_of_the_mixture() -> None:
+def test_improvement_and_spread_are_those_of_the_mixture() -> None:
     one = Mixture(np.zeros(1), np.array([[0.0, 1.0]]), np.array([[1.0, 2.0]]))
     other = Mixture(np.zeros(1), np.array([[3.0, 1.0]]), np.array([[0.5, 2.0]]))
     both = joined([one, other], np.log([3.0, 1.0]))
     rng = np.random.default_rng(0)
     drawn = np.where(rng.random(400_000) < 0.75, rng.normal(0, 1, 400_000), rng.normal(3, 0.5, 400_000))
     assert both.improvement(1.0)[0] == pytest.approx(np.maximum(drawn - 1, 0).mean(), abs=0.01)
-    assert both.quantile(0.9)[0] == pytest.approx(np.quantile(drawn, 0.9), abs=0.02)
     assert both.mean[0] == pytest.approx(drawn.mean(), abs=0.01)
     assert both.sd[0] == pytest.approx(drawn.std(), abs=0.01)
-    assert both.quantile(0.9)[1] == pytest.approx(norm.ppf(0.9, 1, 2))
     np.testing.assert_allclose(both.widened(2).sd, 2 * both.sd)
 
 
@@ -86,3 +85,69 @@ def test_squashed_scores_have_mean_0_and_spread_1_whatever_their_unit() -> None:
     z = squash((scores - offset) / scale)
     assert (z.mean(), z.std()) == pytest.approx((0, 1), abs=1e-3)
     assert scale_of(100 * scores + 7) == pytest.approx((100 * offset + 7, 100 * scale), rel=1e-6)
+
+
+@pytest.mark.parametrize("shown", [0, 7])
+def test_beliefs_about_scores_themselves_are_those_of_drawn_levels_and_processes(shown: int) -> None:
+    mean, kernel = _drawn(9)
+    at, new = slice(0, shown), slice(7, 9)
+    scores = np.random.default_rng(1).normal(0.6, 0.05, shown)
+    posterior = Posterior(mean[at], kernel[at, at], LEVEL)
+    posterior.tell(scores)
+    found = posterior.of_scores(mean[new], kernel[new, at], np.diag(kernel)[new])
+    rng = np.random.default_rng(2)
+    drawn = []
+    weights = np.exp(posterior.predict(mean[new], kernel[new, at], np.diag(kernel)[new]).log_weights)
+    for step, number in zip(GRID, rng.multinomial(400_000, weights), strict=True):
+        c = np.exp(LEVEL.log_scale + LEVEL.log_scale_sd * step)
+        # offset and c z of the new ones, given the scores: a joint normal, written out
+        prior = np.block([[np.array([[LEVEL.offset_sd**2]]), np.zeros((1, 2))], [np.zeros((2, 1)), _two(kernel, c)]])
+        prior *= np.array([[(c * LEVEL.relative / LEVEL.offset_sd) ** 2, 1, 1], [1, 1, 1], [1, 1, 1]])
+        cross = np.concatenate([np.full((1, shown), (c * LEVEL.relative) ** 2), c**2 * kernel[new, at]])
+        seen_part = c**2 * (kernel[at, at] + LEVEL.relative**2 + JITTER * np.eye(shown))
+        gain = cross @ np.linalg.inv(seen_part)
+        expected = np.array([LEVEL.offset, *(c * mean[new])]) + gain @ (scores - LEVEL.offset - c * mean[at])
+        offset, *z = rng.multivariate_normal(expected, prior - gain @ cross.T, number).T
+        drawn.append(offset[:, None] + c * spread(np.stack(z, axis=1) / c))
+    alone = np.concatenate(drawn)
+    for level in (0.05, 0.5, 0.95):
+        expected_quantile = np.quantile(alone, level, axis=0)
+        np.testing.assert_allclose(found.below(expected_quantile), level, atol=0.012)
+        np.testing.assert_allclose(found.below(found.quantile(level)), level, atol=1e-6)
+        np.testing.assert_allclose(found.without_light_parts().below(expected_quantile), level, atol=0.012)
+
+
+def _two(kernel: np.ndarray, scale: float) -> np.ndarray:
+    return scale**2 * kernel[7:9, 7:9]
+
+
+def test_a_level_is_foretold_by_features_as_well_as_families_left_out_allow() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 5))
+    noise = rng.normal(0, 0.02, 60)
+    levels = np.stack([0.6 + 0.1 * features[:, 0] + noise, rng.normal(-3, 0.5, 60)], axis=1)
+    families = tuple(str(number // 2) for number in range(60))
+    found = Levels.of(levels, features, families)
+    assert found.error[0] == pytest.approx(0.02, rel=0.5)
+    assert found.level(np.array([2.0, 0, 0, 0, 0])).offset == pytest.approx(0.8, abs=0.03)
+    assert found.level(np.array([2.0, 0, 0, 0, 0])).log_scale == pytest.approx(levels[:, 1].mean(), abs=0.2)
+    assert found.error[1] == pytest.approx(levels[:, 1].std(), rel=0.15)
+    anyone = found.level(None)
+    assert (anyone.offset, anyone.offset_sd) == pytest.approx((levels[:, 0].mean(), levels[:, 0].std()))
+
+
+def test_features_that_only_name_the_family_foretell_no_level() -> None:
+    rng = np.random.default_rng(0)
+    family = np.arange(60) // 6
+    features = np.eye(10)[family]
+    levels = np.stack([rng.normal(size=10)[family], rng.normal(size=10)[family]], axis=1)
+    found = Levels.of(levels, features, tuple(map(str, family)))
+    assert (found.error >= 0.97 * found.sd).all()
+    assert found.level(features[0]).offset == pytest.approx(found.level(None).offset, abs=0.1)
+
+
+def test_one_family_or_no_features_leave_the_mean_over_tasks() -> None:
+    levels = np.random.default_rng(0).normal(size=(8, 2))
+    for features, families in ((np.zeros((8, 0)), tuple("abcdefgh")), (np.ones((8, 3)), ("one",) * 8)):
+        found = Levels.of(levels, features, families)
+        assert found.level(features[0]) == found.level(None)
