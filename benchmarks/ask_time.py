@@ -52,7 +52,7 @@ def a_model(space: Space, folder: Path) -> dict[str, float]:
             records.append(record(task=name, candidate=candidate, curve=(end,), device_seconds=steps / 25))
     table = Table(records=tuple(records), tasks=tasks, about=about)
     model = fit(sources(table), Settings(steps=5))
-    found = model.found.model_copy(update={"opening": "model"})  # random scores teach nothing, and would not be asked
+    found = model.found.model_copy(update={"opening": 0})  # random scores teach nothing, and would not be asked
     save(dataclasses.replace(model, found=found), folder)
     return dict.fromkeys(layout().features, 0.5)
 

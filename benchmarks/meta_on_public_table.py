@@ -90,7 +90,7 @@ def searches(table: Table, past: Sources, condition: str, seed: int, trials: int
     yield "without guard", run("unguarded", model)
     yield "without features", run("meta", model, features=False)
     yield "ensemble of 1", run("meta", dataclasses.replace(model, network=picked(model.network, [0])))
-    other = "portfolio" if model.found.opening == "model" else "model"
+    other = 0 if model.found.opening else 3
     turned = dataclasses.replace(model, found=model.found.model_copy(update={"opening": other}))
     yield "opening turned", run("meta", turned)
 

@@ -37,15 +37,11 @@ def fit(
 ) -> None:
     """Learn from recorded trials and own searches, on top of what ships; --meta FOLDER then starts from that."""
     with mistakes():
-        from autodelta.studies.learn import learn
+        from autodelta.studies.learn import learn, opened_by
 
         model = learn(to, tables=tuple(tables or ()), runs=runs, seed=seed)
-    openings = {
-        "portfolio": "the portfolio of past winners",
-        "model": "the network",
-        "chance": "chance, as the past does not foretell even its own tasks",
-    }
-    best = openings[model.found.opening]
-    print(f"learned from {len(model.tasks)} tasks; the first trials come from {best}")
+    best = opened_by(model.found.opening)
+    why = ", as the past does not foretell even its own tasks" if model.found.opening is None else ""
+    print(f"learned from {len(model.tasks)} tasks; searches are opened by {best}{why}")
     print(f"model:  {to}")
     print(f"use it: autodelta suggest --meta {to} --task TASK; autodelta search --meta {to} --task TASK --budget 10min")

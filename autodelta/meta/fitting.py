@@ -1,9 +1,9 @@
 """Fitting: sources -> a model that knows from held-out sources how to open a search and how wide its intervals must be.
 
 Beside the ensemble, in the same pass, judges are trained: members that each leave a fold of tasks out (a family is
-never on both sides). On these tasks they show whether a portfolio of past winners or the network makes the better
-first trials, whether either is better than chance, and how far scores fall from what was expected. The judges are then
-dropped."""
+never on both sides). On these tasks they show how many of the first trials a portfolio of past winners makes better
+than the network, whether that is better than chance, and how far scores fall from what was expected. The judges are
+then dropped."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from scipy.special import comb
 from autodelta.meta.folds import folds
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.level import Levels
-from autodelta.meta.model import Found, Model, Opening
+from autodelta.meta.model import CHANCE, OPENINGS, Found, Model
 from autodelta.meta.network import Network, picked
 from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
+from autodelta.meta.squash import seen
 from autodelta.meta.training import Settings, train
 
 JUDGES = 4
 LENGTH = 50  # of the portfolio
-OPENINGS: tuple[Opening, ...] = ("model", "portfolio")
 OPENED = 5  # trials after which openings are compared
-SHOWN = (0, 5, 10, 25)  # trials at which intervals are judged
+SHOWN = (0, 1, 2, 3, 5, 10, 25)  # trials at which intervals are judged
 SHARE = 0.9  # that an interval should hold
 SURE = 1.645  # standard errors by which an opening must be better than chance: one side, 95 %
 LEAST_JUDGED = 8  # configurations that a task must have to be a judge's case
@@ -87,7 +87,8 @@ def _model(
 def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Found:
     """What the judges say of tasks that they have not learned from."""
     rng = np.random.default_rng(seed)
-    openings: dict[Opening, list[Floats]] = {name: [] for name in (*OPENINGS, "chance")}
+    openings: dict[int, list[Floats]] = {number: [] for number in OPENINGS}
+    chance: list[Floats] = []
     missed: dict[int, list[Floats]] = {number: [] for number in SHOWN}
     for judge, task in cases:
         rows, scores = _ends(task)
@@ -95,30 +96,31 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
             continue
         pool = sources.configurations.take(rows)
         features = task.features if np.isfinite(task.features).all() and len(task.features) else None
-        openings["chance"].append(_by_chance(scores))
+        chance.append(_by_chance(scores))
         for opening in OPENINGS:
-            openings[opening].append(_opened(judge, features, pool, scores, opening=opening))
+            openings[opening].append(_opened(judge, features, pool, scores, opening))
         order = rng.permutation(len(rows))
         for number in SHOWN:
             if number <= len(rows) // 2:
                 missed[number].append(_missed(judge, features, pool, scores, order[:number]))
-    regrets_of = {name: np.mean(found, axis=0) for name, found in openings.items() if found}
+    if not chance:
+        return Found()
+    regrets = {str(number): np.mean(found, axis=0) for number, found in openings.items()}
+    regrets[CHANCE] = np.mean(chance, axis=0)
     return Found(
-        opening=_best_opening(openings),
-        regrets={name: [round(float(value), 4) for value in found] for name, found in regrets_of.items()},
+        opening=_best_opening(openings, chance),
+        regrets={name: [round(float(value), 4) for value in found] for name, found in regrets.items()},
         widths={number: float(np.quantile(np.concatenate(found), SHARE)) for number, found in missed.items() if found},
-        tasks=len(openings["model"]),
+        tasks=len(chance),
     )
 
 
-def _best_opening(regrets: dict[Opening, list[Floats]]) -> Opening:
-    """The opening of least regret on the tasks that judged; chance, where the past is not surely better than that."""
-    if not regrets["model"]:
-        return "model"
-    of = {name: np.mean(found, axis=1) for name, found in regrets.items()}  # (tasks,)
-    best: Opening = "portfolio" if of["portfolio"].mean() < of["model"].mean() else "model"
-    gain = of["chance"] - of[best]
-    return best if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)) else "chance"
+def _best_opening(regrets: dict[int, list[Floats]], chance: list[Floats]) -> int | None:
+    """The opening of least regret on the tasks that judged; None, where it is not surely better than chance."""
+    of = {number: np.mean(found, axis=1) for number, found in regrets.items()}  # (tasks,)
+    best = min(of, key=lambda number: float(of[number].mean()))
+    gain = np.mean(chance, axis=1) - of[best]
+    return best if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)) else None
 
 
 def _ends(task: Source) -> tuple[Integers, Floats]:
@@ -128,16 +130,16 @@ def _ends(task: Source) -> tuple[Integers, Floats]:
     return rows, np.bincount(at, weights=task.points.scores[ended]) / np.bincount(at)
 
 
-def _opened(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, *, opening: Opening) -> Floats:
-    """Normalised regret after 1, 2, ... trials that are opened in one way, (OPENED,)."""
+def _opened(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, opening: int) -> Floats:
+    """Normalised regret after 1, 2, ... trials, the first ones of the portfolio, (OPENED,)."""
     on = judge.on(features)
     taken: Flags = np.zeros(len(pool), dtype=bool)
     places = {key: place for place, key in enumerate(judge.portfolio.keys)}
     fixed = np.array([-places.get(key, len(places)) for key in pool.keys], dtype=np.float64)
     arm = on.arms[0]
     best = []
-    for _ in range(min(OPENED, len(pool))):
-        wanted = fixed if opening == "portfolio" else on.wanted(pool, arm)
+    for trial in range(min(OPENED, len(pool))):
+        wanted = fixed if trial < opening else on.wanted(pool, arm)
         row = int(np.argmax(np.where(taken, -np.inf, wanted)))
         taken[row] = True
         on.observe(pool, Points.of_ends([row], [scores[row]]))
@@ -159,6 +161,7 @@ def _missed(judge: Model, features: Floats | None, pool: Configurations, scores:
     on = judge.on(features)
     if len(shown):
         on.observe(pool, Points.of_ends(shown, scores[shown]))
-    low, middle, high = on.quantiles(pool, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
-    far = np.where(scores > middle, (scores - middle) / (high - middle), (middle - scores) / (middle - low))
+    low, middle, high = on.seen_quantiles(pool, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
+    found = seen(scores, *on.level)
+    far = np.where(found > middle, (found - middle) / (high - middle), (middle - found) / (middle - low))
     return np.asarray(np.delete(far, shown))

@@ -16,7 +16,6 @@ missing, configurations of another layout, too few tasks.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -31,7 +30,8 @@ from autodelta.meta.problem import Configurations, Floats, Layout, NoTransfer, k
 from autodelta.meta.standing import Arm, Standing
 from autodelta.meta.training import Settings
 
-Opening = Literal["portfolio", "model", "chance"]  # chance: the past does not foretell even its own tasks
+OPENINGS = (0, 1, 2, 3)  # numbers of trials that a portfolio of past winners may have before the network has its say
+CHANCE = "chance"
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Found(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    opening: Opening = "model"
-    regrets: dict[str, list[float]] = Field(default_factory=dict)  # of each opening after 1, 2, ... trials
+    opening: int | None = 0  # one of OPENINGS; None: the past does not foretell even its own tasks
+    regrets: dict[str, list[float]] = Field(default_factory=dict)  # of each opening and CHANCE after 1, 2, ... trials
     widths: dict[int, float] = Field(default_factory=dict)  # factor on a 90 % interval, by the number of trials
     tasks: int = 0
 

@@ -29,6 +29,7 @@ FEWEST = 3  # scores from which on it is asked whether what other tasks taught i
 PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
 PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
 DOUBT_BENEFIT = 0.3
+LEVEL_KNOWN = 4  # scores from which on intervals take the level as told, which then makes them narrower (0018)
 ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
@@ -158,20 +159,23 @@ class OnTask:
 
     def interval(self, pool: Configurations, *, share: float = 0.9, rung: float = 1.0) -> tuple[Floats, Floats]:
         """Where a score will lie with this probability, (N,) each; as wide as held-out tasks need it."""
-        low, middle, high = self.quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2), rung=rung)
+        low, middle, high = self.seen_quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2), rung=rung)
         width = self.model.width(len(self.scores))
-        return middle - width * (middle - low), middle + width * (high - middle)
+        ends = (middle - width * (middle - low), middle + width * (high - middle))
+        return unseen(ends[0], *self.level), unseen(ends[1], *self.level)
 
     def chance_above(self, pool: Configurations, bar: float, *, rung: float = 1.0) -> Floats:
         """How likely each score is to lie above a bar, (N,); as sure of it as held-out tasks allow."""
         found = self._of_scores(pool, rung)
-        middle = found.quantile(0.5)
-        return np.asarray(1.0 - found.below(middle + (bar - middle) / self.model.width(len(self.scores))))
+        middle = seen(found.quantile(0.5), *self.level)
+        ahead = (seen(np.array(bar), *self.level) - middle) / self.model.width(len(self.scores))
+        return np.asarray(1.0 - found.below(unseen(middle + ahead, *self.level)))
 
-    def quantiles(self, pool: Configurations, levels: Sequence[float], *, rung: float = 1.0) -> list[Floats]:
-        """Quantiles of the scores that one seed would give, (N,) each, as the model itself believes."""
+    def seen_quantiles(self, pool: Configurations, levels: Sequence[float], *, rung: float = 1.0) -> list[Floats]:
+        """Quantiles of the scores that one seed would give, (N,) each, as the model itself believes, on the scale of
+        ``seen_scores``: there, and not in the long tail, it is that intervals are widened."""
         found = self._of_scores(pool, rung)
-        return [found.quantile(level) for level in levels]
+        return [seen(found.quantile(level), *self.level) for level in levels]
 
     def costs(self, pool: Configurations) -> Floats:
         """Log device-seconds and log bytes of whole trials, (N, 2); NaN where the sources know none."""
@@ -222,6 +226,8 @@ class OnTask:
 
     def _of_scores(self, pool: Configurations, rung: float) -> ScoreMixture:
         """What is believed of scores themselves, as one seed gives them, by all arms."""
+        if len(self.scores) >= LEVEL_KNOWN:
+            return self.beliefs(pool, rung=rung, noisy=True).at(*self.level)
         points = self._pool_at(pool, rung)
         parts, logs = [], []
         for arm, trust in self.trust().items():

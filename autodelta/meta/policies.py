@@ -17,7 +17,6 @@ UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing c
 EARLY = 10  # trials, until which the past has the benefit of the doubt: there is time to make good for it
 BENEFIT = 4.0  # the odds that it then has beforehand, to one of each other story
 PLAIN_START = 3  # random trials before a plain process has something to say
-OPENING = 3  # trials that the portfolio has, where it opens
 
 
 class Choice(NamedTuple):
@@ -91,7 +90,7 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
     While trials are few, that the past holds is likelier beforehand, and is then taken at its word: what the network
     wants, its own covariance included. A past that does not foretell even its own tasks is not asked.
     """
-    if on.model.found.opening == "chance":
+    if on.model.found.opening is None:
         return plain(on, pool, taken, rng)
     if len(on) < UNTESTED:
         return unguarded(on, pool, taken, rng)
@@ -107,7 +106,7 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
 
 def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
     """As `meta`, but the past is never doubted."""
-    if on.model.found.opening == "portfolio" and len(on) < OPENING:
+    if len(on) < (on.model.found.opening or 0):
         return of_portfolio(on, pool, taken, rng)
     return hypernetwork(on, pool, taken, rng) if "hypernetwork" in on.arms else shared(on, pool, taken, rng)
 

@@ -8,7 +8,7 @@ joins K as b^2; the scale c is log-normal, on a grid. As b is in units of c, one
 Of scores as they are seen, drawn in by ``autodelta.meta.squash``, the belief is a mixture of normal ones, one for each
 point of the grid. Scores themselves are o + c spread(z), with o and c those of the task: the belief about them has a
 part for each offset and scale, and only z goes through the spread. (What is not known of the level would otherwise go
-through its exponential tail, and every interval would reach to nothing.)
+through its exponential tail, and before the first trial every interval would reach to nothing.)
 """
 
 from collections.abc import Sequence
@@ -56,6 +56,11 @@ class Mixture(NamedTuple):
         """The same with all standard deviations, those between the parts included, times a factor."""
         mean = self.mean
         return Mixture(self.log_weights, mean + factor * (self.means - mean), factor * self.sds)
+
+    def at(self, offset: float, scale: float) -> "ScoreMixture":
+        """Of scores themselves, were this the level at which they are seen."""
+        level = (np.full(len(self.means), offset), np.full(len(self.means), scale))
+        return ScoreMixture(self.log_weights, *level, (self.means - offset) / scale, self.sds / scale)
 
     def improvement(self, best: float) -> Floats:
         """Expected improvement over a score, (N,)."""

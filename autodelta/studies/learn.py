@@ -17,7 +17,6 @@ from autodelta.studies.own_runs import tables_of_runs
 
 CARD = "README.md"
 OWN = "own-runs"
-BY: dict[str, str] = {"model": "the network", "portfolio": "the portfolio", "chance": "chance"}  # that opens a search
 
 
 def learn(
@@ -115,11 +114,19 @@ def _write(to: Path, model: Model, tables: dict[str, Table]) -> None:
     save(model, to)
 
 
+def opened_by(opening: int | None) -> str:
+    """What the first trials of a search come from, in words; None: from chance."""
+    if opening is None:
+        return "chance"
+    trials = "1 trial" if opening == 1 else f"{opening} trials"
+    return f"{trials} of the portfolio, then the network" if opening else "the network"
+
+
 def _card(model: Model, found: past.Past, tables: dict[str, Table]) -> str:
     """The card of a model's folder, in Markdown."""
     backbones = ", ".join(f"`{one.name}` ({one.sha256[:12]})" for one in found.backbones)
     regrets = [
-        f"- opened by {BY[opening]}: {', '.join(f'{value:.3f}' for value in values)}"
+        f"- {opened_by(int(opening) if opening.isdigit() else None)}: {', '.join(f'{value:.3f}' for value in values)}"
         for opening, values in model.found.regrets.items()
     ]
     lines = [

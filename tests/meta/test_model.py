@@ -134,13 +134,28 @@ def test_trust_sums_to_1_and_no_features_leave_two_arms(model: Model) -> None:
     assert sum(trust.values()) == pytest.approx(1)
 
 
-def test_cross_validation_has_seen_every_task_and_both_openings(model: Model) -> None:
+def test_cross_validation_has_seen_every_task_and_every_opening(model: Model) -> None:
     assert model.found.tasks == 16
-    assert set(model.found.regrets) == {"model", "portfolio", "chance"}
-    assert model.found.opening != "chance"
+    assert set(model.found.regrets) == {"0", "1", "2", "3", "chance"}
+    assert model.found.opening in (0, 1, 2, 3)
     assert all(width > 0 for width in model.found.widths.values())
     low, high = model.on(None).interval(pool())
     assert (low < high).all()
+
+
+def test_intervals_before_any_trial_are_about_as_wide_as_tasks_lie_apart(model: Model) -> None:
+    found, inside = pool(), []
+    everywhere = np.concatenate([scores(found, np.random.default_rng(n).uniform(-1, 1, 2), n) for n in range(100, 120)])
+    for number in range(100, 120):
+        features = np.random.default_rng(number).uniform(-1, 1, 2)
+        truth = scores(found, features, number)
+        low, high = model.on(features).interval(found)
+        inside.append(((low <= truth) & (truth <= high)).mean())
+        assert (high - low).mean() < np.ptp(everywhere)
+        expected, _ = model.on(features).predict(found)
+        above = model.on(features).chance_above(found, float(np.median(expected)))
+        assert np.corrcoef(above, expected)[0, 1] > 0.8
+    assert np.mean(inside) > 0.75
 
 
 def test_a_model_comes_back_from_disk_as_it_was(model: Model, tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ def test_while_trials_are_few_the_past_has_the_benefit_of_the_doubt_and_is_taken
     assert len(holding) / len(turns) == pytest.approx(BENEFIT * share / (1 + (BENEFIT - 1) * share), abs=0.1)
 
 
+@pytest.mark.parametrize("opening", [1, 3])
+def test_a_portfolio_that_wins_on_the_sources_has_as_many_of_the_first_trials_as_it_wins(
+    model: Model, opening: int
+) -> None:
+    opened = replace(model, found=model.found.model_copy(update={"opening": opening}))
+    truth = scores(pool(), FEATURES)
+    rows, _ = _searched(opened, "unguarded", 5, truth)
+    assert rows[:opening] == _searched(model, "portfolio", opening, truth)[0]
+    on, taken = model.on(FEATURES), np.isin(np.arange(40), rows[:opening])
+    on.observe(pool(), Points.of_ends(rows[:opening], truth[rows[:opening]]))
+    assert rows[opening] == ask("hypernetwork", on, pool(), taken).row
+
+
 def test_a_past_that_is_turned_about_leads_to_the_best_once_it_is_found_out(misled: Model) -> None:
     truth = scores(pool(), FEATURES)
     assert max(truth[_searched(misled, "meta", 2, truth - 1.2)[0]]) < np.quantile(truth, 0.5)
@@ -140,7 +153,7 @@ def test_a_past_that_does_not_foretell_its_own_tasks_is_not_asked() -> None:
         replace(task, points=replace(task.points, scores=rng.permutation(task.points.scores))) for task in found.tasks
     ]
     model = fit(replace(found, tasks=tuple(mixed)), QUICK)
-    assert model.found.opening == "chance"
+    assert model.found.opening is None
     truth = scores(pool(), FEATURES)
     assert _searched(model, "meta", 8, truth)[0] == _searched(model, "plain", 8, truth)[0]
 
