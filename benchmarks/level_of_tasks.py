@@ -108,8 +108,8 @@ def main() -> None:
                 known.append(case(on, table, table.scores[task], order[:shown]))
     lines = [
         "# What is not known of a task's level\n",
-        f"Error of the level that features foretell, families left out, and its spread over tasks: {'; '.join(foretold)}."
-        f" {len(arguments.splits) * oboe.UNSEEN} unseen tasks.\n",
+        "Error of the level that features foretell, families left out, and its spread over tasks: "
+        f"{'; '.join(foretold)}. {len(arguments.splits) * oboe.UNSEEN} unseen tasks.\n",
         "Mean width of the intervals that hold 90 % of the scores / mean interval score / factor needed for that,"
         " after so many trials\n",
         "| way | " + " | ".join(map(str, SHOWN)) + " |",
