@@ -18,6 +18,7 @@ from autodelta.meta.network import Network, picked
 from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
+from autodelta.meta.regression import levels_by_features
 from autodelta.meta.squash import seen
 from autodelta.meta.training import Settings, train
 
@@ -58,7 +59,7 @@ def levels_of(tasks: Sequence[Source], inputs: Inputs) -> Levels:
     levels = np.array([task.scaled() for task in tasks])
     levels[:, 1] = np.log(levels[:, 1])
     features = inputs.features(np.stack([task.features for task in tasks])).double().numpy()
-    return Levels.of(levels, features, tuple(task.family for task in tasks))
+    return levels_by_features(levels, features, [task.family for task in tasks])
 
 
 def _model(

@@ -10,16 +10,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from autodelta.meta.problem import Floats
 
 GRID = np.linspace(-2.5, 2.5, 11)  # of what is normal, in standard deviations
 GRID_LOGS = -0.5 * GRID**2 - np.log(np.exp(-0.5 * GRID**2).sum())  # the log weights of its points
-PENALTIES = np.logspace(0, 4, 9)
-FOLDS = 10
-LEAST_OFFSET_SD, LEAST_LOG_SCALE_SD = 1e-9, 1e-3
 
 
 @dataclass(frozen=True)
@@ -47,38 +42,13 @@ class Level:
 
 
 class Levels(NamedTuple):
-    """The regression of offset and log scale, two columns, on features of one scale."""
+    """The regression of offset and log scale, two columns, on features of one scale (``autodelta.meta.regression``)."""
 
     mean: Floats  # (2,) over tasks
     sd: Floats  # (2,)
     at_zero: Floats  # (2,) what is foretold where all features are at their mean
     weights: Floats  # (features, 2); 0 where features foretell nothing
     error: Floats  # (2,) standard deviation of what is not foretold, on families left out
-
-    @classmethod
-    def of(cls, levels: Floats, features: Floats, families: tuple[str, ...]) -> "Levels":
-        """Fits it.
-
-        Args:
-            levels: (tasks, 2) offsets and log scales.
-            features: (tasks, features) on one scale.
-            families: (tasks,) tasks of one family are left out together.
-        """
-        mean, sd = levels.mean(axis=0), levels.std(axis=0)
-        sd = np.maximum(sd, [LEAST_OFFSET_SD, LEAST_LOG_SCALE_SD])
-        at_zero, error, weights = mean.copy(), sd.copy(), np.zeros((features.shape[1], 2))
-        number = min(FOLDS, len(set(families)))
-        if number < 2 or not features.shape[1]:
-            return cls(mean, sd, at_zero, weights, error)
-        cuts = list(GroupKFold(number).split(features, groups=families))
-        foretold = np.stack([cross_val_predict(Ridge(alpha=alpha), features, levels, cv=cuts) for alpha in PENALTIES])
-        errors = np.sqrt(((foretold - levels) ** 2).mean(axis=1))  # (penalties, 2)
-        for column, best in enumerate(errors.argmin(axis=0)):
-            if errors[best, column] < sd[column]:
-                fitted = Ridge(alpha=PENALTIES[best]).fit(features, levels[:, column])
-                at_zero[column], weights[:, column] = fitted.intercept_, fitted.coef_
-                error[column] = errors[best, column]
-        return cls(mean, sd, at_zero, weights, error)
 
     def level(self, features: Floats | None) -> Level:
         """Of a task by its features, (features,) on the same scale; None: of any task."""

@@ -134,8 +134,9 @@ def suggest(
         features, model = looked_at(folder, space=bound, task=rows, backbone=loaded, elsewhere=True, say=notes.append)
     except NoTransfer as reason:
         raise UserError(f"nothing can be suggested: {reason}; autodelta search needs no past") from None
-    found = _foretold(model, model.on(features), bound, np.random.default_rng(seed), ends=ends(rows.metric))
-    front = _front(found)
+    on = model.on(features)
+    found = _foretold(model, on, bound, np.random.default_rng(seed), ends=ends(rows.metric))
+    front = _lines(on, found, _front(found), bound, ends=ends(rows.metric))
     if pick is not None and not 1 <= pick <= len(front):
         raise UserError(f"--pick is the number of a line of the front, from 1 to {len(front)}: {pick}")
     learned = past.read(folder)
@@ -165,8 +166,6 @@ class _Pool(NamedTuple):
     drawn: int
     parameters: NDArray[np.int64]
     scores: Floats
-    low: Floats
-    high: Floats
     costs: Floats  # (N, 2) log seconds and log bytes
 
 
@@ -182,12 +181,12 @@ def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator, 
         found |= dict.fromkeys(space.mutate(best[turn % len(best)], rng) for turn in range(NEIGHBOURS))
     pool = list(found)
     seen = configurations(pool, space.shape)
-    scores, low, high = (np.clip(one, *ends) for one in (on.predict(seen)[0], *on.interval(seen, share=SHARE)))
+    scores = np.clip(on.predict(seen)[0], *ends)
     parameters = np.array([one.count_parameters(space.shape) for one in pool])
-    return _Pool(pool, drawn, parameters, scores, low, high, on.costs(seen))
+    return _Pool(pool, drawn, parameters, scores, on.costs(seen))
 
 
-def _front(pool: _Pool) -> tuple[Foretold, ...]:
+def _front(pool: _Pool) -> list[int]:
     """What nothing smaller is foretold to beat, from the smallest; of those that lie close together, the smallest."""
     order = np.lexsort((-pool.scores, pool.parameters))
     kept: list[int] = []
@@ -203,7 +202,7 @@ def _front(pool: _Pool) -> tuple[Foretold, ...]:
             inner = min(range(1, len(kept) - 1), key=lambda at: _gains(pool, kept, at))
             spread = [row for at, row in enumerate(kept) if at != inner]
         kept = spread
-    return tuple(_line(pool, row, number) for number, row in enumerate(kept, start=1))
+    return kept
 
 
 def _gains(pool: _Pool, kept: Sequence[int], at: int) -> float:
@@ -211,19 +210,29 @@ def _gains(pool: _Pool, kept: Sequence[int], at: int) -> float:
     return float(pool.scores[kept[at]] - pool.scores[kept[at - 1]])
 
 
-def _line(pool: _Pool, row: int, number: int) -> Foretold:
-    seconds, memory = (float(np.exp(cost)) if np.isfinite(cost) else None for cost in pool.costs[row])
-    return Foretold(
-        number=number,
-        methods=pool.candidates[row].methods,
-        parameters=int(pool.parameters[row]),
-        score=float(pool.scores[row]),
-        low=float(pool.low[row]),
-        high=float(pool.high[row]),
-        device_seconds=seconds,
-        memory_bytes=memory,
-        candidate=pool.candidates[row],
-    )
+def _lines(
+    on: OnTask, pool: _Pool, rows: Sequence[int], space: Space, *, ends: tuple[float, float]
+) -> tuple[Foretold, ...]:
+    """Those of a pool with these rows; intervals are made for them alone, as they take the time."""
+    kept = [pool.candidates[row] for row in rows]
+    intervals = (np.clip(one, *ends) for one in on.interval(configurations(kept, space.shape), share=SHARE))
+    lines = []
+    for number, (row, low, high) in enumerate(zip(rows, *intervals, strict=True), start=1):
+        seconds, memory = (float(np.exp(cost)) if np.isfinite(cost) else None for cost in pool.costs[row])
+        lines.append(
+            Foretold(
+                number=number,
+                methods=pool.candidates[row].methods,
+                parameters=int(pool.parameters[row]),
+                score=float(pool.scores[row]),
+                low=float(low),
+                high=float(high),
+                device_seconds=seconds,
+                memory_bytes=memory,
+                candidate=pool.candidates[row],
+            )
+        )
+    return tuple(lines)
 
 
 def _nearest(model: Model, features: dict[str, float], learned: past.Past | None) -> tuple[Near, ...]:

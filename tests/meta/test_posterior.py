@@ -5,8 +5,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from autodelta.meta.level import GRID, Level, Levels
+from autodelta.meta.level import GRID, Level
 from autodelta.meta.posterior import JITTER, Mixture, Posterior, joined
+from autodelta.meta.regression import levels_by_features
 from autodelta.meta.squash import scale_of, seen, spread, squash, unseen
 
 LEVEL = Level(offset=0.6, offset_sd=0.1, log_scale=np.log(0.05), log_scale_sd=0.5)
@@ -127,7 +128,7 @@ def test_a_level_is_foretold_by_features_as_well_as_families_left_out_allow() ->
     noise = rng.normal(0, 0.02, 60)
     levels = np.stack([0.6 + 0.1 * features[:, 0] + noise, rng.normal(-3, 0.5, 60)], axis=1)
     families = tuple(str(number // 2) for number in range(60))
-    found = Levels.of(levels, features, families)
+    found = levels_by_features(levels, features, families)
     assert found.error[0] == pytest.approx(0.02, rel=0.5)
     assert found.level(np.array([2.0, 0, 0, 0, 0])).offset == pytest.approx(0.8, abs=0.03)
     assert found.level(np.array([2.0, 0, 0, 0, 0])).log_scale == pytest.approx(levels[:, 1].mean(), abs=0.2)
@@ -141,7 +142,7 @@ def test_features_that_only_name_the_family_foretell_no_level() -> None:
     family = np.arange(60) // 6
     features = np.eye(10)[family]
     levels = np.stack([rng.normal(size=10)[family], rng.normal(size=10)[family]], axis=1)
-    found = Levels.of(levels, features, tuple(map(str, family)))
+    found = levels_by_features(levels, features, tuple(map(str, family)))
     assert (found.error >= 0.97 * found.sd).all()
     assert found.level(features[0]).offset == pytest.approx(found.level(None).offset, abs=0.1)
 
@@ -149,5 +150,5 @@ def test_features_that_only_name_the_family_foretell_no_level() -> None:
 def test_one_family_or_no_features_leave_the_mean_over_tasks() -> None:
     levels = np.random.default_rng(0).normal(size=(8, 2))
     for features, families in ((np.zeros((8, 0)), tuple("abcdefgh")), (np.ones((8, 3)), ("one",) * 8)):
-        found = Levels.of(levels, features, families)
+        found = levels_by_features(levels, features, families)
         assert found.level(features[0]) == found.level(None)
