@@ -28,6 +28,7 @@ from autodelta.meta.squash import seen, unseen
 RESULTS = Path(__file__).parent / "results"
 SHOWN = (0, 1, 2, 3, 5, 10, 25)
 SHARE = 0.9
+ASKED = 40  # configurations of each task, drawn
 ALWAYS, NEVER = 10**9, 0  # scores from which on the level is taken as told
 
 
@@ -58,13 +59,12 @@ WAYS: dict[str, tuple[Callable[[Model], Model], int]] = {
 }
 
 
-def case(on: OnTask, table: oboe.Table, scores: Floats, shown: Sequence[int]) -> Case:
-    """After the scores of some configurations."""
+def case(on: OnTask, table: oboe.Table, scores: Floats, shown: Sequence[int], asked: Sequence[int]) -> Case:
+    """What is foretold of some configurations after the scores of others."""
     if len(shown):
         on.observe(table.configurations, Points.of_ends(shown, scores[list(shown)]))
-    quantiles = on.seen_quantiles(table.configurations, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
-    left = np.setdiff1d(np.arange(len(scores)), shown)
-    return Case(scores[left], *(one[left] for one in quantiles), on.level)
+    quantiles = on.seen_quantiles(table.configurations.take(asked), ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
+    return Case(scores[list(asked)], *quantiles, on.level)
 
 
 def judged(cases: Sequence[Case], ends: tuple[float, float]) -> tuple[float, float, float]:
@@ -105,7 +105,7 @@ def main() -> None:
             for (way, shown), known in cases.items():
                 changed, on_task.LEVEL_KNOWN = WAYS[way]
                 on = changed(model).on(table.features[task])
-                known.append(case(on, table, table.scores[task], order[:shown]))
+                known.append(case(on, table, table.scores[task], order[:shown], order[-ASKED:]))
     lines = [
         "# What is not known of a task's level\n",
         "Error of the level that features foretell, families left out, and its spread over tasks: "

@@ -44,10 +44,11 @@ def fit(sources: Sources, settings: Settings | None = None, *, seed: int = 0) ->
     judged = range(number) if number > 1 else range(0)
     allowed = [np.ones(len(fold), dtype=bool)] * settings.members + [fold != out for out in judged]
     inputs = Inputs.of(sources)
-    network = train(sources, inputs, members=allowed, settings=settings, seed=seed)
+    by_member = [inputs.by_features_of([sources.tasks[task] for task in np.flatnonzero(flags)]) for flags in allowed]
+    network = train(sources, by_member, members=allowed, settings=settings, seed=seed)
     judges = [
-        _model(sources, np.flatnonzero(fold != out), settings, inputs, picked(network, [settings.members + out]))
-        for out in judged
+        _model(sources, np.flatnonzero(fold != out), settings, by_member[number], picked(network, [number]))
+        for number, out in enumerate(judged, start=settings.members)
     ]
     found = _found([(judges[out], sources.tasks[task]) for task, out in enumerate(fold) if judges], sources, seed)
     whole = np.arange(len(fold))
@@ -132,15 +133,16 @@ def _ends(task: Source) -> tuple[Integers, Floats]:
 
 
 def _opened(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, opening: int) -> Floats:
-    """Normalised regret after 1, 2, ... trials, the first ones of the portfolio, (OPENED,)."""
+    """Normalised regret after 1, 2, ... trials, (OPENED,); the first ones of the portfolio, if it is in the pool."""
     on = judge.on(features)
     taken: Flags = np.zeros(len(pool), dtype=bool)
     places = {key: place for place, key in enumerate(judge.portfolio.keys)}
-    fixed = np.array([-places.get(key, len(places)) for key in pool.keys], dtype=np.float64)
+    fixed = np.array([-places.get(key, np.inf) for key in pool.keys], dtype=np.float64)
     arm = on.arms[0]
     best = []
     for trial in range(min(OPENED, len(pool))):
-        wanted = fixed if trial < opening else on.wanted(pool, arm)
+        won = trial < opening and bool(np.isfinite(fixed[~taken]).any())
+        wanted = fixed if won else on.wanted(pool, arm)
         row = int(np.argmax(np.where(taken, -np.inf, wanted)))
         taken[row] = True
         on.observe(pool, Points.of_ends([row], [scores[row]]))

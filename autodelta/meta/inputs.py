@@ -1,5 +1,6 @@
 """How tokens, settings, rungs, features and costs are brought to one scale before the network sees them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,15 @@ class Inputs(NamedTuple):
         costs = np.concatenate([raw_costs(task) for task in sources.tasks])
         features = squeezed(np.stack([task.features for task in sources.tasks]))
         return cls(sources.layout, token, Scale.of(found.settings), Scale.of(features), Scale.of(costs))
+
+    def by_features_of(self, tasks: Sequence[Source]) -> "Inputs":
+        """The same, but features lie around 0 on these tasks.
+
+        A judge that is asked about tasks left out must not see features whose mean these tasks had a part in: what all
+        others have in common then points away from them, and with few tasks and many features the network takes that
+        for a constant, whose sign is the other one where it is asked.
+        """
+        return self._replace(feature=Scale.of(squeezed(np.stack([task.features for task in tasks]))))
 
     @property
     def token_columns(self) -> int:

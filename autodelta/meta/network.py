@@ -74,8 +74,8 @@ class Network(nn.Module):
         self.cost2 = Linear(members, hidden, 2, scale=0.1)
 
     def embedded(self, features: Tensor) -> Tensor:
-        """Embeddings of tasks, (E, B, embedding), from their standardised features (B, features)."""
-        return torch.tanh(self.task(features[None]))
+        """Embeddings of tasks, (E, B, embedding), from standardised features, (B, features) or (E, B, features)."""
+        return torch.tanh(self.task(features if features.dim() == 3 else features[None]))
 
     def encoded(self, tokens: Tensor, present: Tensor, settings: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden vectors of configurations at rungs: the sets' sums with the settings, and the last layer, (E, N, ...).

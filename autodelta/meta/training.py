@@ -42,13 +42,13 @@ class Settings(BaseModel):
 
 
 def train(
-    sources: Sources, inputs: Inputs, *, members: Sequence[NDArray[np.bool_]], settings: Settings, seed: int
+    sources: Sources, inputs: Sequence[Inputs], *, members: Sequence[NDArray[np.bool_]], settings: Settings, seed: int
 ) -> Network:
     """A trained network.
 
     Args:
         sources: tasks that all have something to teach.
-        inputs: how configurations and features are brought to one scale.
+        inputs: for each member, how features are brought to one scale; configurations are for all as for the first.
         members: for each member, the tasks that it may learn from, (tasks,).
         settings: how.
         seed: of every draw.
@@ -56,8 +56,8 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     sizes = Sizes(
-        token=inputs.token_columns,
-        settings=inputs.setting_columns,
+        token=inputs[0].token_columns,
+        settings=inputs[0].setting_columns,
         features=len(sources.layout.features),
         members=len(members),
         hidden=settings.hidden,
@@ -84,14 +84,16 @@ def train(
 class _Tables:
     """The sources as tensors."""
 
-    def __init__(self, sources: Sources, inputs: Inputs) -> None:
+    def __init__(self, sources: Sources, members: Sequence[Inputs]) -> None:
+        inputs = members[0]
         self.tasks = sources.tasks
         self.scores = [standardised(task) for task in sources.tasks]
         self.inputs = inputs
         self.configurations = sources.configurations
         self.tokens, self.present = inputs.tokens(sources.configurations)
         self.settings = inputs.settings(sources.configurations)
-        self.features = inputs.features(np.stack([task.features for task in sources.tasks]))
+        features = np.stack([task.features for task in sources.tasks])
+        self.features = torch.stack([member.features(features) for member in members])  # (E, tasks, features)
         self.costs = [inputs.costs(task) for task in sources.tasks]
 
 
@@ -105,8 +107,9 @@ def _loss(network: Network, tables: _Tables, allowed: Tensor, settings: Settings
     weight = torch.tensor(np.stack([episode.weight for episode in episodes]), dtype=torch.float32)
     scale = np.exp(rng.normal(0, settings.scale_noise, (len(numbers), 1)))
     y = torch.tensor(scale * z + rng.normal(0, settings.offset_noise, (len(numbers), 1)), dtype=torch.float32)
-    features = tables.features[torch.as_tensor(numbers)]
-    features = features + settings.feature_noise * torch.tensor(rng.normal(size=features.shape), dtype=torch.float32)
+    features = tables.features[:, torch.as_tensor(numbers)]
+    noise = torch.tensor(rng.normal(size=features.shape[1:]), dtype=torch.float32)
+    features = features + settings.feature_noise * noise
     embedded = network.embedded(features)
     shown = torch.tensor(rng.random((embedded.shape[0], len(numbers), 1)) >= settings.hidden_task, dtype=torch.float32)
     penalty = (embedded**2).mean() * embedded.shape[0]

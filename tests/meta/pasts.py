@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autodelta.candidate import Candidate
-from autodelta.meta import fitting
+from autodelta.meta import fitting, past
 from autodelta.meta.compositions import layout
 from autodelta.meta.records import About, Point, Table, write_about, write_shard, write_tasks
 from autodelta.meta.training import Settings
@@ -31,13 +31,15 @@ def worth(candidate: Candidate) -> float:
 
 
 def a_past(space: Space, *, tasks: int = TASKS, sha256: str = "0", name: str = "tiny") -> Table:
-    """Tasks whose scores differ in level and scale."""
+    """Tasks whose scores differ in level and scale; half of the candidates were tried on all of them."""
     rng = np.random.default_rng(0)
     records, known = [], {}
+    shared = [space.sample(rng) for _ in range(CANDIDATES // 2)]
     for number in range(tasks):
         task, level, scale = f"task{number}", rng.uniform(-0.2, 0.2), rng.uniform(0.5, 1.5)
         known[task] = task_features(task, **{name: float(rng.uniform()) for name in FEATURES})
-        for candidate in dict.fromkeys(space.sample(rng) for _ in range(CANDIDATES)):
+        own = [space.sample(rng) for _ in range(CANDIDATES // 2)]
+        for candidate in dict.fromkeys([*shared, *own]):
             score = level + scale * worth(candidate) + rng.normal(0, 0.002)
             point = Point(step=candidate.training.steps, score=score, train_loss=1.0, device_seconds=4.0)
             records.append(
@@ -76,8 +78,9 @@ def write_table(folder: Path, table: Table) -> Path:
 
 
 def learned(folder: Path, table: Table) -> Path:
-    """The folder of a model that was quickly fitted to a table."""
+    """The folder of a model that was quickly fitted to a table, and not to the records that ship."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(past, "BUNDLED", folder / "none")
         patch.setattr(fitting, "Settings", lambda: QUICK)
         learn(folder / "model", tables=[write_table(folder / "table", table)])
     return folder / "model"

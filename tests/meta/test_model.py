@@ -158,6 +158,21 @@ def test_intervals_before_any_trial_are_about_as_wide_as_tasks_lie_apart(model: 
     assert np.mean(inside) > 0.75
 
 
+def test_judges_hold_nothing_against_tasks_whose_features_they_have_not_seen() -> None:
+    """Many features that say nothing, few tasks: with one scale for all, judges expected the worst to be the best."""
+    names = tuple(f"noise{number}" for number in range(40))
+    rng, found = np.random.default_rng(0), pool()
+    tasks = tuple(
+        Source(
+            f"task{n}", f"family{n}", rng.normal(size=40), Points.of_ends(np.arange(40), scores(found, np.zeros(2), n))
+        )
+        for n in range(8)
+    )
+    judged = fit(Sources(dataclasses.replace(LAYOUT, features=names), found, tasks), QUICK).found
+    assert judged.opening is not None
+    assert judged.regrets["0"][0] < 0.3 * judged.regrets["chance"][0]
+
+
 def test_a_model_comes_back_from_disk_as_it_was(model: Model, tmp_path: Path) -> None:
     save(model, tmp_path)
     back = load(tmp_path)

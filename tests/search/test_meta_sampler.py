@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from autodelta.candidate import Candidate
+from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import Table
 from autodelta.search.samplers import Scene, sampler
@@ -79,7 +80,10 @@ def test_trials_that_run_or_were_stopped_are_known(space: Space, model: Path) ->
     assert len(set(found)) == 6
 
 
-def test_where_the_past_says_nothing_the_search_goes_on_without_it(space: Space, model: Path) -> None:
+def test_where_the_past_says_nothing_the_search_goes_on_without_it(
+    space: Space, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "BUNDLED", tmp_path / "none")
     with pytest.raises(NoTransfer, match="no fitted meta-learner"):
         MetaSampler(Scene(space), 0)
     with pytest.raises(NoTransfer, match="has no feature"):

@@ -14,7 +14,7 @@ from autodelta.cli.suggest import _words
 from autodelta.meta import past
 from autodelta.recipe import Recipe
 from autodelta.space import Space
-from autodelta.studies.suggest import Foretold, _foretold, _front, _Pool
+from autodelta.studies.suggest import _foretold, _front, _lines, _Pool
 from tests.meta.pasts import a_past, learned
 from tests.search.fakes import SHAPE
 from tests.small import save_backbone, save_task
@@ -162,7 +162,9 @@ def test_what_is_foretold_ends_where_its_metric_does() -> None:
     model: Any = SimpleNamespace(portfolio=SimpleNamespace(keys=()))
     space = Space.of_text(SPACE, SHAPE, name="small")
     found = _foretold(model, on, space, np.random.default_rng(0), ends=(0.0, 1.0))  # type: ignore[arg-type]
-    assert (set(found.low), set(found.scores), set(found.high)) == ({0.0}, {1.0}, {1.0})
+    assert set(found.scores) == {1.0}
+    lines = _lines(on, found, [0, 3], space, ends=(0.0, 1.0))  # type: ignore[arg-type]
+    assert [(one.number, one.low, one.score, one.high) for one in lines] == [(1, 0.0, 1.0, 1.0), (2, 0.0, 1.0, 1.0)]
 
 
 def test_of_what_lies_close_together_on_the_front_the_smallest_is_shown(place: Path) -> None:
@@ -172,7 +174,8 @@ def test_of_what_lies_close_together_on_the_front_the_smallest_is_shown(place: P
     rng = np.random.default_rng(0)
     scores = np.array([0.5, 0.501, 0.6, 0.601, 0.7, 0.4])
     candidates = [space.sample(rng) for _ in scores]
-    pool = _Pool(candidates, 6, np.arange(6), scores, scores - 0.1, scores + 0.1, np.full((6, 2), np.nan))
-    found: tuple[Foretold, ...] = _front(pool)
-    assert [one.score for one in found] == [0.5, 0.6, 0.7]
-    assert found[0].device_seconds is None
+    pool = _Pool(candidates, 6, np.arange(6), scores, np.full((6, 2), np.nan))
+    found = _front(pool)
+    assert scores[found].tolist() == [0.5, 0.6, 0.7]
+    on = SimpleNamespace(interval=lambda pool, share: (np.zeros(len(pool)), np.ones(len(pool))))
+    assert _lines(on, pool, found, space, ends=(0.0, 1.0))[0].device_seconds is None  # type: ignore[arg-type]
