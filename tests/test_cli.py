@@ -244,6 +244,19 @@ def test_a_damaged_task_is_one_clear_line(
     assert not (tmp_path / "runs").exists()
 
 
+def test_label_words_that_the_backbone_cannot_tell_apart_are_refused_before_any_trial(
+    place: Path, tmp_path: Path
+) -> None:
+    """Words that a vocabulary lacks are one and the same unknown token."""
+    save_task(tmp_path)
+    card = tmp_path / "small" / "task.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "words": {"yes": "maybe", "no": "perhaps"}}))
+    result = call(*command(place, data=str(tmp_path), runs=str(tmp_path / "runs")))
+    assert result.exit_code == 2
+    assert "label words 'maybe' and 'perhaps' are the same to" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_runs_in_a_folder_that_cannot_be_written_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a read-only mount; root may write anywhere else, so the system's answer is replaced."""
     monkeypatch.setattr(os, "access", lambda *_, **__: False)

@@ -174,6 +174,7 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     for text in (*task.notes, *_defaults(request, spec, place)):
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
+    _check_words(task, backbone)
     space = Space.load(request.space or _by_device(place)[1], backbone.shape)
     start = chosen(
         request.sampler,
@@ -189,6 +190,13 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     if request.pack:
         spec = spec.model_copy(update={"costs": _costs(request, place, spec, backbone, listener)})
     return folder, _settings(request, _Found(task, backbone, space, spec, place, start, log)), space
+
+
+def _check_words(task: Task, backbone: "Backbone") -> None:
+    """Label words that the backbone cannot tell apart would fail every trial."""
+    from autodelta.engine.encode import encode_labels
+
+    encode_labels(backbone, [task.words[label] for label in task.labels])
 
 
 class _Found(NamedTuple):
