@@ -1,6 +1,7 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
 from autodelta.search.settings import versions
+
+SEEDS = 2**63  # what a tensor holds: the seed of random projections is saved with them
 
 
 def predict(
@@ -70,10 +73,13 @@ def train(
     """Trains the recipe's candidate anew, on the same or another task or backbone; scores it once on test.
 
     Raises:
-        UserError: the candidate does not fit the backbone, the training fails, or ``to`` holds a recipe already.
+        UserError: the candidate does not fit the backbone, the training fails, the seed is no seed, or ``to`` holds a
+            recipe already or cannot be written.
     """
-    if (to / WEIGHTS_FILE).exists():
-        raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder")
+    _check_place(to)
+    chosen = recipe.seed if seed is None else seed
+    if not 0 <= chosen < SEEDS:
+        raise UserError(f"a seed lies from 0 to below 2**63: {chosen}")
     spec = WorkerSpec(
         backbone=backbone or recipe.backbone.name,
         task=task or str(recipe.task["name"]),
@@ -86,7 +92,6 @@ def train(
     )
     worker = Worker(spec)
     recipe.candidate.check(worker.backbone.shape)
-    chosen = recipe.seed if seed is None else seed
     try:
         *_, last = worker.run(Assignment(number=0, candidate=recipe.candidate, seed=chosen))
     except (NotFinite, OutOfMemory, Stalled) as error:
@@ -105,7 +110,19 @@ def train(
         scores=_scores(worker.task, chosen, validation=last.score, test=test),
         versions=versions(),
     )
-    return found.write(to, weights)
+    try:
+        return found.write(to, weights)
+    except OSError as error:
+        raise UserError(f"the recipe cannot be written to {to}: {error.strerror or error}") from error
+
+
+def _check_place(to: Path) -> None:
+    """Whether a recipe can be written there, asked before it is trained."""
+    if (to / WEIGHTS_FILE).exists():
+        raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder")
+    nearest = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"no recipe can be written to {str(to)!r}: {nearest} is no folder that can be written")
 
 
 def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:

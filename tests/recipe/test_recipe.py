@@ -11,6 +11,7 @@ from transformers import T5ForConditionalGeneration
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
+from autodelta.engine.worker import Worker
 from autodelta.errors import UserError
 from autodelta.recipe import Recipe
 from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
@@ -144,6 +145,33 @@ def test_training_again_where_it_cannot_be_is_one_line(
 def test_a_folder_that_holds_a_recipe_is_not_overwritten_by_training(trained: Recipe, place: Path) -> None:
     with pytest.raises(UserError, match="already"):
         train(trained, to=place / "recipe", data=place / "data")
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_a_place_that_no_recipe_can_be_written_to_is_refused_before_training(
+    trained: Recipe, place: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Worker, "run", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(UserError, match="no recipe can be written"):
+        train(trained, to=tmp_path / where, data=place / "data")
+
+
+def test_a_recipe_that_cannot_be_written_after_training_is_one_clear_line(
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Recipe, "write", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        train(trained, to=tmp_path / "to", data=place / "data")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_is_none_is_refused(trained: Recipe, place: Path, tmp_path: Path, seed: int) -> None:
+    with pytest.raises(UserError, match=f"a seed lies from 0 to below.*{seed}"):
+        train(trained, to=tmp_path / "to", data=place / "data", seed=seed)
 
 
 def _without(key: str) -> Any:
