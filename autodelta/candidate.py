@@ -35,7 +35,8 @@ class Delta(_Frozen):
     @classmethod
     def _typed_config(cls, data: Any) -> Any:
         """The method decides which fields its config has."""
-        if isinstance(data, dict) and "method" in data and not isinstance(data.get("config"), MethodConfig):
+        named = isinstance(data, dict) and isinstance(data.get("method"), str)
+        if named and not isinstance(data.get("config"), MethodConfig):
             return {**data, "config": spec(data["method"]).config.model_validate(data.get("config", {}))}
         return data
 

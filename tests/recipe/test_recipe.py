@@ -185,6 +185,10 @@ def _without_a_template(data: dict[str, Any]) -> None:
     del data["task"]["template"]
 
 
+def _methods(data: dict[str, Any]) -> None:
+    data["candidate"]["deltas"][0]["method"] = ["lora"]
+
+
 def _newer(data: dict[str, Any]) -> None:
     data["schema_version"] = 99
 
@@ -195,6 +199,7 @@ def _newer(data: dict[str, Any]) -> None:
         (_without("candidate"), "candidate"),
         (_without("backbone"), "backbone"),
         (_without_a_template, "template"),
+        (_methods, "method"),
         (_newer, "99"),
     ],
 )
