@@ -41,6 +41,9 @@ class Slot(nn.Module):
     """
 
     reads_weight: ClassVar[bool] = False  # whether what it computes depends on the frozen weight, beside x and y
+    # Parameters that silence the site at zero, where others leave it as the backbone has it: weight decay, which pulls
+    # to zero, spares them.
+    spared: ClassVar[tuple[str, ...]] = ()
 
     def folded(self, now: "Affine", frozen: Tensor) -> "Affine | None":
         """The map, in float32, that does what ``now`` and then this slot do at a site; None where no weight can do it.
@@ -80,6 +83,10 @@ class DeltaModule(nn.Module):
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield f"{owner}.{name}", tensor
+
+    def spared(self) -> set[int]:
+        """The parameters that weight decay spares, by identity."""
+        return {id(getattr(slot, name)) for slot in self.slots.values() for name in slot.spared}
 
     def loaded(self) -> None:
         """Brings what is derived from the tensors up to date, after new values were copied into them."""

@@ -144,7 +144,7 @@ class Trial:
 
     def clip(self) -> Tensor:
         """Bounds the gradient; its norm before, on the device."""
-        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        parameters = [p for p in self.composition.parameters() if p.requires_grad]
         return torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
 
     def update(self) -> None:
@@ -213,14 +213,20 @@ class Trial:
         """The optimiser of the current phase, over its deltas; all others need no gradient."""
         plan, phase = self.candidate.training, self.candidate.phases[self.phase]
         groups: list[dict[str, Any]] = []
-        for delta, parameters in self.composition.groups():
+        for (delta, parameters), module in zip(self.composition.groups(), self.composition.deltas, strict=True):
             for parameter in parameters:
                 parameter.requires_grad_(delta in phase)
             if delta in phase:
-                groups.append({"params": parameters, "peak": delta.learning_rate, "lr": delta.learning_rate})
+                spared = module.spared()
+                for decay, part in (
+                    (plan.weight_decay, [parameter for parameter in parameters if id(parameter) not in spared]),
+                    (0.0, [parameter for parameter in parameters if id(parameter) in spared]),
+                ):
+                    rate = {"peak": delta.learning_rate, "lr": delta.learning_rate}
+                    groups += [{"params": part, "weight_decay": decay, **rate}] if part else []
         trained = (parameter for group in groups for parameter in group["params"])
         self.meter.begin((self.backbone.model, self.composition), trained, also=self.forward.stacked)
-        return AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+        return AdamW(groups, fused=True)
 
     def _end_of(self, phase: int) -> int:
         """The last step of a phase; 0 for the one before the first."""

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from autodelta.backbones import weights_sha256
 from autodelta.candidate import Candidate, Training
+from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import NotFinite
@@ -17,7 +18,10 @@ from autodelta.engine.forward import Forward
 from autodelta.engine.schedule import rate_at, report_steps
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
+from tests.deltas.conformance import roles_of
 from tests.engine.samples import candidate, sequential
+
+IDENTITIES = [(name, config) for name, spec in specs().items() if spec.identity_at_start for config in spec.small]
 
 
 def test_a_trial_learns_a_learnable_task(worker: Worker) -> None:
@@ -134,6 +138,26 @@ def test_saved_weights_are_scored_as_the_trial_was(worker: Worker, tmp_path: Pat
     assert (found.score, found.log_loss) == (last.score, last.log_loss)
     gold = [example.label for example in worker.task.examples("validation")]
     assert worker.task.score(gold, list(found.predictions)) == found.score
+
+
+@pytest.mark.parametrize(("name", "config"), IDENTITIES, ids=[f"{name}-{n}" for n, (name, _) in enumerate(IDENTITIES)])
+def test_weight_decay_alone_leaves_the_backbone_as_it_is(worker: Worker, name: str, config: MethodConfig) -> None:
+    """It pulls to the backbone: what has no gradient changes nothing, as a scale that falls from one would."""
+    delta = {"method": name, "roles": roles_of(name, worker.backbone.shape), "config": config, "learning_rate": 0.1}
+    plan: dict[str, Any] = {"steps": 10, "batch_size": 4, "schedule": "constant", "weight_decay": 0.5}
+    trial = Trial(worker.backbone, Candidate.model_validate({"deltas": [delta], "training": plan}), seed=1)
+    before = label_log_likelihoods(trial.forward, worker._validation)
+    for _ in range(plan["steps"]):
+        trial.begin_step()
+        for parameter in trial.composition.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        trial.update()
+    assert np.array_equal(label_log_likelihoods(trial.forward, worker._validation), before)
+
+
+def test_weight_decay_acts_on_all_that_may_be_zero(worker: Worker) -> None:
+    trial = Trial(worker.backbone, candidate(4, weight_decay=0.5), seed=1)
+    assert {group["weight_decay"] for group in trial._optimiser.param_groups} == {0.5}
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) -> None:

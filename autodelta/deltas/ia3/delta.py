@@ -18,6 +18,8 @@ from autodelta.shape import BackboneShape, Site
 class Ia3Output(Slot):
     """l * y; l ``(out,)``."""
 
+    spared = ("scale",)
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(size))

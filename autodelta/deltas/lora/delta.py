@@ -37,6 +37,7 @@ class DoraSlot(LoraSlot):
     """(m / ||W + s B A||) * (y + s B A x); m ``(out,)``, the norm of every row."""
 
     reads_weight = True
+    spared = ("magnitude",)
 
     def __init__(self, config: LoraConfig, place: Place, generator: torch.Generator) -> None:
         super().__init__(config, place, generator)
