@@ -90,10 +90,12 @@ class Pack:
         """Trains every trial by one step. Those that have failed, or have done all their steps, are no longer in."""
         began = pace.now()
         self._passes = []
-        shares = [self._begun(trial, stream) for trial, stream in self._streams.items()]
+        begun = {trial: _caught(partial(self._begun, trial, stream)) for trial, stream in self._streams.items()}
+        shares = [one for one in begun.values() if isinstance(one, Share)]
         together = Rows(max(1, min(self._most, len(shares))))
         before = together.at_once
-        found = together.fit(partial(self._gradients, shares))
+        found: dict[Trial, Losses | Exception] = {t: one for t, one in begun.items() if isinstance(one, Exception)}
+        found |= together.fit(partial(self._gradients, shares))
         if together.at_once < before:
             self._most = together.at_once
         losses, errors = _update(found)

@@ -105,6 +105,33 @@ def poisoned(packed: Any) -> None:
         parameter.fill_(math.nan)
 
 
+def test_a_trial_whose_next_phase_does_not_fit_ends_and_the_others_go_on(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [delta(backbone.shape, name, 0, rate=0.01) for name in ("lora", "bitfit")]
+    plans = [
+        candidate(*parts, steps=6, batch_size=3, sequence="bitfit > lora"),
+        candidate(parts[0], steps=6, batch_size=3),
+    ]
+    solo = alone(backbone, plans[1], seed=1)
+    trials = [trial(backbone, plan, seed=1) for plan in plans]
+
+    def full() -> None:
+        raise OutOfMemory("CUDA out of memory.")
+
+    monkeypatch.setattr(trials[0], "next_phase", full)
+    pack = Pack(backbone)
+    for one in trials:
+        pack.enter(one, rows())
+    ends: dict[Any, tuple[int, Exception | None]] = {}
+    while pack.trials:
+        ends.update({one.trial: (one.step, one.error) for one in pack.step()})
+    assert ends[trials[0]][0] == 3
+    assert isinstance(ends[trials[0]][1], OutOfMemory)
+    assert ends[trials[1]] == (6, None)
+    assert farthest(trials[1], solo) <= 1e-10
+
+
 @pytest.mark.parametrize("culprit", [0, 2, 5])
 def test_a_trial_that_is_no_number_leaves_the_others_bit_for_bit(backbone: Backbone, culprit: int) -> None:
     """In the step in which it shows, and in all that follow, compared to a pack that it just leaves."""
