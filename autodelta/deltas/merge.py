@@ -11,6 +11,7 @@ from autodelta.backbones import roles
 from autodelta.candidate import Candidate, Delta
 from autodelta.deltas.base import Affine
 from autodelta.deltas.compose import Composition, compose
+from autodelta.deltas.spec import spec
 from autodelta.errors import UserError
 from autodelta.shape import STACKS, BackboneShape, Kind, Site
 
@@ -45,21 +46,38 @@ def merge(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], *, b
     composition = compose(hf_model, candidate)
     composition.load_tensors(state)
     modules, shape = roles.modules(hf_model), BackboneShape.of(hf_model)
-    left: dict[int, list[Site]] = {}
-    maps: dict[Site, Affine] = {}
     with torch.no_grad():
-        for site in composition.slots:
-            maps[site], undone = _fold(composition, site, modules[site], biases and shape.kind(site) == Kind.LINEAR)
-            for number in undone:
-                left.setdefault(number, []).append(site)
+        maps, left = _folded(composition, modules, shape, biases)
         _write(hf_model, modules, shape, {site: affine for site, affine in maps.items() if affine.weight.numel()})
     with_bias = tuple(site for site, affine in maps.items() if affine.bias is not None)
     rest, rest_state = _rest(candidate, state, left, shape)
     return Merged(rest, rest_state, with_bias, tuple(_notes(candidate, left, with_bias, hf_model.dtype)))
 
 
-def _fold(composition: Composition, site: Site, module: nn.Module, biases: bool) -> tuple[Affine, list[int]]:
-    """The map of a site with all slots up to the first that no weight can do, and the deltas from that one on.
+def _folded(
+    composition: Composition, modules: dict[Site, nn.Module], shape: BackboneShape, biases: bool
+) -> tuple[dict[Site, Affine], dict[int, list[Site]]]:
+    """The map of every site, and where each delta is left; one that cannot be divided is left everywhere or nowhere."""
+    whole: set[int] = set()  # of those, the ones that are left
+    while True:
+        maps: dict[Site, Affine] = {}
+        left: dict[int, list[Site]] = {}
+        for site in composition.slots:
+            linear = biases and shape.kind(site) == Kind.LINEAR
+            maps[site], undone = _fold(composition, site, modules[site], linear, whole)
+            for number in undone:
+                left.setdefault(number, []).append(site)
+        found = {number for number in left if not spec(composition.candidate.deltas[number].method).divisible}
+        if found <= whole:
+            return maps, left
+        whole |= found
+
+
+def _fold(
+    composition: Composition, site: Site, module: nn.Module, biases: bool, whole: set[int]
+) -> tuple[Affine, list[int]]:
+    """The map of a site with all slots up to the first that no weight can do or that is left whole, and the deltas from
+    that one on.
 
     Where one of these reads the frozen weight, nothing is folded: it would read another.
     """
@@ -71,7 +89,7 @@ def _fold(composition: Composition, site: Site, module: nn.Module, biases: bool)
     now = Affine(frozen, None)
     slots = composition.at(site)
     for position, slot in enumerate(slots):
-        folded = slot.folded(now, frozen)
+        folded = None if present[position] in whole else slot.folded(now, frozen)
         if folded is None or (folded.bias is not None and not biases):
             if any(left.reads_weight for left in slots[position:]):
                 return Affine(frozen, None), present

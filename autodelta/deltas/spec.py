@@ -67,6 +67,7 @@ class MethodSpec(ABC):
     usual: ClassVar[tuple[str, ...]]  # the roles of the paper, on a T5; for documentation
     formula: ClassVar[str]  # one line
     mergeable: ClassVar[Literal["yes", "in part", "no"]]  # whether autodelta.deltas.merge can fold it into weights
+    divisible: ClassVar[bool] = True  # a delta at some of its sites is the same there as one at all of them
     starts_slowly: ClassVar[bool] = False  # early scores say little of it: first compared a rung later than others
     identity_at_start: ClassVar[bool]  # a fresh delta leaves the backbone's output unchanged, bit for bit
     small: ClassVar[tuple[MethodConfig, ...]]  # one for every variant, fit for the smallest backbone: what tests run

@@ -100,6 +100,26 @@ def test_nothing_is_folded_below_what_is_left_and_reads_the_frozen_weight() -> N
     assert merged.left.methods == ("lora", "bitfit", "ia3")
 
 
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("selective", {"budget": 300}),
+        ("selective", {"budget": 400, "unit": "weight"}),
+        ("subspace", {"dimension": 400}),
+        ("vera", {"rank": 5}),
+    ],
+)
+def test_what_is_shared_by_all_sites_is_left_at_all_of_them(method: str, config: dict[str, Any]) -> None:
+    """A budget, a subspace or projections of a part of the sites would be others."""
+    model, where = original(d_ff=8), ("encoder.self_attn.o", "encoder.ffn.out")
+    planned = candidate(delta(method, *where, **config), delta("bitfit", where[1]), delta("ia3", *where))
+    state, expected = trained(model, planned)
+    merged = merge(model, planned, state, biases=False)
+    torch.testing.assert_close(after(model, merged), expected, atol=1e-4, rtol=1e-4)
+    assert merged.left is not None
+    assert merged.left.methods == (method, "bitfit", "ia3")
+
+
 @pytest.mark.parametrize("roles", [("encoder.tokens", "decoder.tokens", "decoder.lm_head"), ("decoder.lm_head",)])
 @pytest.mark.parametrize("tiny", ["original", "gated", "umt5"])
 def test_a_merged_checkpoint_loads_as_a_plain_t5(tiny: str, roles: tuple[str, ...], tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class SelectiveSpec(MethodSpec):
     formula = "f(x; W + D), D at chosen weights or elements"
     mergeable = "yes"
     identity_at_start = True
+    divisible = False  # its budget is spread over all its weights
     source = "Ding et al. 2023, doi:10.1038/s42256-023-00626-4"
 
     def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:

@@ -33,6 +33,7 @@ class SubspaceSpec(MethodSpec):
     formula = "f(x; W + P v), one v for all sites, P a random Fastfood projection"
     mergeable = "yes"
     identity_at_start = True
+    divisible = False  # its dimension may exceed the weights that are left
     source = "Aghajanyan et al. 2021, arXiv:2012.13255, eq. 1; Fastfood: arXiv:1408.3060"
 
     def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:

@@ -32,6 +32,7 @@ class VeraSpec(MethodSpec):
     formula = "y + b ∘ B (d ∘ A x), A and B random and shared"
     mergeable = "yes"
     identity_at_start = True
+    divisible = False  # its projections are as large as its largest site
     source = "Kopiczko et al. 2023, arXiv:2310.11454, eq. 2"
 
     def count(self, sites: Sequence[Site], config: MethodConfig, shape: BackboneShape) -> int:
