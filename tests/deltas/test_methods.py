@@ -51,6 +51,15 @@ def test_a_prompt_may_start_at_the_label_words() -> None:
     assert torch.equal(prompt[2:], plain[2:])
 
 
+def test_a_label_word_that_comes_to_no_token_starts_no_row_of_a_prompt() -> None:
+    """The mean of no embeddings is no number."""
+    model = original()
+    planned = candidate("prompt", "encoder.embeddings", length=2, init="labels")
+    prompt = next(built(model, planned, label_ids=[(), (9,)]).parameters())
+    assert torch.equal(prompt[0], model.get_input_embeddings().weight[9])
+    assert prompt.isfinite().all()
+
+
 def test_a_random_prompt_is_not_of_the_vocabulary() -> None:
     prompt = next(built(original(), candidate("prompt", "encoder.embeddings", length=50, init="random")).parameters())
     assert prompt.abs().max() <= 0.5

@@ -29,7 +29,8 @@ class PromptSlot(Slot):
             rows = torch.randint(table.shape[0], (config.length,), generator=generator)
             start = table[rows.to(table.device)]
         if config.init == "labels":
-            for position, ids in enumerate(draw.label_ids[: config.length]):
+            said = [ids for ids in draw.label_ids if ids]  # a word may come to no token at all
+            for position, ids in enumerate(said[: config.length]):
                 start[position] = table[list(ids)].mean(dim=0)
         self.embeddings = nn.Parameter(start)
 
