@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PACKAGE ?= -e '.[dev,ray,pretrain]'
+PACKAGE ?= -e '.[dev,ray]'
 SEARCH ?= --task demo/entailment --budget 4min
 JOBS ?= 2
 

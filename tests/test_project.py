@@ -117,7 +117,8 @@ def test_requirements_are_what_the_package_imports() -> None:
     required = {_normal(r.name) for r in map(Requirement, PROJECT["project"]["dependencies"])}
     extras = PROJECT["project"]["optional-dependencies"]
     optional = {_normal(Requirement(line).name) for name, lines in extras.items() if name != "dev" for line in lines}
-    assert required <= imported <= required | optional
+    through_transformers = {"protobuf"}  # it reads SentencePiece models with it
+    assert required - through_transformers <= imported <= required | optional
 
 
 def test_requirements_admit_the_versions_of_machines_with_a_gpu() -> None:

@@ -26,6 +26,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"cpu": "eager", "cuda": "sdpa"}  # whichever is the faster one there at the lengths of tasks
 TRANSFORMERS = Version(importlib.metadata.version("transformers"))
 UMT5_IS_CAUSAL = Version("5.18.0")  # measured: docs/decisions/0003
+READERS = ("sentencepiece", "protobuf", "tiktoken")  # transformers tries the last one where one of the others lacks
 BUNDLED = Path(__file__).parent
 
 
@@ -145,8 +146,13 @@ def _read(action: Any, name: str) -> Any:
             f"the weights of backbone {name!r} are damaged, only a git-LFS pointer, or not of its config's sizes: "
             f"{reason[:200]}"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split())
+        if any(f"`{package}`" in reason or f"{package} library" in reason for package in READERS):
+            raise UserError(
+                f"the tokenizer of backbone {name!r} is a SentencePiece model; to read it install sentencepiece and "
+                f"protobuf ({reason[:200]})"
+            ) from error
         if "no file named model.safetensors" in reason or ("safetensors" in reason and "pytorch_model" in reason):
             raise UserError(
                 f"backbone {name!r} has no safetensors weights; convert it, or accept pickled ones with --allow-pickle"

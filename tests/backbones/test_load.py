@@ -85,6 +85,27 @@ def test_a_backbone_that_is_nowhere_is_one_line_that_says_what_to_do(name: str) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("`tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`."),
+        ImportError("\nT5Tokenizer requires the SentencePiece library, sentencepiece library, not found\n"),
+    ],
+)
+def test_a_tokenizer_that_lacks_its_reader_says_what_to_install(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As transformers says it for a checkpoint that has spiece.model alone."""
+
+    def read(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("autodelta.backbones.loading.AutoTokenizer.from_pretrained", read)
+    with pytest.raises(UserError, match="install sentencepiece and protobuf") as caught:
+        load(str(checkpoint))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match="no readable Hugging Face checkpoint"):

@@ -30,7 +30,7 @@ Work = Annotated[Path, typer.Option("--work", help="where tokens, checkpoints an
 @app.command()
 def prepare(plan: PlanFile, work: Work, text: Annotated[Path, typer.Option("--text", exists=True)]) -> None:
     """Fit the vocabulary on the text and encode it."""
-    from autodelta.backbones.pretrain.text import encode_corpus, fit_tokenizer  # needs the extra `pretrain`
+    from autodelta.backbones.pretrain.text import encode_corpus, fit_tokenizer
 
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = fit_tokenizer(text, load_plan(plan).tokenizer, work)
