@@ -40,6 +40,10 @@ class TooSmall(UserError):
     """A budget that is spent before the first trial ends."""
 
 
+class AllFail(UserError):
+    """Trials that fail one like the other, from the first on. The search can be taken up again once that is mended."""
+
+
 class CannotWrite(UserError):
     """The run's folder takes no more. The search can be taken up again, also one that has no trial yet."""
 
@@ -59,7 +63,7 @@ def search(
 
     Raises:
         UserError: wrong settings, a name that is taken, or a budget too small for one trial; the folder is gone again.
-            Or the disk is full: what is there stays, and the search can be taken up again.
+            Or the disk is full, or every trial fails: what is there stays, and the search can be taken up again.
     """
     sampler(settings.sampler)
     run = create(folder, settings)
@@ -68,7 +72,7 @@ def search(
     except TooSmall:
         discard(run)
         raise
-    except CannotWrite:
+    except (CannotWrite, AllFail):
         raise
     except UserError:
         if not run.trials:
@@ -112,6 +116,7 @@ def take_up(
         emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
         _run(session, workers, settings, space)
         _refuse_if_too_small(session, settings.budget)
+        _refuse_if_all_fail(session)
         emit(SearchEnded(reason=session.end_reason, trials=session.outlook.spent().trials))
 
 
@@ -259,6 +264,13 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
         needed = session.outlook.costs().cheapest()
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""
         raise TooSmall(f"the budget {budget!r} is too small for one trial{hint}; give it more")
+
+
+def _refuse_if_all_fail(session: Session) -> None:
+    """What fails each trial in the same way is to be mended; to spend the budget on it would tell nothing more."""
+    if session.all_fail:
+        number, reason = len(session.failures), session.failures[0]
+        raise AllFail(f"the first {number} trials all failed: {reason}; once that is mended, go on with --resume")
 
 
 def logged(path: Path, events: Listener) -> Listener:

@@ -19,7 +19,8 @@ from autodelta.search.work import LOSSES, Accounts, Work
 from autodelta.search.worth import Enough
 
 UNFIT_IN_A_ROW = 3  # trials asked for and not started, because the budget is too small for them
-FINISHED, NOT_WORTH = "finished", "another trial is not worth its cost"
+ALIKE = 5  # trials of this session that failed for one reason, before any other reported: the rest would, too
+FINISHED, NOT_WORTH, ALL_FAIL = "finished", "another trial is not worth its cost", "every trial fails"
 
 
 class Session(Work):
@@ -46,6 +47,7 @@ class Session(Work):
         self.outlook = Outlook(study, accounts, workers=workers, running=self._running)
         self.files = TrialFiles(folder, study)
         self._unfit = False
+        self.failures: list[str] = []  # why, of this session's trials
         self._stopped_for: dict[int, str] = {}
         study.on_rejected = lambda trial: accounts.emit(TrialEnded(trial=trial))
 
@@ -59,6 +61,9 @@ class Session(Work):
             self._owed.remove(owed)
             return self._start(self.study.assignment(owed))
         if beside and not (room and self._may_join(beside)):
+            return None
+        if self.all_fail:
+            self.end_reason = ALL_FAIL
             return None
         for _ in range(UNFIT_IN_A_ROW):
             if self.outlook.seconds_left() <= 0:
@@ -102,6 +107,8 @@ class Session(Work):
         if outcome.state == "pruned":
             self.files.inherit(self.study.trial(number))
         trial = self.study.tell(number, outcome)
+        if outcome.state == "failed":
+            self.failures.append(outcome.reason)
         self._running.pop(number, None)
         self._stopped_for.pop(number, None)
         self.accounts.emit(TrialEnded(trial=trial))
@@ -139,6 +146,11 @@ class Session(Work):
         for number in self.study.running:
             self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if interrupted else BUDGET))
         self._owed.clear()
+
+    @property
+    def all_fail(self) -> bool:
+        """Whether no trial of this session has reported anything, and several failed for the same reason."""
+        return not self._heard and len(self.failures) >= ALIKE and len(set(self.failures)) == 1
 
     def best(self) -> TrialRecord | None:
         """The finished trial of the highest score."""

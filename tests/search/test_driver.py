@@ -10,7 +10,7 @@ from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import events
-from autodelta.search.driver import search
+from autodelta.search.driver import search, take_up
 from autodelta.search.run import Run
 from autodelta.search.session import Session
 from tests.search import fakes
@@ -216,6 +216,25 @@ def test_where_every_confirmation_broke_down_a_trial_of_which_weights_are_kept_i
     assert run.result.exported is not None
     assert run.result.exported.name == run.result.answer.winner
     assert (run.path / run.result.exported.weights).exists()
+
+
+def test_trials_that_all_fail_alike_end_the_search_and_it_goes_on_once_that_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        raise ArithmeticError("no such operator")
+        yield
+
+    plain = fakes.FakeWorker.reports
+    monkeypatch.setattr(fakes.FakeWorker, "reports", fails)
+    with pytest.raises(UserError, match="first 5 trials all failed: ArithmeticError: no such operator"):
+        searched(tmp_path, budget="40trials", sampler="random")
+    run = Run(tmp_path / "runs" / "run", fakes.settings(budget="40trials", sampler="random"))
+    assert [trial.state for trial in run.trials] == ["failed"] * 5
+    monkeypatch.setattr(fakes.FakeWorker, "reports", plain)
+    take_up(run, fakes.space(tmp_path))
+    assert sum(trial.state == "complete" for trial in run.trials) > 10
+    assert run.result is not None
 
 
 def test_a_search_that_completes_nothing_has_no_best_and_no_test(tmp_path: Path) -> None:
