@@ -1,5 +1,6 @@
 """A view: how a task's rows become text in, text out, and how answers are scored; what a recipe keeps of a task."""
 
+import math
 import re
 from collections.abc import Sequence
 from string import Formatter
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from autodelta.errors import UserError, one_of
 from autodelta.tasks import metrics
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 LONG_FIELDS = ("passage", "context", "paragraph", "document", "article")
 
 
@@ -120,9 +122,14 @@ def default_words(labels: Sequence[str]) -> dict[str, str]:
 
 
 def text_of(value: Any) -> str | None:
-    """A value of a table as text, as JSON would write it; None where it is missing or no plain value."""
+    """A value of a table as text, as JSON would write it; None where it is missing (a NaN, too), no plain value, or a
+    text with half a character: JSON can hold one half of a surrogate pair, which no tokenizer and no file takes."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
+        return None
     return str(value) if isinstance(value, (str, int, float)) else None
 
 

@@ -140,6 +140,14 @@ def test_two_files_for_one_split_are_refused(data: Path) -> None:
             '{"text": null, "label": "good"}',
             r"train\.jsonl:3: the column 'text' must hold a text or a number, not None",
         ),
+        (
+            '{"text": NaN, "label": "good"}',
+            r"train\.jsonl:3: the column 'text' must hold a text or a number, not nan",
+        ),
+        (
+            '{"text": "cut in the middle of \\ud83d", "label": "good"}',
+            r"train\.jsonl:3: the column 'text' must hold a text or a number, not 'cut in the middle of \\ud83d'",
+        ),
         ('{"text": "a", "label": "goof"}', r"train\.jsonl:3: unknown label 'goof'; did you mean 'good'"),
     ],
 )
