@@ -12,6 +12,9 @@ from autodelta.errors import UserError
 
 Record = dict[str, Any]
 Placed = tuple[str, Record]  # (file and line, row)
+LONGEST_FIELD = (
+    2**31 - 1
+)  # characters of a CSV field; the csv module's own limit of 131,072 is less than a long document
 
 
 def records(path: Path) -> Iterator[Placed]:
@@ -72,6 +75,7 @@ def _csv(path: Path) -> Iterator[Placed]:
     delimiter = "\t" if ".tsv" in path.name else ","
     with _open(path) as lines:
         reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+        csv.field_size_limit(LONGEST_FIELD)
         try:
             for row in reader:
                 where = f"{_shown(path)}:{reader.line_num}"

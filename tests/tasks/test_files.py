@@ -172,6 +172,12 @@ def test_a_broken_csv_is_named_by_file_and_line(data: Path, table: str, message:
     _refuses(data, message)
 
 
+def test_a_csv_holds_texts_as_long_as_json_lines_do(data: Path) -> None:
+    (data / "tiny" / "test.jsonl").unlink()
+    (data / "tiny" / "test.csv").write_text(f"text,label\n{'long ' * 40_000},good\n")
+    assert len(load("tiny", data=data).rows["test"][0].fields[0]) == 200_000
+
+
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet", ".jsonl"])
 def test_a_file_of_another_kind_is_refused(data: Path, suffix: str) -> None:
     (data / "tiny" / "train.jsonl").unlink()
