@@ -4,7 +4,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,6 +77,7 @@ def _csv(path: Path) -> Iterator[Placed]:
         reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         csv.field_size_limit(LONGEST_FIELD)
         try:
+            _check_header(path, reader.fieldnames or ())
             for row in reader:
                 where = f"{_shown(path)}:{reader.line_num}"
                 if None in row:
@@ -86,6 +87,13 @@ def _csv(path: Path) -> Iterator[Placed]:
             raise UserError(
                 f"{_shown(path)}:{reader.line_num + 1}: not CSV: {error}; a quote inside a field is written twice"
             ) from None
+
+
+def _check_header(path: Path, columns: Sequence[str]) -> None:
+    """Of two columns of one name only the last would be read; nameless ones, as of a row number, are nobody's."""
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{_shown(path)}:1: the column {twice!r} stands twice in the header; rename or drop one")
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

@@ -163,6 +163,8 @@ def test_a_broken_line_is_named_by_file_and_number(data: Path, line: str, messag
         ("text,label\na,good\nb,good,more\n", r"tiny/test\.csv:3: more values than the header's 2 columns"),
         ("text,label\na\n", r"tiny/test\.csv:2: the column 'label' must hold a text"),
         ('text,label\n"a,good\nb,good\nc"d,good\n', r"tiny/test\.csv:2: not CSV: .*; a quote inside a field is"),
+        ("text,label,text\na,good,b\n", r"tiny/test\.csv:1: the column 'text' stands twice in the header"),
+        (",text,,label\n0,a,,so\n", r"tiny/test\.csv:2: unknown label 'so'"),
         ("", "the test split is empty"),
     ],
 )
