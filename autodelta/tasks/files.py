@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from autodelta.errors import UserError, one_of
 from autodelta.tasks.tables import READERS, find_table, records
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
-from autodelta.tasks.view import View, default_template, default_words, fault, text_of
+from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, fault, text_of
 
 CARD = "task.json"
+LABEL = "label"  # the column of a row's label
 
 
 class Card(BaseModel):
@@ -41,6 +42,7 @@ class Card(BaseModel):
 
     def view(self, name: str) -> View:
         """The view under the name by which the task was asked for; the template shows the card's own name."""
+        check_label_hidden(LABEL, self.inputs)
         if self.group is not None and self.group not in self.inputs:
             raise one_of("group field", self.group, self.inputs)
         return View(
@@ -119,8 +121,8 @@ def load_folder(folder: Path) -> Task:
 def _rows(view: View, path: Path) -> list[Row]:
     found = []
     for where, record in records(path):
-        values = [text_of(record.get(column)) for column in (*view.inputs, "label")]
-        for column, value in zip((*view.inputs, "label"), values, strict=True):
+        values = [text_of(record.get(column)) for column in (*view.inputs, LABEL)]
+        for column, value in zip((*view.inputs, LABEL), values, strict=True):
             if column not in record:
                 raise UserError(f"{where}: the column {column!r} is missing; there are: {', '.join(map(str, record))}")
             if value is None:

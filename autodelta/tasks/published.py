@@ -11,7 +11,7 @@ from autodelta.errors import UserError, one_of
 from autodelta.tasks.columns import Columns
 from autodelta.tasks.hub import Reading, Splits, open_splits
 from autodelta.tasks.task import Row, Task, assemble
-from autodelta.tasks.view import View, default_template, default_words, fault, text_of
+from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, fault, text_of
 
 Record = dict[str, Any]
 VALIDATION_NAMES = ("validation", "dev", "valid", "val")
@@ -60,6 +60,8 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     Raises:
         UserError: the data set cannot be had, or has no such split, column or label.
     """
+    if columns is not None:
+        check_label_hidden(columns.label, columns.inputs)
     splits = open_splits(name, _readings(name), data)
     if columns is None:
         found = ", ".join(sorted({column for split in splits.values() for column in split.column_names}))

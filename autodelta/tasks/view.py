@@ -101,6 +101,15 @@ def _check_numbers(metric: str, labels: tuple[str, ...]) -> None:
             raise UserError(f"{metric} needs labels that are numbers, not {label!r}") from None
 
 
+def check_label_hidden(label: str, inputs: Sequence[str]) -> None:
+    """Raises UserError where the label's column is an input, so that the model would read what it is to write."""
+    if label in inputs:
+        others = ", ".join(name for name in inputs if name != label) or "another column"
+        raise UserError(
+            f"the label column {label!r} cannot be an input, as it is the answer; inputs could be: {others}"
+        )
+
+
 def default_template(name: str, inputs: Sequence[str]) -> str:
     """T5's style: the task's name, then each field after its name. Long fields go last: an input is cut at its end."""
     ordered = sorted(inputs, key=lambda field: field in LONG_FIELDS)

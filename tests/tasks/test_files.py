@@ -220,6 +220,7 @@ def test_train_too_small_to_carve_is_refused(tmp_path: Path) -> None:
         ({"metric": "acc"}, "tiny/task.json: unknown metric 'acc'"),
         ({"words": {"good": "yes"}}, "tiny/task.json: no word for 'very_bad'"),
         ({"group": "passage"}, "tiny/task.json: unknown group field 'passage'; choose from: text"),
+        ({"inputs": ["text", "label"]}, "tiny/task.json: the label column 'label' cannot be an input, .*: text$"),
     ],
 )
 def test_a_card_that_no_task_can_mean_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

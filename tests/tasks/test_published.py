@@ -321,6 +321,7 @@ def test_numbers_are_labels_where_nobody_names_them(tmp_path: Path) -> None:
         ({"labels": ("poor",)}, "labels: .*at least 2 items"),
         ({"metric": "f1"}, "unknown metric 'f1'"),
         ({"group": "id"}, "unknown group column 'id'; choose from: text"),
+        ({"inputs": ("text", "stars")}, "the label column 'stars' cannot be an input, as it is the answer"),
         ({"label": "score", "labels": ()}, "the column 'score' holds no classes; name its labels"),
     ],
 )
