@@ -63,7 +63,7 @@ def read_card(folder: Path) -> Card:
     """
     where = f"{folder.name}/{CARD}"
     try:
-        return Card.model_validate(json.loads((folder / CARD).read_text(encoding="utf-8")))
+        return Card.model_validate(json.loads((folder / CARD).read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except json.JSONDecodeError as error:

@@ -228,6 +228,12 @@ def test_a_card_that_no_task_can_mean_is_refused(tmp_path: Path, change: dict[st
     _refuses(tmp_path, message)
 
 
+def test_a_card_may_begin_with_a_byte_order_mark_as_tables_may(data: Path) -> None:
+    card = data / "tiny" / "task.json"
+    card.write_text(card.read_text(), encoding="utf-8-sig")
+    assert load("tiny", data=data).name == "tiny"
+
+
 def test_a_card_that_is_not_json_is_named_by_line(data: Path) -> None:
     (data / "tiny" / "task.json").write_text('{"name": "tiny",\n "labels": [}')
     _refuses(data, r"tiny/task\.json:2: not JSON: ")
