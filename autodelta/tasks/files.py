@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autodelta.errors import UserError, one_of
-from autodelta.tasks.tables import READERS, find_table, records
+from autodelta.tasks.tables import READERS, find_table, first_line, records
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
 from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, fault, text_of
 
@@ -73,6 +73,8 @@ def read_card(folder: Path) -> Card:
         if first["type"] == "extra_forbidden":
             raise UserError(f"{where}: {one_of('key', str(first['loc'][0]), Card.model_fields)}") from None
         raise fault(where, error) from None
+    except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
+        raise UserError(f"{where}: cannot be read: {first_line(error)}") from None
 
 
 def folders(data: Path | None) -> dict[str, Path]:

@@ -47,6 +47,11 @@ def find_table(folder: Path, split: str) -> Path | None:
     return found[0] if found else None
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, up to the advice for programmers."""
+    return str(error).splitlines()[0].partition(";")[0]
+
+
 def _shown(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
@@ -66,6 +71,8 @@ def _json_lines(path: Path) -> Iterator[Placed]:
                 row = json.loads(line.rstrip())
             except json.JSONDecodeError as error:
                 raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+            except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
+                raise UserError(f"{where}: cannot be read: {first_line(error)}") from None
             if not isinstance(row, dict):
                 raise UserError(f"{where}: a line must be one JSON object, not {line.strip()[:40]!r}")
             yield where, row

@@ -148,6 +148,8 @@ def test_two_files_for_one_split_are_refused(data: Path) -> None:
             '{"text": "cut in the middle of \\ud83d", "label": "good"}',
             r"train\.jsonl:3: the column 'text' must hold a text or a number, not 'cut in the middle of \\ud83d'",
         ),
+        ('{"text": ' + "9" * 5000 + "}", r"train\.jsonl:3: cannot be read: .* 5000 digits$"),
+        ('{"text": ' + "[" * 99_999, r"train\.jsonl:3: cannot be read: maximum recursion depth exceeded"),
         ('{"text": "a", "label": "goof"}', r"train\.jsonl:3: unknown label 'goof'; did you mean 'good'"),
     ],
 )
@@ -237,6 +239,8 @@ def test_a_card_may_begin_with_a_byte_order_mark_as_tables_may(data: Path) -> No
 def test_a_card_that_is_not_json_is_named_by_line(data: Path) -> None:
     (data / "tiny" / "task.json").write_text('{"name": "tiny",\n "labels": [}')
     _refuses(data, r"tiny/task\.json:2: not JSON: ")
+    (data / "tiny" / "task.json").write_text("[" * 99_999)
+    _refuses(data, r"tiny/task\.json: cannot be read: maximum recursion depth exceeded")
 
 
 def test_a_folder_that_is_no_folder_of_tasks_is_refused(data: Path, tmp_path: Path) -> None:
