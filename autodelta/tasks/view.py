@@ -96,9 +96,11 @@ def _check_template(template: str, inputs: tuple[str, ...]) -> None:
 def _check_numbers(metric: str, labels: tuple[str, ...]) -> None:
     for label in labels:
         try:
-            float(label)
+            number = float(label)
         except ValueError:
-            raise UserError(f"{metric} needs labels that are numbers, not {label!r}") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(f"{metric} needs labels that are numbers, not {label!r}")
 
 
 def check_label_hidden(label: str, inputs: Sequence[str]) -> None:

@@ -79,6 +79,10 @@ def test_an_ordinal_value_becomes_the_nearest_label() -> None:
         ({"words": NLI["words"] | {"neutral": "maybe"}}, "unknown label in words 'neutral'"),
         ({"metric": "f1"}, "unknown metric 'f1'"),
         ({"metric": "pearson"}, "needs labels that are numbers, not 'entailment'"),
+        (
+            {"metric": "pearson", "labels": ("1", "nan"), "words": {"1": "1", "nan": "-"}},
+            "needs labels that are numbers, not 'nan'",
+        ),
     ],
 )
 def test_a_view_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
