@@ -12,6 +12,7 @@ from autodelta.errors import UserError, one_of
 from autodelta.tasks import metrics
 
 SURROGATE = re.compile("[\ud800-\udfff]")
+SYNTAX = "{}:!"  # what ends a field's name in a template
 LONG_FIELDS = ("passage", "context", "paragraph", "document", "article")
 
 
@@ -40,6 +41,11 @@ class View(BaseModel):
             wrong = min(set(self.words) ^ set(self.labels))
             fault = one_of("label in words", wrong, self.labels) if wrong in self.words else f"no word for {wrong!r}"
             raise UserError(str(fault))
+        for field in self.inputs:
+            if set(field) & set(SYNTAX):
+                raise UserError(
+                    f"an input's name must hold none of {SYNTAX}, which templates use: {field!r}; rename it"
+                )
         _check_template(self.template, self.inputs)
         if self.ordinal:
             _check_numbers(self.metric, self.labels)

@@ -73,6 +73,11 @@ def test_an_ordinal_value_becomes_the_nearest_label() -> None:
         ({"template": "rte {sentence1"}, "not well formed"),
         ({"template": "rte"}, "shows no field"),
         ({"inputs": ("a", "a"), "template": "{a}"}, "inputs must be distinct"),
+        (
+            {"inputs": ("a:b",), "template": "a:b: {a:b}"},
+            "an input's name must hold none of {}:!, .*: 'a:b'; rename it",
+        ),
+        ({"inputs": ("a}",), "template": "a}: {a}}"}, "an input's name must hold none of {}:!, .*: 'a}'; rename it"),
         ({"labels": ("yes", "yes")}, "labels must be distinct"),
         ({"words": {"entailment": "yes", "not_entailment": "yes"}}, "words must be distinct"),
         ({"words": {"entailment": "yes"}}, "no word for 'not_entailment'"),
