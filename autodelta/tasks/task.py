@@ -124,10 +124,12 @@ def assemble(
         rows["train"], rows["validation"] = _carved(view, rows["train"], group)
         said.append(f"{len(rows['validation'])} rows of validation were carved out of train")
     _check_labels(view, rows)
-    seen = {row.fields for split in ("train", "validation") for row in rows[split]}
-    repeated = sum(row.fields in seen for row in rows["test"])
-    if repeated:
-        said.append(f"{repeated} of {len(rows['test'])} rows of test have an input that train or validation has too")
+    seen: set[tuple[str, ...]] = set()
+    for split, before in {"train": "", "validation": "train", "test": "train or validation"}.items():
+        repeated = sum(row.fields in seen for row in rows[split])
+        if repeated:
+            said.append(f"{repeated} of {len(rows[split])} rows of {split} have an input that {before} has too")
+        seen.update(row.fields for row in rows[split])
     return Task(**dict(view), kind=kind, source=source, licence=licence, notes=tuple(said), rows=rows)
 
 

@@ -119,6 +119,11 @@ def test_inputs_that_come_again_in_test_are_said(tmp_path: Path) -> None:
     assert load("tiny", data=tmp_path).notes == ("3 of 11 rows of test have an input that train or validation has too",)
 
 
+def test_inputs_of_train_that_come_again_in_validation_are_said(tmp_path: Path) -> None:
+    _write(tmp_path / "tiny", CARD, ROWS | {"validation": [*ROWS["validation"], *ROWS["train"][:2]]})
+    assert load("tiny", data=tmp_path).notes == ("2 of 8 rows of validation have an input that train has too",)
+
+
 def test_a_missing_split_file_is_said(data: Path) -> None:
     (data / "tiny" / "test.jsonl").unlink()
     _refuses(data, r"tiny has no test file in .*; put there one of: test\.jsonl, test\.jsonl\.gz, ")
