@@ -174,6 +174,7 @@ def files(folder: Path) -> dict[str, bytes]:
         ({"workers": "0"}, "at least 1"),
         ({"dtype": "fp16"}, "choose from: bf16, fp32"),
         ({"label": "sense"}, "--label is for hf: tasks"),
+        ({"label-names": "no,yes"}, "--label-names is for hf: tasks"),
         ({"input": "sentence"}, "columns are for tasks of the form hf:"),
         ({"name": "first"}, "there already"),
         ({"name": "../escape"}, "a run's name"),
@@ -190,6 +191,12 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_changes_nothing(
     assert len(errors) == 1
     assert said in errors[0]
     assert files(place) == before
+
+
+def test_a_resumed_run_names_the_options_that_it_keeps_as_they_are_written() -> None:
+    result = call("search", "--resume", "first", "--input", "text")
+    assert result.exit_code == 2
+    assert "keeps its --input; with it go: --budget, --executor, " in result.stderr
 
 
 SPACE_MISTAKES = [

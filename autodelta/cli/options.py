@@ -79,7 +79,8 @@ def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
     found: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     if not inputs:
         if found:
-            raise UserError(f"--{next(iter(found))} is for hf: tasks, which need --input, once for each input column")
+            flag = {"labels": "label-names"}.get(next(iter(found)), next(iter(found)))
+            raise UserError(f"--{flag} is for hf: tasks, which need --input, once for each input column")
         return None
     if "labels" in found:
         found["labels"] = tuple(name.strip() for name in found["labels"].split(","))
