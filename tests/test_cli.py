@@ -8,15 +8,18 @@ from contextlib import closing
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
+from shlex import split
 from typing import Any
 
 import pytest
+from typer import Exit
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from autodelta.cli import app
 from autodelta.cli.options import console
-from autodelta.search.records import Outcome
+from autodelta.cli.search import _handed_over as handed_over
+from autodelta.search.records import INTERRUPTED, Outcome
 from autodelta.search.request import Request, search
 from autodelta.search.run import create
 from autodelta.search.samplers import sampler
@@ -95,6 +98,16 @@ def test_a_reason_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_paths_with_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("run:    /home/me/[old]/runs/x")
     assert "/home/me/[old]/runs/x" in capsys.readouterr().out
+
+
+def test_commands_that_are_told_to_be_run_next_take_paths_with_spaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = create(tmp_path / "my runs" / "first", fakes.settings())
+    with pytest.raises(Exit):
+        handed_over(console(), run, INTERRUPTED)
+    told = [line.partition("autodelta ")[2] for line in capsys.readouterr().out.splitlines() if "autodelta " in line]
+    assert [split(words) for words in told] == [["show", str(run.path)], ["search", "--resume", str(run.path)]]
 
 
 def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_process(

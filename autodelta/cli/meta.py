@@ -1,6 +1,7 @@
 """``meta``: the meta-learner, fitted to recorded tables and to own runs."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -44,4 +45,5 @@ def fit(
     why = ", as the past does not foretell even its own tasks" if model.found.opening is None else ""
     print(f"learned from {len(model.tasks)} tasks; searches are opened by {best}{why}")
     print(f"model:  {to}")
-    print(f"use it: autodelta suggest --meta {to} --task TASK; autodelta search --meta {to} --task TASK --budget 10min")
+    use = f"--meta {quote(str(to))} --task TASK"
+    print(f"use it: autodelta suggest {use}; autodelta search {use} --budget 10min")

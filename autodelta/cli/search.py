@@ -1,6 +1,7 @@
 """``search``: at one amount of labelled data, or at several."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -199,7 +200,8 @@ def _handed_over(screen: "Console", found: "Run | SizeStudy", ended: str) -> Non
         if run.best is not None:
             screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
     screen.print(f"run:    {found.path}", highlight=False, soft_wrap=True)
-    screen.print(f"again:  autodelta show {found.path}", highlight=False, soft_wrap=True)
+    place = quote(str(found.path))
+    screen.print(f"again:  autodelta show {place}", highlight=False, soft_wrap=True)
     if ended == INTERRUPTED:
-        print(f"interrupted: what was found is kept; go on: autodelta search --resume {found.path}")
+        print(f"interrupted: what was found is kept; go on: autodelta search --resume {place}")
         raise typer.Exit(130)

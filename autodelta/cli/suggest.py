@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,7 +84,7 @@ def _show(found: "Suggestion", words: dict[str, str]) -> None:
     else:
         trained = f"{found.recipe.rstrip('/')}-trained"
         screen.print(f"recipe: {found.recipe}", highlight=False, soft_wrap=True)
-        train = f"autodelta train --recipe {found.recipe}{words['data']} --to {trained}"
+        train = f"autodelta train --recipe {quote(found.recipe)}{words['data']} --to {quote(trained)}"
         screen.print(f"train:  {train}", highlight=False, soft_wrap=True)
     search = f"autodelta search --task {words['task']}{words['data']}{words['setting']} --sampler meta{words['meta']}"
     search += " --budget 10min"
@@ -101,7 +102,6 @@ def _words(
     **said: str | None,
 ) -> dict[str, str]:
     """What was said on the command line, for the commands that come next; a search may have others by itself."""
-    from shlex import quote
 
     def option(name: str, value: object) -> str:
         return "" if value is None else f" --{name} {quote(str(value))}"

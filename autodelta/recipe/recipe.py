@@ -6,6 +6,7 @@ and scores; ``delta.safetensors`` the trained deltas, unless it is a suggestion;
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
@@ -114,7 +115,7 @@ class Recipe(_Part):
         if not file.exists() and not self.scores:
             raise UserError(
                 f"the recipe in {str(self.folder)!r} is a suggestion that nobody has trained yet; first: "
-                f"autodelta train --recipe {self.folder} --to FOLDER"
+                f"autodelta train --recipe {quote(str(self.folder))} --to FOLDER"
             )
         try:
             return load_file(file)

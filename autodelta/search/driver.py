@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -301,5 +302,5 @@ def told(folder: Path) -> Iterator[None]:
 def _cannot_write(folder: Path, cause: str) -> CannotWrite:
     return CannotWrite(
         f"cannot write to the run {folder}: {cause}; nothing that was finished is lost: mend it, then "
-        f"autodelta search --resume {folder}"
+        f"autodelta search --resume {quote(str(folder))}"
     )

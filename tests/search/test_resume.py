@@ -279,6 +279,9 @@ def test_a_disk_that_is_full_before_the_first_trial_leaves_what_can_be_taken_up_
         patch.setattr(Disk, "start", full)
         with pytest.raises(UserError, match=r"mend it, then autodelta search --resume \S+run$"):
             begun(tmp_path, budget="2trials")
+        (tmp_path / "my runs").mkdir()
+        with pytest.raises(UserError, match=r"autodelta search --resume '\S+my runs/run'$"):
+            begun(tmp_path / "my runs", budget="2trials")
     run = Run(tmp_path / "run", fakes.settings(budget="2trials"))
     gone_on_with(run, tmp_path, budget="2trials")
     assert [trial.state for trial in run.trials] == ["complete", "complete"]
