@@ -38,8 +38,10 @@ def predict(
     The rows are seen through the recipe's own view. ``backbone`` names where the recipe's backbone lies now.
 
     Raises:
-        UserError: the backbone differs from the recipe's, or the rows do not fit its view.
+        UserError: the backbone differs from the recipe's, the rows do not fit its view, or ``to`` has no place.
     """
+    if to is not None:
+        _check_file(to)
     view = tasks.View.model_validate(recipe.task)
     seen = tasks.load(task or view.name, data=data, columns=columns or _own_columns(recipe, task)).through(view)
     seen.examples(split)
@@ -123,6 +125,12 @@ def _check_place(to: Path) -> None:
     nearest = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"no recipe can be written to {str(to)!r}: {nearest} is no folder that can be written")
+
+
+def _check_file(to: Path) -> None:
+    """Raises UserError where labels cannot be put, before anything is predicted."""
+    if to.is_dir() or not to.parent.is_dir():
+        raise UserError(f"--to names a file in a folder that is there, not {str(to)!r}")
 
 
 def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:

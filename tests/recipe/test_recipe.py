@@ -13,7 +13,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.worker import Worker
 from autodelta.errors import UserError
-from autodelta.recipe import Recipe
+from autodelta.recipe import Recipe, use
 from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
 from autodelta.recipe.use import predict, reference, train
 from tests.models import original
@@ -172,6 +172,15 @@ def test_a_recipe_that_cannot_be_written_after_training_is_one_clear_line(
 def test_a_seed_that_is_none_is_refused(trained: Recipe, place: Path, tmp_path: Path, seed: int) -> None:
     with pytest.raises(UserError, match=f"a seed lies from 0 to below.*{seed}"):
         train(trained, to=tmp_path / "to", data=place / "data", seed=seed)
+
+
+@pytest.mark.parametrize("to", ["", "nowhere/labels.jsonl"])
+def test_labels_that_have_no_place_are_refused_before_predicting(
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    monkeypatch.setattr(use, "load", None)
+    with pytest.raises(UserError, match="--to names a file in a folder that is there, not"):
+        predict(trained, data=place / "data", to=tmp_path / to)
 
 
 def _without(key: str) -> Any:
