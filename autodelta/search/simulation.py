@@ -40,6 +40,11 @@ class Simulated:
     spent: Mapping[str, float]  # device-seconds by kind
 
 
+def rankable() -> tuple[str, ...]:
+    """The names of the samplers that rank recorded candidates."""
+    return tuple(known for known in names() if sampler(known).rank)
+
+
 def ranking(name: str) -> Rank:
     """How the sampler of that name ranks recorded candidates.
 
@@ -48,8 +53,7 @@ def ranking(name: str) -> Rank:
     """
     rank = sampler(name).rank
     if rank is None:
-        able = ", ".join(known for known in names() if sampler(known).rank)
-        raise UserError(f"the sampler {name!r} cannot rank recorded candidates; choose from: {able}")
+        raise UserError(f"the sampler {name!r} cannot rank recorded candidates; choose from: {', '.join(rankable())}")
     return rank
 
 

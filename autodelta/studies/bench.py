@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_of
 from autodelta.files import write_whole
 from autodelta.meta.folds import family
 from autodelta.meta.records import Record, Table, read
@@ -27,7 +27,8 @@ from autodelta.search.executors.table import Replayed, replayed
 from autodelta.search.pool import entries
 from autodelta.search.pruning import pruner as pruner_named
 from autodelta.search.samplers import PoolEntry, Rank
-from autodelta.search.simulation import Moment, ranking, simulate
+from autodelta.search.samplers import names as sampler_names
+from autodelta.search.simulation import Moment, rankable, ranking, simulate
 from autodelta.space import Space
 from autodelta.studies.pasts import Taught, taught, transferring
 from autodelta.studies.pasts import ranking as taught_ranking
@@ -142,6 +143,8 @@ def compare(bench: Bench, *, say: Callable[[str], None] = lambda text: None) -> 
             raise UserError(f"a bench needs a {kind} or more: none is named; for example {example}")
     past = [name for name in bench.samplers if name in transferring()]
     for name in bench.samplers:
+        if name not in {*past, *sampler_names()}:
+            raise one_of("sampler", name, {*transferring(), *rankable()})
         if name not in past:
             ranking(name)
     for name in bench.pruners:

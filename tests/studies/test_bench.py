@@ -179,6 +179,10 @@ def test_curves_that_cannot_be_written_cost_no_result(place: Path, tmp_path: Pat
 def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown sampler 'tep'; did you mean 'tpe'\?"):
         compare(a_bench(place, samplers=("tep",)))
+    with pytest.raises(
+        UserError, match=r"unknown sampler 'portfolo'; did you mean 'portfolio'\? choose from: gp, hyper"
+    ):
+        compare(a_bench(place, samplers=("portfolo",)))
     with pytest.raises(UserError, match=r"the sampler 'nsga2' cannot rank recorded candidates"):
         compare(a_bench(place, samplers=("nsga2",)))
     with pytest.raises(UserError, match=r"unknown pruner 'median'"):
