@@ -3,6 +3,7 @@
 Scalars follow YAML 1.2: ``3e-4`` is a number, ``on`` and ``no`` are words.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 MAX_DEPTH = 20
+MAX_DIGITS = 300  # of a number
 MAX_NODES = 20_000  # aliases can make a small file endless
 
 
@@ -101,8 +103,9 @@ class Document:
 
 
 def _scalar(text: str) -> bool | int | float | str | None:
+    """What a word without quotes means; a number too large to be one stays a word, which no gene takes."""
     if text in WORDS:
         return WORDS[text]
-    if INTEGER.fullmatch(text):
+    if INTEGER.fullmatch(text) and len(text) <= MAX_DIGITS:
         return int(text)
-    return float(text) if FLOAT.fullmatch(text) else text
+    return float(text) if FLOAT.fullmatch(text) and math.isfinite(float(text)) else text

@@ -13,6 +13,10 @@ def test_scalars_are_read_as_yaml_1_2() -> None:
     ]
 
 
+def test_a_number_that_is_too_large_to_be_one_is_a_word() -> None:
+    assert Document("a.yaml", f"[1e999, -1e999, {'9' * 5000}]").data == ["1e999", "-1e999", "9" * 5000]
+
+
 def test_an_error_points_at_the_line_of_its_key_or_item() -> None:
     document = Document("a.yaml", "# a comment\na:\n  b: [1,\n    2]\nc: 3\n")
     assert str(document.error(("a", "b"), "wrong")) == "a.yaml:3: a.b: wrong"

@@ -63,6 +63,7 @@ def test_the_file_that_the_mistakes_are_made_in_is_good(space: Callable[..., Spa
         ("[8, 16]", "", 10, "methods.lora.sizes.alpha: must be a value, a list of choices, or {low, high, log, step}"),
         ("    learning_rate: [1e-3, 1e-2]\n", "", 4, "methods.lora: 'learning_rate' is missing"),
         ("[1e-3, 1e-2]", "[1e-3, 0]", 11, "methods.lora.learning_rate: must be greater than 0, not 0"),
+        ("[1e-3, 1e-2]", "[1e-3, 1e999]", 11, "methods.lora.learning_rate: must be a valid number, not '1e999'"),
         ("[1e-3, 1e-2]", "fast", 11, "methods.lora.learning_rate: must be a valid number, not 'fast'"),
         ("    sizes: {length: [2, 4]}\n    learning_rate: 0.1\n", "", 12, "prompt: must be keys and values, not nothi"),
         ("  steps: 20", "  stpes: 20", 16, "training.stpes: unknown key 'stpes'; did you mean 'steps'? choose from: b"),
