@@ -41,13 +41,18 @@ class Choices(_Frozen):
 
     values: tuple[Value, ...]
 
+    @property
+    def constant(self) -> bool:
+        """Whether there is nothing to ask for."""
+        return len(self.values) == 1
+
     def ask(self, trial: Trial, name: str) -> Value:
-        return self.values[0] if len(self.values) == 1 else trial.suggest_categorical(name, self.values)
+        return self.values[0] if self.constant else trial.suggest_categorical(name, self.values)
 
     def contains(self, value: Value) -> bool:
         return any(_same(value, choice) for choice in self.values)
 
-    def listed(self) -> tuple[Value, ...] | None:
+    def listed(self) -> Sequence[Value] | None:
         """Every value; None if there are endlessly many."""
         return self.values
 
@@ -71,6 +76,11 @@ class Range(_Frozen):
     step: int | float | None = None
 
     @property
+    def constant(self) -> bool:
+        """Whether there is nothing to ask for: never, as a range is no single value."""
+        return False
+
+    @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
@@ -84,11 +94,13 @@ class Range(_Frozen):
             return False
         return self.step is None or _is_multiple(value - self.low, self.step)
 
-    def listed(self) -> tuple[Value, ...] | None:
+    def listed(self) -> Sequence[Value] | None:
         """Every value; None if there are endlessly many, as in a range on a log scale or without a step."""
         step = self.step or (1 if self.whole else None)
         if self.log or step is None:
             return None
+        if self.whole:  # which may be millions, and take no room
+            return range(int(self.low), int(self.high) + 1, int(step))
         return tuple(self.low + number * step for number in range(round((self.high - self.low) / step) + 1))
 
     def bounds(self) -> tuple[float, float] | None:

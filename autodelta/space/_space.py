@@ -145,7 +145,7 @@ class Space:
         values = self._values(candidate)
         if values is None:
             raise UserError(f"the candidate {candidate.key} lies outside of the space {self.name!r}")
-        asked = {name: value for name, value in values.items() if self.genes[name].listed() != (value,)}
+        asked = {name: value for name, value in values.items() if not self.genes[name].constant}
         return self.keys(candidate.methods) | asked
 
     def contains(self, candidate: Candidate) -> bool:

@@ -293,6 +293,17 @@ def test_a_grid_of_an_endless_or_huge_space_is_refused(space: Callable[..., Spac
         space(text).grid()
 
 
+def test_a_range_of_very_many_whole_numbers_is_never_written_out(space: Callable[..., Space]) -> None:
+    found = space(
+        "methods: {subspace: {sizes: {dimension: {low: 100, high: 9000000000000}}, learning_rate: 1e-3}}\n"
+        "training: {steps: 5, batch_size: 4}\n"
+    )
+    candidate = found.sample(np.random.default_rng(0))
+    assert found.from_params(found.to_params(candidate)) == candidate
+    with pytest.raises(UserError, match=r"has 8,999,999,999,901 cells; a grid may have at most 100,000"):
+        found.grid()
+
+
 def test_what_lies_outside_is_not_contained_and_has_no_params(small: BackboneShape) -> None:
     space, other = Space.load("smoke", small), Space.load("lora-only", small)
     stranger = other.sample(np.random.default_rng(0))
