@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
+from re import findall
 from shlex import split
 from typing import Any
 
@@ -81,6 +82,14 @@ def test_a_search_shows_its_trials_front_best_test_and_budget(searched: dict[str
     assert searched["best"]["score"] == max(trial["score"] for trial in searched["trials"])
     assert {"metric", "score", "seeds"} <= set(searched["test"])
     assert searched["budget"]["spent"]["trials"] == 4
+
+
+def test_the_page_about_runs_names_what_a_run_holds(place: Path, searched: dict[str, Any]) -> None:
+    page = (Path(__file__).parents[1] / "runs" / "README.md").read_text()
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name.partition("<")[0] for cell in cells for name in findall(r"`([^`]+)`", cell)}
+    assert {"run.json", "result.json", "recipe/"} <= named
+    assert [name for name in sorted(named) if not (place / "runs" / "first" / name).exists()] == []
 
 
 def test_a_reason_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
