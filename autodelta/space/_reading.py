@@ -3,7 +3,7 @@
 Whatever depends on the backbone is checked later, when the space is bound to one (``_method.py``, ``_space.py``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from autodelta.candidate import Delta, Training
+from autodelta.candidate import THEN, TOGETHER, Delta, Training
 from autodelta.deltas.spec import spec
 from autodelta.errors import UserError, one_of
 from autodelta.space._document import Document, Position
@@ -48,6 +48,7 @@ def checked(document: Document) -> tuple[Plan, Document]:
         raise document.error(("at_most",), f"{plan.cap} methods at once, but the space has {len(plan.methods)}")
     methods = {name: _checked_method(document, name, method) for name, method in plan.methods.items()}
     training = _checked(document, ("training",), Training, plan.training)
+    _check_sequences(document, training, methods)
     return plan.model_copy(update={"methods": methods, "training": training}), document
 
 
@@ -68,6 +69,15 @@ def _checked_method(document: Document, name: str, plan: MethodPlan) -> MethodPl
         _valid(document, position, partial(RATE.validate_python, value, strict=True))
     sizes = _checked(document, (*here, "sizes"), method.config, plan.sizes)
     return plan.model_copy(update={"learning_rate": rate, "sizes": sizes})
+
+
+def _check_sequences(document: Document, training: Mapping[str, Domain], methods: Collection[str]) -> None:
+    """A sequence is of the space's own methods: of any other it would say nothing."""
+    for position, sequence in _ends(("training", "sequence"), training.get("sequence", Choices(values=(TOGETHER,)))):
+        if sequence != TOGETHER:
+            for name in str(sequence).split(THEN):
+                if name not in methods:
+                    raise document.error(position, str(one_of("method of this space", name, methods)))
 
 
 def _check_stack(stack: str) -> None:
