@@ -121,12 +121,12 @@ def _cached(dataset: str, config: str | None) -> Splits:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no warnings for what is on this disk already."""
+    """No progress bars and no messages for what is on this disk already: of an error one line of ours is enough."""
     import datasets
 
     bars, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
     finally:

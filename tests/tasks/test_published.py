@@ -1,6 +1,7 @@
 """Tasks from Hugging Face data sets, over small files in the hub's layout; nothing here reaches the hub."""
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,17 @@ def test_a_copy_without_a_split_is_refused(tmp_path: Path) -> None:
         load("rte", data=tmp_path)
 
 
-def test_a_broken_copy_is_refused_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "train.jsonl", "train.csv"])
+def test_a_broken_copy_is_refused_in_one_line(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("datasets"), "handlers", [caplog.handler])
     (tmp_path / "glue" / "rte").mkdir(parents=True)
-    (tmp_path / "glue" / "rte" / "train-00000-of-00001.parquet").write_bytes(b"not parquet")
+    (tmp_path / "glue" / "rte" / name).write_bytes(b'"not, a\ntable, at, all\n\xff')
     with pytest.raises(UserError, match="cannot be read as a data set") as caught:
         load("rte", data=tmp_path)
     assert "\n" not in str(caught.value)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("name", ["rte", "hf:someone/something/part", "hf:something/part"])
