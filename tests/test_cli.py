@@ -1,5 +1,6 @@
 """The command line as a user meets it: from a search to a prediction, and every mistake as one clear line."""
 
+import errno
 import json
 import os
 import subprocess
@@ -219,6 +220,21 @@ def test_a_resumed_run_names_the_options_that_it_keeps_as_they_are_written() -> 
     result = call("search", "--resume", "first", "--input", "text")
     assert result.exit_code == 2
     assert "keeps its --input; with it go: --budget, --executor, " in result.stderr
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look at all, so the system's answer to a path that is another's is replaced."""
+    result = call("show", "x" * 300)
+    assert result.exit_code == 2
+    assert "cannot be looked at: File name too long" in result.stderr
+
+    def locked(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", locked)
+    result = call("tasks", "--data", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {str(tmp_path)!r} cannot be looked at: Permission denied\n"
 
 
 SPACE_MISTAKES = [

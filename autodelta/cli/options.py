@@ -1,5 +1,6 @@
 """What several commands take, and how they talk: shared options, one-line errors, the console."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -49,13 +50,21 @@ Template = Annotated[
 Metric = Annotated[str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="accuracy")]
 
 
+NO_NAME = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # what a path that the user named may be to the system
+
+
 @contextmanager
 def mistakes() -> Iterator[None]:
-    """A user's mistake is one line on standard error, and exit code 2."""
+    """A user's mistake is one line on standard error, and exit code 2; so is a path that cannot be looked at."""
     try:
         yield
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        if error.errno not in NO_NAME or error.filename is None:
+            raise
+        print(f"error: {str(error.filename)!r} cannot be looked at: {error.strerror}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 
