@@ -1,5 +1,7 @@
 """A recipe's README: its model card."""
 
+import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,8 @@ def card(recipe: "Recipe") -> str:
         "",
         *_usage(recipe.backbone),
         "",
-        f"Input template: `{recipe.task['template']}`. The model answers with one of: "
-        f"{', '.join(f'`{word}`' for word in recipe.task['words'].values())}.",
+        f"Input template: {_code(recipe.task['template'])}. The model answers with one of: "
+        f"{', '.join(map(_code, recipe.task['words'].values()))}.",
         "",
         "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the "
         "task is in files.",
@@ -56,7 +58,7 @@ def _header(recipe: "Recipe") -> list[str]:
     return [
         "---",
         "library_name: autodelta",
-        f"base_model: {recipe.backbone.name}",
+        f"base_model: {_plain_or_quoted(recipe.backbone.name)}",
         "tags: [parameter-efficient-fine-tuning, delta-tuning, t5]",
         "---",
         f"# {' + '.join(recipe.candidate.methods)} for {recipe.task['name']}",
@@ -110,7 +112,20 @@ def _scores(scores: "tuple[ScoreLine, ...]") -> list[str]:
     ]
 
 
+def _code(text: str) -> str:
+    """A text as code in a line of Markdown, also one that holds backquotes or lines."""
+    line = text.replace("\n", "\\n")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if len(fence) > 1 else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
+def _plain_or_quoted(name: str) -> str:
+    """A name as a value in YAML: as it is where that can be nothing else, as the hub's names."""
+    return name if re.fullmatch(r"[\w./-]*[A-Za-z][\w./-]*", name) else json.dumps(name, ensure_ascii=False)
+
+
 def _usage(backbone: "BackboneReference") -> list[str]:
-    load = f'model = autodelta.backbones.load("{backbone.name}").model'
+    load = f"model = autodelta.backbones.load({json.dumps(backbone.name, ensure_ascii=False)}).model"
     apply = 'attached = autodelta.Recipe.load("PATH/OF/THIS/FOLDER").apply(model)  # .detach() takes it off'
     return ["```python", "import autodelta", "", load, apply, "```"]

@@ -1,5 +1,6 @@
 """A recipe gives the same labels wherever it is applied, and refuses any other backbone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.worker import Worker
 from autodelta.errors import UserError
 from autodelta.recipe import Recipe, use
+from autodelta.recipe.card import card
 from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
 from autodelta.recipe.use import predict, reference, train
 from tests.models import original
@@ -181,6 +183,16 @@ def test_labels_that_have_no_place_are_refused_before_predicting(
     monkeypatch.setattr(use, "load", None)
     with pytest.raises(UserError, match="--to names a file in a folder that is there, not"):
         predict(trained, data=place / "data", to=tmp_path / to)
+
+
+def test_a_card_is_well_formed_whatever_things_are_called(trained: Recipe) -> None:
+    name = 'T5s/my "best": #1'
+    task = trained.task | {"template": "read `this`:\n{sentence}", "words": {"yes": "``y``", "no": "n"}}
+    odd = trained.model_copy(update={"backbone": trained.backbone.model_copy(update={"name": name}), "task": task})
+    text = card(odd)
+    assert yaml.safe_load(text.split("---\n")[1])["base_model"] == name
+    assert f"load({json.dumps(name)}).model" in text
+    assert r"`` read `this`:\n{sentence} ``. The model answers with one of: ``` ``y`` ```, `n`." in text
 
 
 def _without(key: str) -> Any:
