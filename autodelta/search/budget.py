@@ -14,6 +14,7 @@ UNITS = (
     *("h", "min", "s"),
     "trials",
 )
+MOST = 1e9  # of any unit
 _PART = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([a-z-]+)")
 
 # What is kept of a wall-clock budget for the last scores on test, and for the step that runs when time is up.
@@ -147,6 +148,8 @@ def _limit(part: str) -> tuple[str, float]:
         raise UserError(f"unknown unit {match[2]!r} in the budget {part!r}; choose from: {', '.join(UNITS)}")
     if amount <= 0:
         raise UserError(f"a budget must be above zero: {part!r}")
+    if amount > MOST:
+        raise UserError(f"a budget must not be above {MOST:.0e} of its unit: {part[:40]!r}")
     if unit == "trials":
         if amount != int(amount):
             raise UserError(f"a number of trials must be whole: {part!r}")

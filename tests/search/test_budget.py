@@ -32,6 +32,7 @@ def test_a_budget_is_read_as_limits(text: str, limits: dict[str, float]) -> None
         ("0min", "must be above zero: '0min'"),
         ("-3h", "must be above zero: '-3h'"),
         ("0trials", "must be above zero"),
+        ("9" * 400 + "h", "must not be above 1e"),
         ("3hours", "unknown unit 'hours'.*choose from:.*gpu-h"),
         ("3gpuh", "unknown unit 'gpuh'"),
         ("2.5trials", "must be whole"),
