@@ -1,5 +1,6 @@
 """What is known of a task before any trial: its features, what the frozen encoder makes of it, the backbone's shape."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from autodelta.meta.features import backbone_features, encoder_features, features
@@ -14,9 +15,11 @@ ROWS_AT_ONCE = 32
 
 def known(task: Task, backbone: "Backbone") -> tuple[dict[str, float], tuple[float, ...]]:
     """Features of a task on a backbone, by name, and the mean of the frozen encoder's vectors (d_model,): from train
-    and validation alone, in seconds."""
-    vectors, labels = encoded(task, backbone)
-    found = {**features(task), **encoder_features(vectors, labels), **backbone_features(backbone.shape)}
+    and validation alone, in seconds; words are counted while the encoder works."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        counted = beside.submit(features, task)
+        vectors, labels = encoded(task, backbone)
+        found = {**counted.result(), **encoder_features(vectors, labels), **backbone_features(backbone.shape)}
     return found, tuple(float(value) for value in vectors.mean(axis=0))
 
 
