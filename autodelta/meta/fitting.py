@@ -118,11 +118,17 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
 
 
 def _best_opening(regrets: dict[int, list[Floats]], chance: list[Floats]) -> int | None:
-    """The opening of least regret on the tasks that judged; None, where it is not surely better than chance."""
+    """The network, unless a portfolio opens surely better: judges are single members, and the ensemble does better than
+    they. None, where even the best opening is not surely better than chance."""
     of = {number: np.mean(found, axis=1) for number, found in regrets.items()}  # (tasks,)
-    best = min(of, key=lambda number: float(of[number].mean()))
-    gain = np.mean(chance, axis=1) - of[best]
-    return best if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)) else None
+    able = [number for number in of if number == 0 or _surely(of[0] - of[number])]
+    best = min(able, key=lambda number: float(of[number].mean()))
+    return best if _surely(np.mean(chance, axis=1) - of[best]) else None
+
+
+def _surely(gain: Floats) -> bool:
+    """Whether the mean over tasks is above 0, by one side."""
+    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def _ends(task: Source) -> tuple[Integers, Floats]:
