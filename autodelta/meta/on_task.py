@@ -134,7 +134,7 @@ class OnTask:
     def beliefs(
         self, pool: Configurations, arm: Arm | None = None, *, rung: float = 1.0, noisy: bool = False
     ) -> Mixture:
-        """What is expected of N configurations, on the scale of ``seen_scores``.
+        """What is expected of N configurations, on the scale of ``squash.seen``.
 
         Args:
             pool: the configurations.
@@ -173,7 +173,7 @@ class OnTask:
 
     def seen_quantiles(self, pool: Configurations, levels: Sequence[float], *, rung: float = 1.0) -> list[Floats]:
         """Quantiles of the scores that one seed would give, (N,) each, as the model itself believes, on the scale of
-        ``seen_scores``: there, and not in the long tail, it is that intervals are widened."""
+        ``squash.seen``: there, and not in the long tail, it is that intervals are widened."""
         found = self._of_scores(pool, rung)
         return [seen(found.quantile(level), *self.level) for level in levels]
 
