@@ -78,7 +78,7 @@ def train(
         UserError: the candidate does not fit the backbone, the training fails, the seed is no seed, or ``to`` holds a
             recipe already or cannot be written.
     """
-    _check_place(to)
+    check_place(to, taken_by=WEIGHTS_FILE)
     chosen = recipe.seed if seed is None else seed
     if not 0 <= chosen < SEEDS:
         raise UserError(f"a seed lies from 0 to below 2**63: {chosen}")
@@ -118,9 +118,14 @@ def train(
         raise UserError(f"the recipe cannot be written to {to}: {error.strerror or error}") from error
 
 
-def _check_place(to: Path) -> None:
-    """Whether a recipe can be written there, asked before it is trained."""
-    if (to / WEIGHTS_FILE).exists():
+def check_place(to: Path, *, taken_by: str) -> None:
+    """Raises UserError where no recipe can be written, before any work is done for it.
+
+    Args:
+        to: the folder; it need not be there.
+        taken_by: the file that it must not hold.
+    """
+    if (to / taken_by).exists():
         raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder")
     nearest = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

@@ -21,7 +21,7 @@ from autodelta.meta.model import Model
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.problem import NoTransfer, known_features
 from autodelta.recipe.recipe import RECIPE_FILE, Recipe
-from autodelta.recipe.use import reference
+from autodelta.recipe.use import check_place, reference
 from autodelta.search.samplers.meta import winners
 from autodelta.search.settings import versions
 from autodelta.search.transfer import located, looked_at
@@ -126,7 +126,8 @@ def suggest(
     notes: list[str] = []
     try:
         folder = located(meta)
-        _check_folder(to)
+        if to is not None:
+            check_place(to, taken_by=RECIPE_FILE)
         rows = load_task(task, data=data, columns=columns)
         spec = WorkerSpec(backbone=backbone, task=task, device="cpu", allow_pickle=allow_pickle)
         loaded = spec.load_backbone()
@@ -258,11 +259,6 @@ def _nearest(model: Model, features: dict[str, float], learned: past.Past | None
 
 
 # --- the recipe ------------------------------------------------------------------------------------------------------
-
-
-def _check_folder(to: Path | None) -> None:
-    if to is not None and (to.is_file() or (to / RECIPE_FILE).exists()):
-        raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder for --to")
 
 
 def _write(found: Suggestion, to: Path, task: Task, columns: Columns | None, backbone: "Backbone") -> None:

@@ -12,9 +12,7 @@ from autodelta.errors import UserError
 
 Record = dict[str, Any]
 Placed = tuple[str, Record]  # (file and line, row)
-LONGEST_FIELD = (
-    2**31 - 1
-)  # characters of a CSV field; the csv module's own limit of 131,072 is less than a long document
+LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the csv module stops at 131,072, which long documents have
 
 
 def records(path: Path) -> Iterator[Placed]:
