@@ -309,6 +309,16 @@ def test_what_was_cut_short_goes_on_where_no_whole_trial_would_fit(tmp_path: Pat
     assert session.end_reason == "budget"
 
 
+def test_what_goes_on_is_not_asked_again_about_rungs_before_its_checkpoint(tmp_path: Path) -> None:
+    space = fakes.space(tmp_path, fakes.SPACE.replace("steps: [40, 80]", "steps: [100, 250]"))  # rungs at 28 and 84
+    short = [record for record in records(space, 8) if record.candidate.training.steps == 100]
+    with quiet():
+        search = Replay(space, [paced(short[0], 0.1)])
+        search.go_on("9cpu-s")
+        search.go_on("10.5cpu-s")  # the rest takes 1.6 of the 2.1 left; from the first rung to the second it took 5.6
+    assert [(trial.state, trial.step) for trial in search.study.trials()] == [("pruned", 84), ("complete", 100)]
+
+
 def test_whether_a_trial_is_worth_it_is_not_asked_where_none_may_start(space: Space) -> None:
     def enough(trials: Sequence[TrialRecord]) -> str | None:
         return "nothing is to be gained" if len(trials) >= 4 else None

@@ -124,6 +124,8 @@ class Table:
         step, spent = (held.step, held.device_seconds) if held is not None else (0, 0.0)
         limit = math.inf if order.assignment.seconds is None else spent + order.assignment.seconds
         for report in trial.at(order.assignment.report_at):
+            if report.step < step:
+                continue
             if report.device_seconds > limit:
                 share = (limit - spent) / (report.device_seconds - spent)
                 self.steps += int(share * (report.step - step))
