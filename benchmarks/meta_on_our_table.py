@@ -11,12 +11,14 @@ comparisons. A table that is still being collected will do: tasks with too few t
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import wilcoxon
+from signal_tasks import signals
 
 from autodelta.errors import UserError
 from autodelta.files import write_json
@@ -50,6 +52,14 @@ def judged(table: Table) -> tuple[Table, list[str]]:
 
 def _whole(record: Record) -> bool:
     return record.state == "complete" and record.test is not None
+
+
+def on(found: Comparison, tasks: Collection[str]) -> Comparison:
+    """The searches on some of the tasks."""
+    at = [place for place, task in enumerate(found.tasks) if task in tasks]
+    axes = tuple(replace(axis, regret=axis.regret[:, at]) for axis in found.axes)
+    kept = tuple(found.tasks[place] for place in at)
+    return replace(found, tasks=kept, axes=axes, ended=found.ended[:, at], steps=found.steps[:, at])
 
 
 def answer(found: Comparison) -> dict[str, Any]:
@@ -122,12 +132,13 @@ def _reached(curve: Floats, goal: float) -> int | None:
     return int(places[0]) + 1 if len(places) else None
 
 
-def lines(found: dict[str, Any], left_out: Sequence[str]) -> list[str]:
-    """The answer in Markdown."""
+def lines(found: dict[str, Any], said: str) -> list[str]:
+    """The answer in Markdown, with the words that say of which tasks."""
     head = " | ".join(f"@{point}" for point in (*POINTS, found["last"]))
     rows = [
-        f"<!-- benchmarks/meta_on_our_table.py: {found['tasks']} tasks of {found['families']} families, "
-        f"{found['candidates']} candidates at most, {found['searches']} searches each; {len(left_out)} left out -->",
+        f"{said}: {found['tasks']}, of {found['families']} families, {found['candidates']} candidates at most, "
+        f"{found['searches']} searches each.",
+        "",
         f"| mean normalised regret | {head} | trials to TPE's regret at {found['last']} |",
         "|---" * (len(POINTS) + 3) + "|",
     ]
@@ -168,12 +179,20 @@ def main() -> None:
             full_trials=asked.full_trials, folds=asked.folds,
         )  # fmt: skip
         try:
-            found = answer(compare(bench, say=print))
+            found = compare(bench, say=print)
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
-    write_json(asked.out.with_suffix(".json"), found)
-    asked.out.with_suffix(".md").write_text("\n".join(lines(found, left_out)) + "\n", encoding="utf8")
-    print("\n".join(lines(found, left_out)))
+    clear = {one.task for one in signals(table.records) if one.clear}
+    answers = {"all": answer(found), "signal": answer(on(found, clear))}
+    write_json(asked.out.with_suffix(".json"), answers)
+    text = [
+        f"<!-- benchmarks/meta_on_our_table.py; {len(left_out)} tasks left out -->",
+        *lines(answers["all"], "All tasks"),
+        "",
+        *lines(answers["signal"], "Tasks that tell candidates from seeds"),
+    ]
+    asked.out.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf8")
+    print("\n".join(text))
 
 
 if __name__ == "__main__":

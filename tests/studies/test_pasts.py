@@ -1,6 +1,6 @@
 """Samplers that learn from the other tasks of a table, on a past where LoRA of a high rank is best."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -110,15 +110,10 @@ def test_a_ranking_by_features_that_a_table_lacks_is_one_line(tmp_path: Path) ->
 # --- benchmarks/meta_on_our_table.py ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "meta_on_our_table.py"
-    spec = importlib.util.spec_from_file_location("meta_on_our_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module("meta_on_our_table")
 
 
 def test_of_a_table_under_way_only_what_can_be_judged_counts(place: Path, script: ModuleType) -> None:
@@ -146,16 +141,21 @@ def test_the_script_says_who_is_better_and_how_soon(script: ModuleType) -> None:
     asked = Bench(table=Path("table"), samplers=script.SAMPLERS, pruners=("none",), searches=searches)
     axis = Axis("trials", np.arange(1.0, points + 1), regret)
     nothing = np.zeros((methods, tasks, searches))
-    found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 30, (axis,), nothing, nothing))
+    compared = Comparison(asked, tuple(map(str, range(tasks))), 30, (axis,), nothing, nothing)
+    found = script.answer(compared)
     assert all(p < 0.05 for p in found["p_holm"].values())
     low, high = found["minus_portfolio"]["5"][1:]
     assert low <= found["minus_portfolio"]["5"][0] <= high < 0
     assert found["trials_to_reach_tpe"]["meta"] < 13 < found["trials_to_reach_tpe"]["tpe"]
-    assert sum(line.startswith("| tpe |") for line in script.lines(found, [])) == 2
-    assert "| @25 | trials to TPE's regret at 25 |" in script.lines(found, [])[1]
+    assert sum(line.startswith("| tpe |") for line in script.lines(found, "All tasks")) == 2
+    assert "| @25 | trials to TPE's regret at 25 |" in script.lines(found, "All tasks")[2]
+    part = script.on(compared, {"3", "7"})
+    assert part.tasks == ("3", "7")
+    assert np.array_equal(part.axes[0].regret, regret[:, [3, 7]])
+    assert script.answer(part)["tasks"] == 2
     few = Axis("trials", axis.grid[:18], regret[..., :18])
     found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 18, (few,), nothing, nothing))
-    assert "| @18 | trials to TPE's regret at 18 |" in script.lines(found, [])[1]
+    assert "| @18 | trials to TPE's regret at 18 |" in script.lines(found, "All tasks")[2]
 
 
 def test_p_values_are_adjusted_in_their_order(script: ModuleType) -> None:
