@@ -160,3 +160,23 @@ def test_the_script_says_who_is_better_and_how_soon(script: ModuleType) -> None:
 
 def test_p_values_are_adjusted_in_their_order(script: ModuleType) -> None:
     assert script.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+
+
+# --- benchmarks/meta_ablations.py ------------------------------------------------------------------------------------
+
+
+def test_each_part_is_left_out_of_the_same_searches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    script = importlib.import_module("meta_ablations")
+    monkeypatch.setattr(script, "POINTS", (1, 4))
+    table = read(place)
+    found = script.of_fold(table, 4, 0, 2, 0)
+    assert all(parts.keys() == script.PARTS.keys() for parts in found.values())
+    whole = np.array([parts["whole"] for parts in found.values()])
+    assert whole.shape == (len(found), 2, 4)
+    assert ((whole >= 0) & (whole <= 1)).all()
+    ends = script.without_curves(script.sources(table))
+    assert all(task.points.ended.all() for task in ends.tasks)
+    lines = script.lines(found, list(found), "All tasks")
+    assert lines[4].startswith("| whole | ")
+    assert len(lines) == 4 + len(script.PARTS)

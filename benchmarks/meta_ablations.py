@@ -1,0 +1,194 @@
+"""What is each part of the meta-learner good for? Searches with `meta` on our table, one part left out at a time.
+
+    python benchmarks/meta_ablations.py --table DIR [--jobs 2]
+
+Models are fitted to folds of tasks that leave the family of the judged task out, once as they ship and once to the ends
+of trials alone, without their curves. A search chooses by the one validation score of each candidate and is judged by
+the mean test score over repeats: regret normalised by task, 0 for the best candidate of the pool, 1 for the worst.
+Intervals of the difference to the whole: 95 %, families of tasks drawn again. Tasks: those with enough trials that tell
+candidates from seeds (``signal_tasks.py``), and all that have enough.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from meta_on_our_table import judged
+from signal_tasks import signals
+
+from autodelta.files import write_json
+from autodelta.meta.compositions import sources
+from autodelta.meta.fitting import fit
+from autodelta.meta.folds import family, folds
+from autodelta.meta.model import Model
+from autodelta.meta.network import picked
+from autodelta.meta.on_task import OnTask
+from autodelta.meta.policies import ask
+from autodelta.meta.problem import Configurations, Flags, Floats, Points, Source, Sources
+from autodelta.meta.records import Record, Table, read
+from autodelta.studies.regret import normalised
+
+RESULTS = Path(__file__).parent / "results"
+POINTS = (1, 3, 5, 10)
+
+
+class Part(NamedTuple):
+    """A policy, and how a model is put on a task without a part."""
+
+    policy: str
+    on: Callable[[Model, Floats], OnTask]
+    curves: bool = True  # learned from
+
+
+def _opened(model: Model, opening: int) -> Model:
+    """With so many first trials of the portfolio, unless the past is not asked at all."""
+    given = model.found.opening and opening
+    found = model.found.model_copy(update={"opening": given if model.found.opening is None else opening})
+    return replace(model, found=found)
+
+
+def _single(model: Model) -> Model:
+    return replace(model, network=picked(model.network, [0]))
+
+
+PARTS = {
+    "whole": Part("meta", lambda model, features: model.on(features)),
+    "without hypernetwork": Part("meta", lambda model, features: model.on(features, arms=("shared", "plain"))),
+    "without task features": Part("meta", lambda model, features: model.on(None)),
+    "without ensemble": Part("meta", lambda model, features: _single(model).on(features)),
+    "without portfolio": Part("meta", lambda model, features: _opened(model, 0).on(features)),
+    "with three of the portfolio": Part("meta", lambda model, features: _opened(model, 3).on(features)),
+    "without guard": Part("unguarded", lambda model, features: model.on(features)),
+    "without curves": Part("meta", lambda model, features: model.on(features), curves=False),
+}
+
+
+class Subject(NamedTuple):
+    """A task's pool, as a search sees it and as it is judged."""
+
+    task: Source
+    pool: Configurations
+    scores: Floats  # (n,) the one validation score of each
+    regret: Floats  # (n,) by the mean test score
+
+
+def subject(known: Sources, task: Source, records: Sequence[Record]) -> Subject:
+    """From the complete trials of a task, the first of each candidate."""
+    rows = {key: row for row, key in enumerate(known.configurations.keys)}
+    tests: dict[str, list[float]] = {}
+    first: dict[str, float] = {}
+    for record in records:
+        if record.state == "complete" and record.test is not None:
+            key = record.candidate.model_dump_json()
+            tests.setdefault(key, []).append(record.test)
+            if record.repeat == 0:
+                first[key] = record.curve[-1].score
+    regret = normalised({key: float(np.mean(tests[key])) for key in first})
+    pool = known.configurations.take([rows[key] for key in first])
+    return Subject(task, pool, np.array(list(first.values())), np.array([regret[key] for key in first]))
+
+
+def searched(on: OnTask, policy: str, given: Subject, seed: int) -> list[float]:
+    """Regret after each of the first trials of a search."""
+    taken: Flags = np.zeros(len(given.pool), dtype=bool)
+    found = []
+    for trial in range(max(POINTS)):
+        row = ask(policy, on, given.pool, taken, seed=seed * 1000 + trial).row
+        taken[row] = True
+        on.observe(given.pool, Points.of_ends([row], [given.scores[row]]))
+        found.append(float(given.regret[np.argmax(np.where(taken, given.scores, -np.inf))]))
+    return found
+
+
+def without_curves(known: Sources) -> Sources:
+    """The ends of trials alone."""
+
+    def ends(task: Source) -> Source:
+        at = task.points.ended
+        points = Points(task.points.rows[at], task.points.rungs[at], task.points.scores[at])
+        return replace(task, points=points, log_seconds=task.log_seconds[at], log_bytes=task.log_bytes[at])
+
+    return replace(known, tasks=tuple(map(ends, known.tasks)))
+
+
+def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> dict[str, dict[str, list[list[float]]]]:
+    """By task of a fold and part, the searches' regrets, (searches, trials)."""
+    known = sources(table)
+    fold = folds([task.family for task in known.tasks], number, seed=seed)
+    inside = np.flatnonzero(fold == out)
+    others = known.without(inside.tolist()).usable()
+    models = {curves: fit(others if curves else without_curves(others), seed=seed) for curves in (True, False)}
+    found = {}
+    for at in inside:
+        given = subject(known, known.tasks[at], table.of(known.tasks[at].name))
+        found[given.task.name] = {
+            name: [
+                searched(part.on(models[part.curves], given.task.features), part.policy, given, int(at) * 100 + search)
+                for search in range(searches)
+            ]
+            for name, part in PARTS.items()
+        }
+    return found
+
+
+def lines(regrets: dict[str, dict[str, list[list[float]]]], tasks: Sequence[str], said: str) -> list[str]:
+    """The table in Markdown, of some of the tasks."""
+    families, at = np.unique([family(task) for task in tasks], return_inverse=True)
+    drawn = np.random.default_rng(0).multinomial(len(families), np.full(len(families), 1 / len(families)), size=2000)
+    weights = drawn[:, at] / drawn[:, at].sum(axis=1, keepdims=True)  # (2000, tasks)
+    points = [point - 1 for point in POINTS]
+    means = {name: np.array([np.mean(regrets[task][name], axis=0)[points] for task in tasks]) for name in PARTS}
+    head = " | ".join(f"@{point}" for point in POINTS)
+    rows = [
+        f"{said}: {len(tasks)}, of {len(families)} families. Mean normalised regret, and its excess over the whole:"
+    ]
+    rows += ["", f"| | {head} |", "|---" * (len(POINTS) + 1) + "|"]
+    for name, values in means.items():
+        low, high = np.quantile(weights @ (values - means["whole"]), [0.025, 0.975], axis=0)
+        excess = (values - means["whole"]).mean(axis=0)
+        cells = [f"{mean:.3f}" for mean in values.mean(axis=0)]
+        if name != "whole":
+            bounds = zip(cells, excess, low, high, strict=True)
+            cells = [f"{cell} ({more:+.3f}, {a:+.3f} to {b:+.3f})" for cell, more, a, b in bounds]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True, help="a folder that `autodelta collect` wrote or writes")
+    parser.add_argument("--searches", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS / "meta_ablations", help="without .md and .json")
+    asked = parser.parse_args()
+    table, _ = judged(read(asked.table))
+    number = min(asked.folds, len({task.family for task in sources(table).tasks}))
+    given = [(table, number, out, asked.searches, asked.seed) for out in range(number)]
+    found = {}
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        for done in pool.map(of_fold, *zip(*given, strict=True)):
+            found |= done
+            print(f"{len(found)} tasks", flush=True)
+    write_json(asked.out.with_suffix(".json"), found)
+    clear = [one.task for one in signals(table.records) if one.clear and one.task in found]
+    text = "\n".join(
+        [
+            f"<!-- benchmarks/meta_ablations.py, {asked.searches} searches a task -->",
+            *lines(found, list(found), "All tasks"),
+            "",
+            *lines(found, clear, "Tasks that tell candidates from seeds"),
+        ]
+    )
+    asked.out.with_suffix(".md").write_text(text + "\n", encoding="utf8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
