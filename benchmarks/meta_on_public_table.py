@@ -1,6 +1,7 @@
 """How soon each policy finds good configurations of a public table that nobody here made, and whom a wrong past harms.
 
     python benchmarks/meta_on_public_table.py --table DIR          # runs what is missing, split by split
+    python benchmarks/meta_on_public_table.py --table DIR --ablations --splits 0 1   # and with parts of `meta` left out
     python benchmarks/meta_on_public_table.py --again meta ...     # forgets what policies did, so that it is missing
     python benchmarks/meta_on_public_table.py --summary            # tables from what has been run so far
 
@@ -14,7 +15,8 @@ import argparse
 import csv
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +52,16 @@ POLICIES = {
         "random",
         "tpe",
         "gp",
-        "shared prior",
         "hypernetwork",
         *GUARDS,
-        "without features",
-        "ensemble of 1",
-        "opening turned",
     ),
     **dict.fromkeys(WRONG, GUARDS),
 }
+ABLATIONS = ("shared prior", "without features", "ensemble of 1", "opening turned")  # of meta, with sound sources
 TARGETS = {1: 1.0, 5: 1.0, 10: 0.9, 25: 0.85}  # regret as a share of the portfolio's
+Cell = tuple[str, str]  # condition and policy
+Pair = tuple[str, str]  # split and task
+OURS = ("clean", "meta")
 Search = Callable[[int], tuple[list[int], dict[int, float]]]  # task -> rows in their order, calibration
 
 
@@ -71,7 +73,7 @@ def searches(table: Table, past: Sources, condition: str, seed: int, trials: int
     )
 
     def run(policy: str, of: Model, *, features: bool = True) -> Search:
-        return lambda task: searched(table, of, policy, task, trials, seed=seed, features=features)
+        return cache(lambda task: searched(table, of, policy, task, trials, seed=seed, features=features))
 
     if condition != "clean":
         yield "meta", run("meta", model)
@@ -85,9 +87,10 @@ def searches(table: Table, past: Sources, condition: str, seed: int, trials: int
     yield "tpe", lambda task: (tpe(table, task, trials, seed=seed), {})
     yield "gp", run("plain", model)
     yield "shared prior", run("shared", model)
-    yield "hypernetwork", run("hypernetwork", model)
+    network = run("hypernetwork", model)
+    yield "hypernetwork", network
     yield "meta", run("meta", model)
-    yield "without guard", run("unguarded", model)
+    yield "without guard", run("unguarded", model) if model.found.opening else network
     yield "without features", run("meta", model, features=False)
     yield "ensemble of 1", run("meta", dataclasses.replace(model, network=picked(model.network, [0])))
     other = 0 if model.found.opening else 3
@@ -177,12 +180,12 @@ def _entries(table: Table) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(table: Table, path: Path, seeds: Sequence[int], conditions: Sequence[str], trials: int) -> None:
-    """Adds to the file what it lacks; what a split lacks under a condition is added as a whole."""
+def run(table: Table, path: Path, seeds: Sequence[int], policies: Mapping[str, Sequence[str]], trials: int) -> None:
+    """Adds to the file what it lacks of these policies by condition; what a split lacks of one is added as a whole."""
     done = {(row["split"], row["condition"], row["policy"]) for row in rows_of(path)}
     for seed in seeds:
-        for condition in conditions:
-            missing = [name for name in POLICIES[condition] if (str(seed), condition, name) not in done]
+        for condition, names in policies.items():
+            missing = [name for name in names if (str(seed), condition, name) not in done]
             if not missing:
                 continue
             began = time.monotonic()
@@ -240,22 +243,20 @@ def summary(path: Path, *, resamples: int = 2000) -> str:
     """The tables in Markdown: mean regret, shares of the reference's with paired intervals, calibration."""
     found = rows_of(path)
     at = [n for n in AT if found[0][f"regret{n}"]]
-    cells: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
+    cells: dict[Cell, dict[Pair, list[float]]] = {}
     for row in found:
         cells.setdefault((row["condition"], row["policy"]), {})[row["split"], row["task"]] = [
             float(row[f"regret{n}"]) for n in at
         ]
-    pairs = sorted(set.intersection(*(set(found) for found in cells.values())))
-    values = {name: np.array([found[pair] for pair in pairs]) for name, found in cells.items()}
+    parts = {name: found for name, found in cells.items() if name[1] in ABLATIONS}
+    rest = {name: found for name, found in cells.items() if name not in parts}
+    lines, values, pairs = _means(rest, at)
     weights = _resampled([task for _, task in pairs], resamples)
-    splits = len({split for split, _ in pairs})
-    lines = [f"{splits} splits, {len(pairs)} searches a policy. Mean normalised regret after n trials:", ""]
-    lines += ["| sources | policy | " + " | ".join(f"@{n}" for n in at) + " |", "| --- " * (2 + len(at)) + "|"]
-    for (condition, policy), regret in values.items():
-        lines.append(f"| {condition} | {policy} | " + " | ".join(f"{v:.4f}" for v in regret.mean(axis=0)) + " |")
+    if parts:
+        lines += ["", "With parts left out:", "", *_means({**parts, OURS: rest[OURS]}, at)[0]]
     lines += ["", "Shares of mean regret, with 95 % intervals over tasks, in pairs:", ""]
     lines += ["| | " + " | ".join(f"@{n}" for n in at) + " |", "| --- " * (1 + len(at)) + "|"]
-    meta = values["clean", "meta"]
+    meta = values[OURS]
     for name in ("portfolio", "without guard", "hypernetwork"):
         lines.append(f"| meta / {name} | " + _shares(meta, values["clean", name], weights) + " |")
     for condition in WRONG:
@@ -263,10 +264,24 @@ def summary(path: Path, *, resamples: int = 2000) -> str:
             for name in ("random", "tpe", "gp"):
                 shares = _shares(values[condition, "meta"], values["clean", name], weights)
                 lines.append(f"| meta, {condition} / {name} | {shares} |")
-    own = [row for row in found if (row["condition"], row["policy"]) == ("clean", "meta")]
+    own = [row for row in found if (row["condition"], row["policy"]) == OURS]
     held = {n: [float(row[f"held{n}"]) for row in own] for n in CALIBRATED}
     said = ", ".join(f"{100 * np.mean(of):.1f} % after {n}" for n, of in held.items())
     return "\n".join([*lines, "", f"90 % intervals on unseen tasks hold {said} trials.", ""])
+
+
+def _means(
+    cells: Mapping[Cell, Mapping[Pair, list[float]]], at: Sequence[int]
+) -> tuple[list[str], dict[Cell, Floats], list[Pair]]:
+    """A table of mean regrets on the searches that all policies have made; their regrets, (searches, points); which."""
+    pairs = sorted(set.intersection(*(set(found) for found in cells.values())))
+    values = {name: np.array([found[pair] for pair in pairs]) for name, found in cells.items()}
+    splits = len({split for split, _ in pairs})
+    lines = [f"{splits} splits, {len(pairs)} searches a policy. Mean normalised regret after n trials:", ""]
+    lines += ["| sources | policy | " + " | ".join(f"@{n}" for n in at) + " |", "| --- " * (2 + len(at)) + "|"]
+    for (condition, policy), regret in values.items():
+        lines.append(f"| {condition} | {policy} | " + " | ".join(f"{v:.4f}" for v in regret.mean(axis=0)) + " |")
+    return lines, values, pairs
 
 
 def _resampled(tasks: Sequence[str], number: int) -> Floats:
@@ -288,6 +303,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="the folder that holds error.csv.gz")
     parser.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--conditions", nargs="+", default=["clean", *WRONG])
+    parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--trials", type=int, default=25)
     parser.add_argument("--out", type=Path, default=RESULTS / "meta_on_public_table.csv")
     parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="forget what these did before")
@@ -297,7 +313,10 @@ def main() -> None:
     if arguments.again:
         forget(arguments.out, arguments.again)
     if arguments.table:
-        run(oboe.read(arguments.table), arguments.out, arguments.splits, arguments.conditions, arguments.trials)
+        wanted = {condition: POLICIES[condition] for condition in arguments.conditions}
+        if arguments.ablations and "clean" in wanted:
+            wanted["clean"] += ABLATIONS
+        run(oboe.read(arguments.table), arguments.out, arguments.splits, wanted, arguments.trials)
     if arguments.summary:
         text = summary(arguments.out)
         arguments.out.with_suffix(".md").write_text(text, encoding="utf8")
