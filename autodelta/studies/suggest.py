@@ -189,20 +189,18 @@ def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator, 
 
 def _front(pool: _Pool) -> list[int]:
     """What nothing smaller is foretold to beat, from the smallest; of those that lie close together, the smallest."""
-    order = np.lexsort((-pool.scores, pool.parameters))
-    kept: list[int] = []
-    for row in order:
-        if not kept or pool.scores[row] > pool.scores[kept[-1]]:
-            kept.append(int(row))
-    apart = APART * float(pool.scores[kept[-1]] - pool.scores[kept[0]])
-    while True:
-        spread = [row for at, row in enumerate(kept) if at in (0, len(kept) - 1) or _gains(pool, kept, at) > apart]
-        if spread == kept and len(kept) <= SHOWN:
-            break
-        if spread == kept:
-            inner = min(range(1, len(kept) - 1), key=lambda at: _gains(pool, kept, at))
-            spread = [row for at, row in enumerate(kept) if at != inner]
-        kept = spread
+    rising: list[int] = []
+    for row in np.lexsort((-pool.scores, pool.parameters)):
+        if not rising or pool.scores[row] > pool.scores[rising[-1]]:
+            rising.append(int(row))
+    apart = APART * float(pool.scores[rising[-1]] - pool.scores[rising[0]])
+    kept = rising[:1]
+    for row in rising[1:-1]:
+        if pool.scores[row] - pool.scores[kept[-1]] > apart:
+            kept.append(row)
+    kept += rising[1:][-1:]  # the best, however near
+    while len(kept) > SHOWN:
+        del kept[min(range(1, len(kept) - 1), key=lambda at: _gains(pool, kept, at))]
     return kept
 
 

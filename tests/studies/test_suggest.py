@@ -179,3 +179,14 @@ def test_of_what_lies_close_together_on_the_front_the_smallest_is_shown(place: P
     assert scores[found].tolist() == [0.5, 0.6, 0.7]
     on = SimpleNamespace(interval=lambda pool, share: (np.zeros(len(pool)), np.ones(len(pool))))
     assert _lines(on, pool, found, space, ends=(0.0, 1.0))[0].device_seconds is None  # type: ignore[arg-type]
+
+
+def test_a_front_that_rises_in_small_steps_is_shown_from_end_to_end() -> None:
+    import numpy as np
+
+    scores = np.linspace(0.5, 0.9, 40)  # each step is less than what counts as apart
+    pool = _Pool([], 0, np.arange(40), scores, np.zeros((40, 2)))
+    shown = scores[_front(pool)]
+    assert len(shown) == 8
+    assert (shown[0], shown[-1]) == (0.5, 0.9)
+    assert np.diff(shown).max() < 0.15
