@@ -12,6 +12,7 @@ Floats = NDArray[np.float64]
 
 FLOOR, PULL = 0.5, 3.0
 ROUNDS = 30
+LEAST = 0.01  # of the plain standard deviation: where nearly all scores are equal, what lies below is drawn in for ever
 
 
 def squash(z: Floats) -> Floats:
@@ -29,9 +30,10 @@ def spread(v: Floats) -> Floats:
 def scale_of(scores: Floats) -> tuple[float, float]:
     """Offset and scale of scores."""
     offset, scale = float(scores.mean()), max(float(scores.std()), 1e-12)
+    least = max(LEAST * scale, 1e-12)
     for _ in range(ROUNDS):
         seen = squash((scores - offset) / scale)
-        offset, scale = offset + scale * float(seen.mean()), max(scale * float(seen.std()), 1e-12)
+        offset, scale = offset + scale * float(seen.mean()), max(scale * float(seen.std()), least)
     return offset, scale
 
 

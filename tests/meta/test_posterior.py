@@ -80,6 +80,15 @@ def test_the_squash_has_an_inverse_and_leaves_good_scores_alone() -> None:
     np.testing.assert_allclose(unseen(seen(z, 0.4, 0.2), 0.4, 0.2), z, atol=1e-9)
 
 
+def test_a_task_on_which_nearly_all_scores_are_equal_keeps_a_scale() -> None:
+    scores = np.array([0.3] + [0.5] * 149)
+    offset, scale = scale_of(scores)
+    assert offset == pytest.approx(0.5, abs=0.01)
+    assert scale >= 0.01 * scores.std()
+    level = Level(offset=0.5, offset_sd=0.1, log_scale=float(np.log(scale)), log_scale_sd=0.1)
+    Posterior(np.zeros(150), 1.01 * np.eye(150), level)  # whose covariance still has a factor
+
+
 def test_squashed_scores_have_mean_0_and_spread_1_whatever_their_unit() -> None:
     scores = 0.8 - np.random.default_rng(0).exponential(0.1, 500)
     offset, scale = scale_of(scores)
