@@ -109,9 +109,11 @@ def _table(found: "Comparison") -> "Table":
         ("sampler", "pruner", *heads, "last rank", "trials"),
         lines,
     )
+    least, most = min(found.full_trials), max(found.full_trials)
+    budget = f"{most} average trials" if least == most else f"{least} to {most} average trials, by task"
     table.caption = (
-        f"±: half of the 95 % interval over families of tasks and searches. A search may spend "
-        f"{found.full_trials} full trials' device-seconds; trials: how many it came to, stopped ones too"
+        f"±: half of the 95 % interval over families of tasks and searches. A search may spend the device-seconds of "
+        f"{budget}; trials: how many it came to, stopped ones too"
     )
     table.caption_justify = "left"
     return table

@@ -70,7 +70,8 @@ class Subject:
     pool: list[tuple[Candidate, PoolEntry]]
     trials: dict[str, Replayed]
     regret: dict[str, float]  # of each candidate that a search may hand over
-    full_seconds: float  # what the budget comes to, in device-seconds
+    full_trials: int  # the budget, in average trials
+    full_seconds: float  # what it comes to, in device-seconds
     full_steps: float  # and in steps
     ranks: Mapping[str, Rank]  # by a sampler's name, of those that learn from other tasks
 
@@ -90,7 +91,7 @@ class Comparison:
 
     bench: Bench
     tasks: tuple[str, ...]
-    full_trials: int
+    full_trials: tuple[int, ...]  # that a search of each task may spend
     axes: tuple[Axis, ...]
     # Of each search, (methods, tasks, searches): trials that ended, stopped ones too; steps trained, as on the axis.
     ended: Floats
@@ -116,7 +117,7 @@ class Comparison:
         return {
             "bench": self.bench.model_dump(mode="json"),
             "tasks": list(self.tasks),
-            "full_trials": self.full_trials,
+            "full_trials": list(self.full_trials),
             "axes": {
                 "trials": "trials that have ended, stopped ones too",
                 "steps": "share of the steps that the budget's full trials have",
@@ -171,7 +172,7 @@ def _compared(bench: Bench, table: Table, known: Mapping[str, Taught]) -> Compar
             steps[where] = moments[-1].steps / subjects[task].full_steps
         for axis, curve in zip(axes, _curves(moments, subjects[task], axes), strict=True):
             axis.regret[where] = curve
-    return Comparison(bench, tasks, _full_trials(bench, trials), axes, ended, steps)
+    return Comparison(bench, tasks, tuple(found.full_trials for found in subjects.values()), axes, ended, steps)
 
 
 def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) -> Subject:
@@ -194,21 +195,18 @@ def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) 
             raise UserError(f"task {task!r} of the table: candidate {record.candidate.key} was never scored on test")
     if not whole:
         raise UserError(f"task {task!r} of the table has no complete trial")
-    full = _full_trials(bench, len(first))
+    full = bench.full_trials or min(MOST_TRIALS, (len(first) + 1) // 2)
     return Subject(
         task=task,
         space=space,
         pool=entries(space, (record.candidate for record in first)),
         trials={record.candidate.key: replayed(record) for record in first},
         regret=normalised({record.candidate.key: truth[record.candidate.key] for record in whole}),
+        full_trials=full,
         full_seconds=full * fmean(record.device_seconds for record in whole),
         full_steps=full * fmean(record.candidate.training.steps for record in whole),
         ranks={name: taught_ranking(name, space, known) for name in bench.samplers if known and name in transferring()},
     )
-
-
-def _full_trials(bench: Bench, candidates: int) -> int:
-    return bench.full_trials or min(MOST_TRIALS, (candidates + 1) // 2)
 
 
 def _truth(records: Sequence[Record]) -> dict[str, float]:

@@ -78,7 +78,7 @@ def test_curves_start_at_the_worst_and_end_where_all_candidates_have_been_tried(
     assert steps.regret.shape == (4, 2, 3, 40)
     assert (seconds.regret[..., 0] == 1).all()
     assert ((trials.regret >= 0) & (trials.regret <= 1)).all()
-    assert compared.full_trials == 12
+    assert compared.full_trials == (12, 12)
     assert compared.ended[0].mean() < compared.ended[1].mean()  # pruning leaves room for more trials
     assert (compared.steps <= 1.1).all()
     everything = compare(
@@ -147,6 +147,19 @@ def test_the_command_prints_a_table_and_json_and_writes_every_curve(place: Path)
     assert [float(row["regret"]) for row in rows] == [row["regret"] for row in printed["curves"]]
     assert printed["trials_a_search"].keys() == {"random+asha", "tpe+asha"}
     assert printed["tasks"] == ["one", "two"]
+
+
+def test_what_a_search_may_spend_is_said_for_each_task_where_they_have_unlike_many_candidates(tmp_path: Path) -> None:
+    whole = tables.a_table(fakes.space(tmp_path, WIDE), number=24, noise=0.003)
+    few = [record for record in whole.of("two") if record.repeat == 0][:6]
+    records = (*whole.of("one"), *few)
+    written(tmp_path / "table", Table(records=records, tasks={}, about=whole.about))
+    words = ["bench", "--table", str(tmp_path / "table"), "--searches", "1", "--samplers", "random"]
+    words += ["--pruners", "none"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "the device-seconds of 3 to 12 average trials, by task" in " ".join(shown.stdout.split())
+    printed = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert printed["full_trials"] == [12, 3]
 
 
 @pytest.mark.parametrize(
