@@ -74,7 +74,7 @@ def _suggestion(recipe: "Recipe") -> str:
     plan = recipe.candidate.training
     parts = [
         *_header(recipe),
-        "This is a suggestion from the trials of other tasks; nobody has trained it yet, so there are no weights. "
+        "This is a suggestion from recorded trials of tasks; nobody has trained it yet, so there are no weights. "
         "`autodelta train --recipe DIR --to TRAINED` does (with `--data` where the task is in files).",
         "",
         *_deltas(recipe.candidate),

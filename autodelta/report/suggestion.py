@@ -40,7 +40,7 @@ def sentences(found: Found) -> list[str]:
     """What mattered, and what else is to be known, a line each."""
     trials = "" if found["trials"] is None else f" and {found['trials']:,} trials"
     return [
-        f"learned from {found['tasks']} tasks{trials}; nothing was trained on {found['task']} itself",
+        f"learned from {found['tasks']} tasks{trials}; nothing was trained for this",
         *(["what matters:", *(f"  {one['words']}" for one in found["mattered"])] if found["mattered"] else []),
         *(f"note: {note}" for note in found["notes"]),
     ]
