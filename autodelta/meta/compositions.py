@@ -84,7 +84,7 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
         if table.about is None:
             raise UserError("a table without table.json cannot be learned from: its backbone is not known")
         for record in table.records:
-            if record.curve and record.state in ("complete", "pruned"):
+            if record.teaches:
                 key = record.candidate.model_dump_json()
                 if key not in inside:
                     inside[key] = space is None or space.contains(record.candidate)

@@ -58,7 +58,7 @@ class Past(_Frozen):
     format: Literal["autodelta.past"] = "autodelta.past"
     version: int = VERSION
     trials: int
-    methods: tuple[str, ...]  # that any trial had
+    methods: tuple[str, ...]  # that any trial with a score had
     backbones: tuple[Backbone, ...]
     tasks: tuple[PastTask, ...]
 
@@ -66,7 +66,7 @@ class Past(_Frozen):
         """Raises NoTransfer where the records say nothing of a method or, if one is given, of the backbone."""
         unknown = [name for name in methods if name not in self.methods]
         if unknown:
-            raise NoTransfer(f"the records are of another space: they have no trial of {unknown[0]!r}")
+            raise NoTransfer(f"the records are of another space: they have no scored trial of {unknown[0]!r}")
         if backbone_sha256 is not None and backbone_sha256 not in {found.sha256 for found in self.backbones}:
             names = ", ".join(sorted({repr(found.name) for found in self.backbones}))
             raise NoTransfer(f"the records are of another backbone: {names}")
@@ -80,7 +80,7 @@ def past_of(tables: Iterable[Table]) -> Past:
     backbones = {(about.backbone, about.backbone_sha256) for about in abouts}
     return Past(
         trials=len(records),
-        methods=tuple(sorted({name for record in records for name in record.candidate.methods})),
+        methods=tuple(sorted({name for record in records if record.teaches for name in record.candidate.methods})),
         backbones=tuple(Backbone(name=name, sha256=sha256) for name, sha256 in sorted(backbones)),
         tasks=tuple(_tasks(tables)),
     )

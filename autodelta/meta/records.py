@@ -69,6 +69,11 @@ class Record(_Frozen):
         """The last score on validation."""
         return self.curve[-1].score if self.curve else None
 
+    @property
+    def teaches(self) -> bool:
+        """Whether it has a score to learn from, as trials have that neither failed nor did not fit."""
+        return bool(self.curve) and self.state in ("complete", "pruned")
+
     @cached_property
     def key(self) -> Key:
         """What no two records of a table share."""

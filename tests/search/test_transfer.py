@@ -167,7 +167,7 @@ def test_whatever_is_wrong_with_a_model_is_one_line_and_the_search_goes_on(
 def test_records_of_another_space_are_one_line(place: Path, task: Task, backbone: Backbone) -> None:
     found, said = begun("meta", place / "model", task, backbone, WIDER)
     assert (found, len(said)) == (Chosen("tpe"), 1)
-    assert "the records are of another space: they have no trial of 'ia3'" in said[0]
+    assert "the records are of another space: they have no scored trial of 'ia3'" in said[0]
 
 
 def test_a_task_of_one_class_has_features(place: Path, task: Task, backbone: Backbone) -> None:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autodelta.cli import app
+from autodelta.deltas.spec import specs
 from autodelta.errors import UserError
 from autodelta.meta import fitting, past
 from autodelta.meta.columns import RECORDS, VERSION
@@ -123,6 +124,13 @@ def test_a_task_whose_trials_lie_in_two_tables_is_named_once_with_the_best_of_bo
         ("one", 2, better.score),
         ("one", 1, elsewhere.score),
     ]
+
+
+def test_a_method_of_which_every_trial_failed_was_not_learned_from() -> None:
+    failed = record(rank=4, state="failed", curve=(), test=None)
+    delta = failed.candidate.deltas[0].model_copy(update={"method": "bitfit", "config": specs()["bitfit"].config()})
+    failed = failed.model_copy(update={"candidate": failed.candidate.model_copy(update={"deltas": (delta,)})})
+    assert past.past_of([Table(records=(record(), failed), tasks={})]).methods == ("lora",)
 
 
 def test_a_table_named_by_where_one_stands_has_a_folder_of_its_own(
