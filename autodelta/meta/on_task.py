@@ -29,7 +29,7 @@ FEWEST = 3  # scores from which on it is asked whether what other tasks taught i
 PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
 PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
 DOUBT_BENEFIT = 0.3
-LEVEL_KNOWN = 4  # scores from which on intervals take the level as told, which then makes them narrower (0018)
+LEVEL_KNOWN = 4  # scores from which on intervals take the level as told, which then makes them narrower (0023)
 ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
