@@ -59,7 +59,7 @@ class OnTask:
         self._fits: dict[Arm, list[Posterior]] | None = None
         self._prior = model.level(features)
         self._level = self._prior.expected
-        self._held: tuple[Configurations, float, Pool] | None = None
+        self._held: tuple[Configurations, Pool] | None = None
         self._plain: Kernels | None = None
 
     def __len__(self) -> int:
@@ -131,69 +131,63 @@ class OnTask:
         by_story = np.array([log_sum(one) for one in logs])
         return [float(share) for share in np.exp(by_story - log_sum(by_story))]
 
-    def beliefs(
-        self, pool: Configurations, arm: Arm | None = None, *, rung: float = 1.0, noisy: bool = False
-    ) -> Mixture:
-        """What is expected of N configurations, on the scale of ``squash.seen``.
+    def beliefs(self, pool: Configurations, arm: Arm | None = None, *, noisy: bool = False) -> Mixture:
+        """What is expected of N configurations at the end of their trials, on the scale of ``squash.seen``.
 
         Args:
             pool: the configurations.
             arm: one of ``arms``, or ``weighed``; None: all of ``arms``, by their trust.
-            rung: share of the steps done.
             noisy: of a score as one seed gives it, not of the mean over seeds.
         """
-        points = self._pool_at(pool, rung)
+        points = self._ends(pool)
         if arm is not None:
             return self._of_arm(arm, points, noisy=noisy)
         trust = self.trust()
         parts = [self._of_arm(name, points, noisy=noisy) for name in self.arms]
         return joined(parts, np.log(np.maximum(list(trust.values()), 1e-300)))
 
-    def predict(self, pool: Configurations, *, rung: float = 1.0) -> tuple[Floats, Floats]:
+    def predict(self, pool: Configurations) -> tuple[Floats, Floats]:
         """Expected scores of N configurations, and their standard deviation, (N,) each."""
-        found = self.beliefs(pool, rung=rung)
+        found = self.beliefs(pool)
         middle = unseen(found.mean, *self._level)
         return middle, np.asarray(
             (unseen(found.mean + found.sd, *self._level) - unseen(found.mean - found.sd, *self._level)) / 2
         )
 
-    def interval(self, pool: Configurations, *, share: float = 0.9, rung: float = 1.0) -> tuple[Floats, Floats]:
+    def interval(self, pool: Configurations, *, share: float = 0.9) -> tuple[Floats, Floats]:
         """Where a score will lie with this probability, (N,) each; as wide as held-out tasks need it."""
-        low, middle, high = self.seen_quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2), rung=rung)
+        low, middle, high = self.seen_quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2))
         width = self.model.width(len(self.scores))
         ends = (middle - width * (middle - low), middle + width * (high - middle))
         return unseen(ends[0], *self.level), unseen(ends[1], *self.level)
 
-    def chance_above(self, pool: Configurations, bar: float, *, rung: float = 1.0) -> Floats:
+    def chance_above(self, pool: Configurations, bar: float) -> Floats:
         """How likely each score is to lie above a bar, (N,); as sure of it as held-out tasks allow."""
-        found = self._of_scores(pool, rung)
+        found = self._of_scores(pool)
         middle = seen(found.quantile(0.5), *self.level)
         ahead = (seen(np.array(bar), *self.level) - middle) / self.model.width(len(self.scores))
         return np.asarray(1.0 - found.below(unseen(middle + ahead, *self.level)))
 
-    def seen_quantiles(self, pool: Configurations, levels: Sequence[float], *, rung: float = 1.0) -> list[Floats]:
+    def seen_quantiles(self, pool: Configurations, levels: Sequence[float]) -> list[Floats]:
         """Quantiles of the scores that one seed would give, (N,) each, as the model itself believes, on the scale of
         ``squash.seen``: there, and not in the long tail, it is that intervals are widened."""
-        found = self._of_scores(pool, rung)
+        found = self._of_scores(pool)
         return [seen(found.quantile(level), *self.level) for level in levels]
 
     def costs(self, pool: Configurations) -> Floats:
         """Log device-seconds and log bytes of whole trials, (N, 2); NaN where the sources know none."""
         known = np.isfinite(self._cost_misses)
         sums = np.where(known, self._cost_misses, 0.0).sum(axis=0)
-        return np.asarray(self._pool_at(pool, 1.0).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
+        return np.asarray(self._ends(pool).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
 
-    def wanted(self, pool: Configurations, arm: Arm | None = None, *, per_cost: bool = False) -> Floats:
+    def wanted(self, pool: Configurations, arm: Arm | None = None) -> Floats:
         """How much each of N configurations is wanted as the next trial: log expected improvement, (N,).
 
         Args:
             pool: the configurations.
             arm: as ``beliefs``.
-            per_cost: for each device-second.
         """
-        gain = self._gain(self.beliefs(pool, arm))
-        costs = self.costs(pool)[:, 0]
-        return np.asarray(gain - costs if per_cost and np.isfinite(costs).all() else gain)
+        return self._gain(self.beliefs(pool, arm))
 
     def _best(self) -> float:
         """The best score of an ended trial, as it is seen; of all points where none has ended."""
@@ -204,7 +198,7 @@ class OnTask:
     def wanted_if(self, story: int, pool: Configurations) -> Floats:
         """As ``wanted`` by the weighed arm, were one of ``STORIES``, by its number, the truth."""
         first = story * len(LENGTHS)
-        fits, points = self._fits_of("weighed"), self._pool_at(pool, 1.0)
+        fits, points = self._fits_of("weighed"), self._ends(pool)
         parts = [
             self._predicted("weighed", first + n, fits[first + n], points, noisy=False) for n in range(len(LENGTHS))
         ]
@@ -224,11 +218,11 @@ class OnTask:
     def _evidences(self, arm: Arm) -> Floats:
         return np.array([fit.log_evidence for fit in self._fits_of(arm)])
 
-    def _of_scores(self, pool: Configurations, rung: float) -> ScoreMixture:
+    def _of_scores(self, pool: Configurations) -> ScoreMixture:
         """What is believed of scores themselves, as one seed gives them, by all arms."""
         if len(self.scores) >= LEVEL_KNOWN:
-            return self.beliefs(pool, rung=rung, noisy=True).at(*self.level)
-        points = self._pool_at(pool, rung)
+            return self.beliefs(pool, noisy=True).at(*self.level)
+        points = self._ends(pool)
         parts, logs = [], []
         for arm, trust in self.trust().items():
             fits = self._fits_of(arm)
@@ -354,11 +348,11 @@ class OnTask:
             self._plain.found[length] = self.model.plain.kernel(self._plain.apart, LENGTHS[length])
         return self._plain.found[length]
 
-    def _pool_at(self, pool: Configurations, rung: float) -> Pool:
-        """The same pool is asked about again and again: the last one is kept."""
-        if self._held is None or self._held[0] is not pool or self._held[1] != rung:
-            self._held = (pool, rung, self._pool(pool, np.full(len(pool), rung)))
-        return self._held[2]
+    def _ends(self, pool: Configurations) -> Pool:
+        """The ends of trials; the same pool is asked about again and again: the last one is kept."""
+        if self._held is None or self._held[0] is not pool:
+            self._held = (pool, self._pool(pool, np.ones(len(pool))))
+        return self._held[1]
 
     def _pool(self, configurations: Configurations, rungs: Floats) -> Pool:
         ids = np.array([self._ids.setdefault(key, len(self._ids)) for key in configurations.keys], dtype=np.int64)
