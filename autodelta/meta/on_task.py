@@ -276,7 +276,7 @@ class OnTask:
         """The posterior of every member of an arm; the one that only chooses is made when it is asked for."""
         fits = self._fitted()
         if arm not in fits:
-            known = fits.get("plain", [])  # the first story is that arm's
+            known = fits.get("plain", []) if arm == "weighed" else []  # the first story is that arm's
             made = [self._factored(arm, member) for member in range(len(known), self._count(arm))]
             for fit in made if len(self.scores) else ():
                 fit.tell(seen(self.scores, *self._level))

@@ -8,6 +8,7 @@ import torch
 
 from autodelta.errors import UserError
 from autodelta.meta.fitting import fit
+from autodelta.meta.level import GRID
 from autodelta.meta.model import Model
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.policies import BENEFIT, EARLY, POLICIES, ask
@@ -156,6 +157,13 @@ def test_a_past_that_does_not_foretell_its_own_tasks_is_not_asked() -> None:
     assert model.found.opening is None
     truth = scores(pool(), FEATURES)
     assert _searched(model, "meta", 8, truth)[0] == _searched(model, "plain", 8, truth)[0]
+
+
+def test_an_arm_that_has_no_say_can_be_asked_all_the_same(model: Model) -> None:
+    found = pool()
+    on = model.on(None, arms=("plain",))
+    on.observe(found, Points.of_ends([0, 1, 2], [0.5, 0.6, 0.7]))
+    assert len(on.beliefs(found, "shared").means) == len(GRID) * model.members  # its own
 
 
 def test_the_same_question_has_the_same_answer(model: Model) -> None:
