@@ -12,7 +12,8 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("reviews_",),
     ("tweeteval_", "hate_offensive"),
     ("dnc_",),
-    ("mnli", "snli", "rte", "wnli", "qnli", "cb"),  # premises and hypotheses; QNLI and WNLI are recast to be such
+    # premises and hypotheses; QNLI and WNLI are recast to be such, the latter from WSC
+    ("mnli", "mnli_mismatched", "snli", "rte", "wnli", "wsc", "qnli", "cb"),
     ("banking77", "clinc150", "snips", "atis"),  # intents
     ("openbookqa", "arc_easy"),
     ("cola", "blimp"),

@@ -112,6 +112,8 @@ def test_names_say_the_family() -> None:
     assert family("reviews_dvd") == family("reviews_books@200")
     assert family("tweeteval_irony") == family("tweeteval_emotion") != family("emotion")
     assert family("demo/entailment?train=500") == family("demo/entailment?seed=3")
+    assert family("mnli_mismatched@500") == family("mnli")  # the same rows of train
+    assert family("wnli") == family("wsc")  # the same sentences
     assert family("copa") == "copa"
 
 
