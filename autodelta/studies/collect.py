@@ -124,9 +124,15 @@ def collect(
 
 
 def preview(plan: Plan, to: Path, base: WorkerSpec) -> list[str]:
-    """What a plan comes to, in lines: trials by task and by set of methods, and the cost as the trials so far say."""
+    """What a plan comes to, in lines: trials by task and by set of methods, and the cost as the trials so far say.
+
+    Raises:
+        UserError: as ``collect``.
+    """
     lines: list[str] = []
     design = Design(plan, base, say=lines.append)
+    for spec in design.specs.values():
+        spec.load_task()  # which collect would stumble over only when its turn comes
     records = recorded(to)
     every = [trial for found in design.trials.values() for trial in found]
     known = {record.key for record in records}

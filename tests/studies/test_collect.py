@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.files import Lines
 from autodelta.meta.records import JOURNAL, SHARDS, Record, read
@@ -194,6 +195,20 @@ def test_a_preview_counts_trials_and_predicts_their_cost_from_those_that_are_don
     seconds = sum(trial.device_seconds for trial in _new(tmp_path, larger))
     assert after[-1] == f"cost of the rest: about {seconds / 60:.1f} device-min"
     assert any(line.startswith("  lora+bitfit: ") for line in after)
+
+
+def test_a_preview_stumbles_over_a_task_that_is_none_or_too_small_a_size_of_one(tmp_path: Path) -> None:
+    class Loading(FakeSpec):
+        def load_task(self) -> Any:
+            return WorkerSpec.load_task(self)
+
+    for task, said in (
+        ("demo/nope", "unknown demo task 'nope'"),
+        ({"name": "demo/topic", "train_rows": 2}, "2 rows of train cannot show each of 6 labels"),
+    ):
+        asked = plan(tmp_path, tasks=["demo/entailment", task])
+        with pytest.raises(UserError, match=said):
+            preview(asked, tmp_path / "table", Loading(backbone="fake", task="demo/entailment"))
 
 
 def _new(folder: Path, larger: Any) -> list[Record]:
