@@ -29,6 +29,12 @@ def full(error: BaseException) -> str | None:
     return None if number is None else os.strerror(number)
 
 
+def in_the_way(folder: Path) -> Path | None:
+    """What is there and keeps a folder from being made, or from being written into; None where nothing does."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return None if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else nearest
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets ``write`` fill a temporary file, fsyncs it and renames it to ``path``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,7 +1,6 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
 from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
+from autodelta.files import in_the_way
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
 from autodelta.search.settings import versions
 
@@ -127,8 +127,8 @@ def check_place(to: Path, *, taken_by: str) -> None:
     """
     if (to / taken_by).exists():
         raise UserError(f"there is a recipe in {str(to)!r} already; choose another folder")
-    nearest = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    nearest = in_the_way(to)
+    if nearest is not None:
         raise UserError(f"no recipe can be written to {str(to)!r}: {nearest} is no folder that can be written")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autodelta.errors import UserError
-from autodelta.files import write_text
+from autodelta.files import in_the_way, write_text
 from autodelta.meta import past
 from autodelta.meta.card import card
 from autodelta.meta.compositions import sources
@@ -37,10 +37,14 @@ def learn(
         say: is told what is left out.
 
     Raises:
-        UserError: the folder is there already, a table cannot be read, or nothing can be learned from them all.
+        UserError: the folder is there already or has no place, a table cannot be read, or nothing can be learned from
+            them all.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"the folder {str(to)!r} is there already; choose another for --to")
+    nearest = in_the_way(to)
+    if nearest is not None:
+        raise UserError(f"no model can be written to {str(to)!r}: {nearest} is no folder that can be written")
     found = distinct(gathered(tables, runs, say=say))
     try:
         model = fit(sources(*found.values()), seed=seed)

@@ -99,6 +99,15 @@ def test_what_ships_is_learned_from_too(place: Path, tmp_path: Path, monkeypatch
     assert len(found.tasks) == 9
 
 
+def test_a_place_where_no_model_can_be_written_is_said_before_the_fit(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodelta.studies.learn.fit", lambda *given, **more: pytest.fail("a model was fitted"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is no folder that can be written"):
+        learn(tmp_path / "file" / "model", tables=[place / "table"])
+
+
 def test_a_trial_that_two_tables_hold_counts_once(place: Path, tmp_path: Path) -> None:
     learn(tmp_path / "one", tables=[place / "table"])
     learn(tmp_path / "both", tables=[place / "table", tmp_path / "one"])
