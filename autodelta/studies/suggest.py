@@ -135,6 +135,8 @@ def suggest(
         features, model = looked_at(folder, space=bound, task=rows, backbone=loaded, elsewhere=True, say=notes.append)
     except NoTransfer as reason:
         raise UserError(f"nothing can be suggested: {reason}; autodelta search needs no past") from None
+    if model.found.opening is None:
+        notes.append("the records do not foretell even their own tasks: no search asks them, and this is a guess")
     on = model.on(features)
     found = _foretold(model, on, bound, np.random.default_rng(seed), ends=ends(rows.metric))
     front = _lines(on, found, _front(found), bound, ends=ends(rows.metric))

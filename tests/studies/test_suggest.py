@@ -1,6 +1,7 @@
 """Suggestions on a tiny T5, from a past on which LoRA of a high rank was best."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from autodelta.backbones import load
 from autodelta.cli import app
 from autodelta.cli.suggest import _words
 from autodelta.meta import past
+from autodelta.meta.saved import ABOUT
 from autodelta.recipe import Recipe
 from autodelta.space import Space
 from autodelta.studies.suggest import _foretold, _front, _lines, _Pool
@@ -149,6 +151,16 @@ def test_records_of_another_backbone_are_said(place: Path, tmp_path: Path) -> No
     save_backbone(tmp_path / "gated", v1_1=True)
     notes = as_json(place, backbone=str(tmp_path / "gated"))["notes"]
     assert any("of another backbone" in note for note in notes)
+
+
+def test_a_past_that_does_not_foretell_its_own_tasks_is_said(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "model", tmp_path / "model")
+    about = json.loads((tmp_path / "model" / ABOUT).read_text())
+    about["found"]["opening"] = None
+    (tmp_path / "model" / ABOUT).write_text(json.dumps(about))
+    said = "do not foretell even their own tasks"
+    assert not any(said in note for note in as_json(place)["notes"])
+    assert any(said in note for note in as_json(place, meta=str(tmp_path / "model"))["notes"])
 
 
 def test_what_is_foretold_ends_where_its_metric_does() -> None:
