@@ -11,12 +11,12 @@ from autodelta.engine import devices
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.errors import UserError
 from autodelta.meta.features import VERSION
-from autodelta.meta.records import About, Key, Record, Table, TaskFeatures, task_key
+from autodelta.meta.records import About, Key, Record, Table, TaskFeatures, read_about, task_key
 from autodelta.space import Space
 from autodelta.studies.attempt import Job, attempt, describe, lost
 from autodelta.studies.backlog import Backlog
 from autodelta.studies.design import Trial, trials
-from autodelta.studies.folder import Collection, recorded
+from autodelta.studies.folder import Collection, check, recorded
 from autodelta.studies.plan import Plan
 from autodelta.studies.pool import Call, Died, Pool
 from autodelta.studies.progress import Progress, Say, hours, predicted_seconds
@@ -133,6 +133,9 @@ def preview(plan: Plan, to: Path, base: WorkerSpec) -> list[str]:
     design = Design(plan, base, say=lines.append)
     for spec in design.specs.values():
         spec.load_task()  # which collect would stumble over only when its turn comes
+    said = read_about(to)
+    if said is not None:
+        check(to, said, design.about)
     records = recorded(to)
     every = [trial for found in design.trials.values() for trial in found]
     known = {record.key for record in records}

@@ -74,13 +74,7 @@ class Collection:
             with _writing(self.path):
                 write_about(self.path, about)
             self.about = about
-        for name in About.model_fields:
-            found, wanted = getattr(self.about, name), getattr(about, name)
-            if found != wanted:
-                shown = f"{found!r}, not {wanted!r}" if name not in ("shape", "space_text") else "another one"
-                raise UserError(
-                    f"{self.path} holds trials of {name} {shown}; a table is of one: collect into another folder"
-                )
+        check(self.path, self.about, about)
 
     def add(self, record: Record) -> None:
         """Keeps a record; it is on disk when this returns.
@@ -118,6 +112,15 @@ class Collection:
     def table(self) -> Table:
         """The table as far as it is."""
         return Table(records=tuple(self.records.values()), tasks=self.tasks, about=self.about)
+
+
+def check(path: Path, said: About, about: About) -> None:
+    """Raises UserError where a folder that says one thing of its records is to take those of another."""
+    for name in About.model_fields:
+        found, wanted = getattr(said, name), getattr(about, name)
+        if found != wanted:
+            shown = f"{found!r}, not {wanted!r}" if name not in ("shape", "space_text") else "another one"
+            raise UserError(f"{path} holds trials of {name} {shown}; a table is of one: collect into another folder")
 
 
 def recorded(path: Path) -> list[Record]:

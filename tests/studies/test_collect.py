@@ -167,6 +167,8 @@ def test_a_folder_keeps_to_one_design(tmp_path: Path, changes: dict[str, Any]) -
     first = collected(tmp_path, plan(tmp_path))
     with pytest.raises(UserError, match="a table is of one: collect into another folder"):
         collected(tmp_path, plan(tmp_path, **changes))
+    with pytest.raises(UserError, match="a table is of one: collect into another folder"):
+        preview(plan(tmp_path, **changes), tmp_path / "table", FakeSpec(backbone="fake", task="one"))
     assert read(tmp_path / "table").records == first.records
 
 
