@@ -87,7 +87,7 @@ def baselines(space: Space) -> tuple[Entrant, ...]:
             candidate = Candidate(deltas=(delta,), training=plan)
             found.append(
                 Entrant(
-                    name=f"{name}, learning rate {rate:.2g}",
+                    name=f"{name}, learning rate {rate}",
                     kind="baseline",
                     candidate=candidate,
                     parameters=candidate.count_parameters(shape),

@@ -148,6 +148,13 @@ def test_baselines_train_as_long_as_anything_in_the_space_at_three_learning_rate
     assert len({entrant.name for entrant in found}) == 6
 
 
+def test_baselines_at_learning_rates_that_are_nearly_the_same_have_names_of_their_own(tmp_path: Path) -> None:
+    """Results are told apart by name: the runs of a name that two have would be asked for without end."""
+    narrow = fakes.SPACE.replace("low: 0.0001, high: 0.01", "low: 0.001, high: 0.0011")
+    found = baselines(fakes.space(tmp_path, narrow))
+    assert len({entrant.candidate for entrant in found}) == len({entrant.name for entrant in found}) == 6
+
+
 def test_learning_rates_are_spread_over_those_of_the_space_the_middle_first(tmp_path: Path) -> None:
     space = fakes.space(tmp_path)
     assert rates(space, "lora") == pytest.approx((1e-3, 2.15e-4, 4.64e-3), rel=0.01)
