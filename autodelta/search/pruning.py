@@ -53,13 +53,11 @@ class Halving(BasePruner):
         if not trial.intermediate_values:
             return False
         rung = self.rung_at(max(trial.intermediate_values))
-        if rung is None or rung == len(self.levels) - 1:
-            return False
-        return not self.passes(trial, rung, study.get_trials(deepcopy=False))
+        return rung is not None and not self.passes(trial, rung, study.get_trials(deepcopy=False))
 
     def rung_at(self, step: int) -> int | None:
-        """The number of the rung at a step; None between rungs."""
-        return self.levels.index(step) if step in self.levels else None
+        """The number of the rung at a step; None between rungs, and at the last, where trials end."""
+        return self.levels.index(step) if step in self.levels[:-1] else None
 
     def bracket(self, number: int) -> int:
         """The bracket of a trial: brackets that stop more take more trials, as in Hyperband, evenly mixed."""

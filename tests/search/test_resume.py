@@ -75,6 +75,21 @@ def test_a_trial_that_an_interrupt_cut_short_goes_on_from_its_checkpoint(tmp_pat
     assert not (first.path / "trials" / "2" / CHECKPOINT).exists()
 
 
+def test_a_trial_that_was_cut_short_after_its_last_report_goes_on_under_hyperband_too(tmp_path: Path) -> None:
+    """Trial 4 is of the bracket that begins at the last rung, where nothing is compared any more."""
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialReported) and (event.number, event.step) == (4, event.steps):
+            raise KeyboardInterrupt
+
+    space = fakes.space(tmp_path, fakes.SPACE.replace("[40, 80]", "80"))
+    settings = fakes.settings(pruner="hyperband", budget="8trials")
+    run = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
+    assert (run.trials[4].state, run.trials[4].step, run.trials[4].reason) == ("pruned", 80, "interrupted")
+    driver.take_up(run, space)
+    assert (run.trials[5].state, run.trials[5].continues) == ("complete", 4)
+
+
 def test_what_goes_on_with_a_trial_and_is_cut_short_at_once_keeps_its_checkpoint(tmp_path: Path) -> None:
     def at_a_report(event: events.Event) -> None:
         if isinstance(event, events.TrialReported):
