@@ -7,6 +7,7 @@ trials. (With `nsga2` two directions, and then Optuna keeps no intermediate valu
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -285,10 +286,10 @@ class Study:
         self._running[trial.number] = trial
 
     def _training_seed(self, candidate: Candidate, number: int) -> int:
-        """All candidates train at one seed, so that they differ by nothing else; the n-th repeat of one at the n-th
-        seed, so that no (candidate, seed) is trained twice."""
-        same = sum(t.candidate == candidate and t.counts and t.number != number for t in self.trials())
-        return derived(self._seed, Purpose.TRAINING, same)
+        """All candidates train at one seed, so that they differ by nothing else; each repeat of one at the first seed
+        that it has not had, so that no (candidate, seed) is trained twice."""
+        had = {t.seed for t in self.trials() if t.candidate == candidate and t.counts and t.number != number}
+        return next(seed for seed in (derived(self._seed, Purpose.TRAINING, n) for n in count()) if seed not in had)
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:
         """Written once it has ended: what is left running is taken up again, and there is nothing to train in it."""

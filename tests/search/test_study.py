@@ -260,6 +260,18 @@ def test_no_candidate_of_a_finite_space_is_trained_twice_at_one_seed(name: str, 
     assert len(set(asked)) == len(asked)
 
 
+def test_a_seed_that_was_cut_short_before_its_first_report_is_trained_and_no_other_twice(tmp_path: Path) -> None:
+    with study(tmp_path, "grid", text=fakes.FINITE, repeats=2) as one:
+        first = one.ask()
+        seeds = [pair.split()[1] for pair in iter(lambda: run_trial(one), None)]
+        assert first is not None
+        one.tell(first.number, Outcome(state="pruned", reason="interrupted"))
+        again = one.ask()
+        assert again is not None
+        assert (again.candidate, again.seed) == (first.candidate, first.seed)
+        assert str(first.seed) in seeds
+
+
 def test_nsga2_minimises_parameters_too_and_keeps_steps_and_scores(tmp_path: Path) -> None:
     with study(tmp_path, "nsga2") as one:
         run_trial(one)
