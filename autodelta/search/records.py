@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BUDGET, INTERRUPTED = "budget", "interrupted"
+INNER = ("candidate", "cap", "began_at", "entered")  # fields of a trial that are not shown
 CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
 
 State = Literal["running", "complete", "pruned", "failed", "infeasible"]
@@ -73,8 +74,7 @@ class TrialRecord(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The trial as `show --json` prints it."""
         curve = [{"step": point.step, "score": point.score} for point in self.curve]
-        inner = {"candidate", "cap", "curve", "began_at", "entered"}
-        return {**self.model_dump(mode="json", exclude=inner), "curve": curve}
+        return {**self.model_dump(mode="json", exclude={*INNER, "curve"}), "curve": curve}
 
 
 def record(trial: "FrozenTrial") -> TrialRecord:

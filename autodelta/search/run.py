@@ -26,7 +26,7 @@ from autodelta.search.budget import Spent, parse
 from autodelta.search.front import best, front
 from autodelta.search.kept import keep
 from autodelta.search.ledger import WALL, Spending, read
-from autodelta.search.records import TrialRecord
+from autodelta.search.records import INNER, TrialRecord
 from autodelta.search.settings import Settings, versions
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class Run:
         import pandas
 
         rows = [trial.as_json() for trial in self.trials]
-        table = pandas.DataFrame(rows, columns=list(TrialRecord.model_fields))
-        table = table.drop(columns=["candidate", "cap", "entered"])
+        table = pandas.DataFrame(rows, columns=[name for name in TrialRecord.model_fields if name not in INNER])
         table["methods"] = ["+".join(row["methods"]) for row in rows]
         table["front"] = table["number"].isin([trial.number for trial in self.front])
         order = table.assign(unfinished=table["state"] != "complete").sort_values(
