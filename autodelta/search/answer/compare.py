@@ -120,9 +120,10 @@ def _difference(name: str, found: Gap, other: float, rows: Spread | None, level:
     error, dof = found.error, float(found.spread.dof)
     joint = None
     if rows is not None and over_seeds is not None:
-        error = math.hypot(found.error, rows.sd)
-        dof = _welch(found.error**2, found.spread.dof, rows.sd**2, rows.dof)
-        reach = quantile((1 + level) / 2, dof) * error
+        both = math.hypot(error, rows.sd), _welch(error**2, found.spread.dof, rows.sd**2, rows.dof)
+        # The sum of both is better known than a spread of two seeds alone, so that the smaller error may reach further.
+        error, dof = max((error, dof), both, key=lambda known: _reach(*known, level=level))
+        reach = _reach(error, dof, level=level)
         joint = Interval(low=found.mean - reach, high=found.mean + reach)
     p = None
     if over_seeds is not None:
@@ -136,6 +137,11 @@ def _difference(name: str, found: Gap, other: float, rows: Spread | None, level:
         over_rows=joint,
         p_better=p,
     )
+
+
+def _reach(error: float, dof: float, *, level: float) -> float:
+    """Half the width of an interval."""
+    return quantile((1 + level) / 2, dof) * error
 
 
 def _welch(first: float, first_dof: int, second: float, second_dof: int) -> float:

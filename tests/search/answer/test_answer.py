@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
 from autodelta.search.answer.compare import Judge, against_fixed
@@ -161,6 +162,17 @@ def test_few_rows_of_test_make_few_groups_and_the_interval_is_as_wide_as_these_a
     assert found.over_rows is not None
     error = judge.row_variance([run.predictions for run in runs if run.predictions], [always]) ** 0.5
     assert found.over_rows.width == pytest.approx(2 * 1.8331 * error, rel=1e-3)  # Student's t of 9 degrees of freedom
+
+
+def test_the_interval_over_rows_too_is_no_narrower_than_that_over_seeds_alone() -> None:
+    """Two seeds say so little of their spread that this alone reaches further than together with what rows add."""
+    gold, always = ["yes", "no"] * 150, ("yes",) * 300
+    runs = labelled({"finalist 1": [0.6, 0.64]}, gold)
+    found = against_fixed(runs, "finalist 1", always, name="majority", judge=Judge(gold, accuracy), level=0.9)
+    assert found is not None
+    assert found.over_seeds is not None
+    assert found.interval == found.over_seeds
+    assert found.p_better == pytest.approx(1 - t.cdf(0.12 / 0.02, 1))
 
 
 def test_a_test_split_of_one_row_has_an_answer() -> None:
