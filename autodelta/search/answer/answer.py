@@ -64,10 +64,12 @@ class Answer(Frozen):
 def to_test(entrants: Sequence[Entrant], results: Sequence[Confirmed]) -> list[tuple[str, int]]:
     """The runs to be scored on test, as entrants' names and numbers of seeds, the most needed first: of the winner and
     what is exported, of every other finalist, since all of them say how much seeds scatter, and of each baseline at the
-    learning rate that validation chose.
+    learning rate that validation chose. None where no finalist was confirmed.
     """
     choice = choose(entrants, results)
-    names = [] if choice is None else [choice.winner, choice.export]
+    if choice is None:
+        return []
+    names = [choice.winner, choice.export]
     names += [entrant.name for entrant in entrants if entrant.kind == "finalist"]
     baselines = (chosen([entrant for entrant in entrants if entrant.rival == rival], results) for rival in RIVALS)
     names += [entrant.name for entrant in baselines if entrant is not None]

@@ -115,8 +115,11 @@ class _Race:
         self.ahead = [entrant for entrant in self.field if entrant.name not in behind]
 
     def wanted(self) -> Iterator[tuple[Entrant, int]]:
-        """Entrants with the number of seeds that each should have, the most needed first."""
+        """Entrants with the number of seeds that each should have, the most needed first; nobody once every finalist
+        broke down, as there is nothing to hold a baseline against."""
         plan = self.plan
+        if not self.field:
+            return
         for seeds in range(1, plan.first + 1):
             yield from ((entrant, seeds) for entrant in self.ahead)
         first = [entrant for entrant in self.ahead if entrant.name == self.leader]

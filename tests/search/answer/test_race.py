@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from autodelta.candidate import Candidate
-from autodelta.search.answer import Confirmed, next_run, runs_allowed
+from autodelta.search.answer import Confirmed, next_run, runs_allowed, to_test
 from autodelta.search.answer.race import chosen
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, candidate, finalist
 
@@ -50,6 +50,14 @@ def test_what_is_needed_most_is_done_first() -> None:
 
 def test_every_race_is_a_beginning_of_the_longer_one_with_as_many_finalists() -> None:
     assert WORLD.race(ENTRANTS, runs=26) == WORLD.race(ENTRANTS, runs=30)[:26]
+
+
+def test_once_every_finalist_broke_down_no_baseline_is_trained_or_scored_for_nothing() -> None:
+    broken = [failed(entrant.name, 0) for entrant in FINALISTS]
+    trained = [WORLD.run(baseline, 0).model_copy(update={"test": None}) for baseline in LORAS]
+    assert next_run(ENTRANTS, broken[:3]) == (FINALISTS[3], 0)
+    assert next_run(ENTRANTS, broken) is None
+    assert to_test(ENTRANTS, [*broken, *trained]) == []  # as the answer says then that test was not touched
 
 
 @pytest.mark.parametrize(("runs", "raced"), [(3, 1), (6, 1), (12, 2), (24, 4)])
@@ -116,9 +124,10 @@ def test_runs_under_way_are_not_asked_for_twice() -> None:
 
 
 def test_a_baseline_waits_for_all_its_learning_rates() -> None:
-    results = [WORLD.run(LORAS[0], 0), WORLD.run(LORAS[1], 0)]
-    assert next_run(LORAS, results, running={("lora 2", 0)}) is None
-    found = next_run(LORAS, [*results, WORLD.run(LORAS[2], 0)])
+    entrants, leading = [FINALISTS[0], *LORAS], [WORLD.run(FINALISTS[0], seed) for seed in range(16)]
+    results = [*leading, WORLD.run(LORAS[0], 0), WORLD.run(LORAS[1], 0)]
+    assert next_run(entrants, results, running={("lora 2", 0)}) is None
+    found = next_run(entrants, [*results, WORLD.run(LORAS[2], 0)])
     assert found == (LORAS[1], 1)
     assert chosen(LORAS, [*results, failed("lora 1", 0)]) == LORAS[0]
 
