@@ -173,7 +173,7 @@ class Study:
         trial = self._running.pop(number, None)
         if trial is None:
             return self.trial(number)
-        if outcome.reason:
+        if outcome.reason != self.trial(number).reason:  # perhaps of an end that a crash kept from being told
             self._set(trial, reason=outcome.reason)
         if outcome.traceback and self._folder is not None:
             folder = trial_folder(self._folder, number)

@@ -158,6 +158,22 @@ def test_trials_left_running_by_a_killed_search_are_found_and_can_be_told(tmp_pa
         assert one.trials()[1].score == 0.5
 
 
+def test_a_trial_that_a_crash_kept_from_ending_has_no_reason_left_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(disk: Disk, trial: object) -> None:
+        raise OSError("No space left on device")
+
+    with study(tmp_path) as crashed, monkeypatch.context() as patch:
+        crashed.ask()
+        patch.setattr(Disk, "end", full)
+        with pytest.raises(OSError, match="No space left"):
+            crashed.tell(0, Outcome(state="failed", reason="out of memory"))
+    with study(tmp_path) as one:
+        one.report(0, report(10, 0.5, done=True))
+        assert one.tell(0, Outcome(state="complete")).reason == ""
+
+
 def test_a_study_can_be_read_while_it_is_written_and_where_nothing_can_be(tmp_path: Path) -> None:
     with study(tmp_path) as one:
         run_trial(one)
