@@ -14,6 +14,7 @@ from autodelta.search.answer.select import LEVEL, Choice, choose, contenders, ex
 from autodelta.search.answer.shrink import row_variance
 from autodelta.search.answer.variance import Interval, prediction
 from autodelta.search.answer.verdicts import SINGLE, Verdict, of_baselines, of_floors
+from autodelta.tasks.metrics import ends
 
 NAMES: dict[Rival, str] = {"lora": LORA, "full": FULL}
 NO_BUDGET = "the budget did not allow it"
@@ -139,7 +140,7 @@ def _confirmed(
             "tied": choice.tied,
             "seed_sd": spread.sd if spread.dof and tests else None,
             "seed_dof": spread.dof,
-            "next_seed": prediction(tests, spread, level=level),
+            "next_seed": _possible(prediction(tests, spread, level=level), answer.metric),
             "expected_regret": _regret(entrants, results, winner, answer),
             "differences": differences,
             "uncompared": {r.name: r.why_not for r in rivals if r.name in held and held[r.name] is None},
@@ -174,6 +175,14 @@ def _standing(entrant: Entrant, results: Sequence[Confirmed]) -> Standing:
 
 def _mean(found: Mapping[int, float]) -> float | None:
     return float(np.mean(list(found.values()))) if found else None
+
+
+def _possible(found: Interval | None, metric: str) -> Interval | None:
+    """The part of an interval in which the metric can be."""
+    if found is None:
+        return None
+    least, most = ends(metric)
+    return Interval(low=max(least, found.low), high=min(most, found.high))
 
 
 def _regret(entrants: Sequence[Entrant], results: Sequence[Confirmed], winner: Entrant, answer: Answer) -> float | None:

@@ -216,6 +216,16 @@ def test_sentences_state_seeds_spread_ties_export_and_comparisons() -> None:
     assert "expected regret" in said
 
 
+@pytest.mark.parametrize(
+    ("metric", "worth", "least"), [("accuracy", 0.995, 0), ("accuracy", 0.005, 0), ("matthews", -0.995, -1)]
+)
+def test_no_seed_is_said_to_lie_beyond_what_the_metric_can_be(metric: str, worth: float, least: int) -> None:
+    world = World(dict.fromkeys(NULL, worth), seed=3, sd=0.004, shared_sd=0)
+    found = answer([world.run(ENTRANTS[0], seed) for seed in range(3)], metric=metric).next_seed
+    assert found is not None
+    assert least <= found.low < found.high <= 1
+
+
 def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
     world = World(NULL | {"finalist 0": 0.9}, seed=3)
     runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], 0)]
