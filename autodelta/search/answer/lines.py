@@ -64,7 +64,8 @@ def _ties(answer: Answer) -> str:
             return _alone(finalists)
         once = [one.name for one in raced if len(one.seeds) < 2]
         told_apart = len(raced) - 1 - len(once)
-        found = [f"none of {told_apart} other finalists ties with it ({answer.level:.0%})"] if told_apart else []
+        apart = "one other finalist does not tie" if told_apart == 1 else f"none of {told_apart} other finalists ties"
+        found = [f"{apart} with it ({answer.level:.0%})"] if told_apart else []
         found += [f"of {_and(once)}, confirmed at one seed, it is not known whether they tie with it"] if once else []
         return f"{'; '.join(found)}; it is exported"
     assert answer.export is not None

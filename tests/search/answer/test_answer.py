@@ -226,6 +226,15 @@ def test_no_seed_is_said_to_lie_beyond_what_the_metric_can_be(metric: str, worth
     assert least <= found.low < found.high <= 1
 
 
+@pytest.mark.parametrize(
+    ("others", "said"), [(1, "one other finalist does not tie with it"), (2, "none of 2 other finalists ties with it")]
+)
+def test_how_many_do_not_tie_is_said_in_plain_english(others: int, said: str) -> None:
+    world = World(NULL | {"finalist 0": 0.9}, seed=3)
+    runs = [world.run(entrant, seed) for entrant in ENTRANTS[: 1 + others] for seed in range(3)]
+    assert f"{said} (90%); it is exported" in lines(answer(runs))
+
+
 def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
     world = World(NULL | {"finalist 0": 0.9}, seed=3)
     runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], 0)]
