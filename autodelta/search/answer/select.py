@@ -66,7 +66,8 @@ def gap(results: Sequence[Confirmed], first: str, second: str, *, split: Split) 
     if not seeds:
         return None
     differences = [ours[seed] - theirs[seed] for seed in seeds]
-    everyone = pooled(list(scores(results, name, split).values()) for name in {run.entrant for run in results})
+    names = dict.fromkeys(run.entrant for run in results)  # in an order of their own: sums round by it
+    everyone = pooled(list(scores(results, name, split).values()) for name in names)
     unpaired = Spread(sd=math.sqrt(2) * everyone.sd, dof=everyone.dof)
     spread = moderated(pooled([differences]), unpaired, prior=PRIOR_OF_PAIRS)
     return Gap(mean=float(np.mean(differences)), spread=spread, seeds=len(seeds))

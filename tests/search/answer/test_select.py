@@ -1,6 +1,9 @@
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pytest
 
+from autodelta.search.answer import select
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import choose, expected_regret, gap, rejected, seed_spread
 from autodelta.search.answer.variance import Spread, moderated, pooled, prediction
@@ -30,6 +33,20 @@ def test_the_variance_within_samples_is_pooled_by_degrees_of_freedom() -> None:
     found = pooled([[1.0, 3.0], [0.0, 0.0, 0.0], [5.0]])
     assert (found.dof, found.sd**2) == (3, pytest.approx(2 / 3))
     assert pooled([[1.0]]) == Spread(sd=0.0, dof=0)
+
+
+def test_an_answer_is_the_same_to_the_last_bit_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum is rounded by its order, and a set of names has another one in each process."""
+    summed: list[Iterable[Sequence[float]]] = []
+    monkeypatch.setattr(select, "pooled", lambda samples: summed.append(kept := list(samples)) or pooled(kept))
+    given = [[0.1 * number, 0.9 / (number + 1)] for number in range(12)]
+    gap(
+        [run for n, own in enumerate(given) for run in runs(f"entrant {n}", *own)],
+        "entrant 0",
+        "entrant 5",
+        split="test",
+    )
+    assert summed[0] == given
 
 
 def test_a_spread_is_pulled_towards_that_of_the_others_by_degrees_of_freedom() -> None:
