@@ -154,10 +154,11 @@ class Run:
         """Every trial as a row, the best first and those without a score last."""
         import pandas
 
-        rows = [trial.as_json() for trial in self.trials]
+        trials = self.trials
+        rows = [trial.as_json() for trial in trials]
         table = pandas.DataFrame(rows, columns=[name for name in TrialRecord.model_fields if name not in INNER])
         table["methods"] = ["+".join(row["methods"]) for row in rows]
-        table["front"] = table["number"].isin([trial.number for trial in self.front])
+        table["front"] = table["number"].isin([trial.number for trial in front(trials)])
         order = table.assign(unfinished=table["state"] != "complete").sort_values(
             ["unfinished", "score", "parameters"], ascending=[True, False, True], na_position="last"
         )

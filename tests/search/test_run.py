@@ -8,7 +8,7 @@ import pytest
 from autodelta.errors import UserError
 from autodelta.search import events
 from autodelta.search.driver import search, take_up
-from autodelta.search.run import RUN_FILE, create, new_folder, open_run
+from autodelta.search.run import RUN_FILE, Run, create, new_folder, open_run
 from tests.search import fakes
 
 
@@ -132,3 +132,15 @@ def test_the_leaderboard_has_the_best_first(tmp_path: Path) -> None:
     assert list(finished["score"]) == sorted(finished["score"], reverse=True)
     assert list(table["state"] != "complete") == sorted(table["state"] != "complete")
     assert set(table.columns) == {"front", *run.trials[0].as_json()}
+
+
+def test_the_leaderboard_of_a_running_search_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that ends while the table is made is in it as it was, and so not yet on the front."""
+    run = search(fakes.settings(budget="4trials"), fakes.space(tmp_path), folder=tmp_path / "mine")
+    last = run.trials[-1]
+    before = [*run.trials[:-1], last.model_copy(update={"state": "running"})]
+    after = [*run.trials[:-1], last.model_copy(update={"score": 1.0})]
+    looks = iter([before, after])
+    monkeypatch.setattr(Run, "trials", property(lambda run: next(looks)))
+    table = run.leaderboard()
+    assert set(table[table["front"]]["state"]) == {"complete"}
