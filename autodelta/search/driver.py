@@ -116,7 +116,6 @@ def take_up(
         session = Session(folder, study, accounts, workers=settings.workers, enough=enough)
         emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
         _run(session, workers, settings, space)
-        _refuse_if_too_small(session, settings.budget)
         _refuse_if_all_fail(session)
         emit(SearchEnded(reason=session.end_reason, trials=session.outlook.spent().trials))
 
@@ -140,6 +139,7 @@ def _run(session: Session, workers: Executor, settings: Settings, space: Space) 
     try:
         workers.run(session)
         session.stop_running()
+        _refuse_if_too_small(session, settings.budget)
         _answer(session, workers, settings, space)
     except KeyboardInterrupt:
         session.interrupt()

@@ -129,6 +129,13 @@ def test_a_budget_too_small_for_one_trial_is_an_error_and_leaves_nothing(
     assert not (tmp_path / "runs" / "run").exists()
 
 
+def test_a_budget_too_small_for_one_trial_is_refused_and_not_answered(tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    with pytest.raises(UserError, match="too small for one trial"):
+        search(fakes.settings(budget="0.001s"), fakes.space(tmp_path), folder=tmp_path / "run", events=heard.append)
+    assert [type(event) for event in heard if not isinstance(event, events.BudgetSpent)] == [events.SearchStarted]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
