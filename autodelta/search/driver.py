@@ -156,7 +156,8 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
     trials, folder, accounts = session.study.trials(), session.folder, session.accounts
     before = Run(folder, settings).result
     if before is not None and (before.trials, before.budget) == (len(trials), settings.budget):
-        accounts.emit(Notice(text="the search has ended before; give it a larger budget to go on"))
+        way = "lower --stop-when-worth-less" if session.ended_early else "give it a larger budget"
+        accounts.emit(Notice(text=f"the search has ended before; {way} to go on"))
         return
     entrants = finalists(trials, rows=settings.rows["validation"], metric=settings.metric)
     entrants += baselines(space) if entrants else ()

@@ -50,6 +50,19 @@ def test_a_search_ends_with_its_reason_when_nothing_promises_enough(model: Path,
     assert sum(trial.counts for trial in open_run("run", tmp_path).trials) == 20
 
 
+def test_a_search_that_nothing_was_worth_goes_on_by_another_rule_and_not_by_more_budget(
+    model: Path, tmp_path: Path
+) -> None:
+    ended(model, tmp_path, 0.5)
+    told: list[Event] = []
+    again = fakes.settings(
+        budget="20trials", sampler="meta", meta="meta", features=FEATURES, confirm_share=0.0, stop_when_worth_less=0.5
+    )
+    take_up(Run(tmp_path / "run", again), fakes.space(tmp_path), events=told.append)
+    said = [event.text for event in told if isinstance(event, Notice)]
+    assert said[-1] == "the search has ended before; lower --stop-when-worth-less to go on"
+
+
 def test_a_search_goes_on_while_something_promises_enough_or_nothing_was_asked(model: Path, tmp_path: Path) -> None:
     for name, threshold in (("any", 1e-9), ("off", 0.0)):
         (tmp_path / name).mkdir()
