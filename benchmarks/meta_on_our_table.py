@@ -28,9 +28,10 @@ from autodelta.studies.bench import Bench, Comparison, compare
 from autodelta.studies.regret import Floats, band, curves, resampled
 
 RESULTS = Path(__file__).parent / "results"
-SAMPLERS = ("meta", "random", "tpe", "gp", "portfolio", "shared", "hypernetwork", "nearest")
+SAMPLERS = ("meta", "meta-per-second", "random", "tpe", "gp", "portfolio", "shared", "hypernetwork", "nearest")
 BEATEN = ("random", "tpe", "gp")  # must be beaten, significantly
 POINTS = (1, 5, 10)
+TIMES = (1, 2, 3, 5, 10)  # of a whole trial on the mean
 REACHED = 25  # trials, or all that there are, whose regret with TPE is to be reached sooner
 LEAST = 12  # candidates that a task must have to be judged on
 
@@ -103,7 +104,22 @@ def answer(found: Comparison) -> dict[str, Any]:
             ]
             for point, values in behind.items()
         },
+        "regret_by_time": _by_time(found, weights),
         "trials_to_reach_tpe": {name: _reached(bands.mean[row], goal) for row, name in enumerate(names)},
+    }
+
+
+def _by_time(found: Comparison, weights: Floats) -> dict[str, dict[str, list[float]]]:
+    """Mean regret with its interval once so many mean trials' time is spent; the budget is one of full trials."""
+    axis = next(one for one in found.axes if one.name == "seconds")
+    bands = band(axis.regret, weights)
+    at = {time: int(np.argmin(np.abs(axis.grid * found.bench.full_trials - time))) for time in TIMES}
+    return {
+        sampler: {
+            str(time): [float(part[row, place]) for part in (bands.mean, bands.low, bands.high)]
+            for time, place in at.items()
+        }
+        for row, (sampler, _) in enumerate(found.bench.methods)
     }
 
 
@@ -153,6 +169,10 @@ def lines(found: dict[str, Any], said: str) -> list[str]:
         f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" for mean, low, high in found["minus_portfolio"].values()
     )
     rows.append(f"| regret less the portfolio's | {behind} |")
+    rows += ["", "| after the time of n mean trials | " + " | ".join(map(str, TIMES)) + " |"]
+    rows.append("|---" * (len(TIMES) + 1) + "|")
+    for name, values in found["regret_by_time"].items():
+        rows.append(f"| {name} | " + " | ".join(f"{m:.3f} ({a:.3f}-{b:.3f})" for m, a, b in values.values()) + " |")
     return rows
 
 
@@ -176,7 +196,7 @@ def main() -> None:
             write_about(folder, table.about)
         bench = Bench(
             table=folder, samplers=SAMPLERS, pruners=("none",), searches=asked.searches, jobs=asked.jobs,
-            full_trials=asked.full_trials, folds=asked.folds,
+            full_trials=asked.full_trials, folds=asked.folds, points=2 * asked.full_trials,
         )  # fmt: skip
         try:
             found = compare(bench, say=print)

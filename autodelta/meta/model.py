@@ -84,6 +84,7 @@ class Model:
         layout: Layout | None = None,
         *,
         arms: Sequence[Arm] | None = None,
+        per_second: bool = False,
     ) -> OnTask:
         """The model on a task.
 
@@ -91,6 +92,7 @@ class Model:
             features: by name, or in the order of the layout; None: the shared prior and the plain arm alone.
             layout: of the configurations that it will be asked about; None: its own.
             arms: that may have a say; None: all.
+            per_second: whether trials are chosen by what they promise for each device-second, or for each trial.
 
         Raises:
             NoTransfer: the layout is another one, or a feature is missing.
@@ -101,7 +103,7 @@ class Model:
             features = known_features(self.layout, features)
         if features is not None and not np.isfinite(features).all():
             raise NoTransfer("the task lacks features")
-        return OnTask(self, features, arms)
+        return OnTask(self, features, arms, per_second=per_second)
 
     def level(self, features: Floats | None) -> Level:
         """What is believed of a task's offset and scale by its features, in the order of the layout."""

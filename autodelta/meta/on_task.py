@@ -46,9 +46,12 @@ class Kernels(NamedTuple):
 class OnTask:
     """One task. It draws nothing: the same observations in the same order give the same answers."""
 
-    def __init__(self, model: "Model", features: Floats | None, arms: Sequence[Arm] | None = None) -> None:
+    def __init__(
+        self, model: "Model", features: Floats | None, arms: Sequence[Arm] | None = None, *, per_second: bool = False
+    ) -> None:
         self.model = model
         self.features = features
+        self.per_second = per_second
         able = ARMS if features is not None else ARMS[1:]
         self.arms: tuple[Arm, ...] = tuple(arm for arm in able if arms is None or arm in arms)
         self.keys: list[str] = []  # of the observed points
@@ -181,13 +184,14 @@ class OnTask:
         return np.asarray(self._ends(pool).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
 
     def wanted(self, pool: Configurations, arm: Arm | None = None) -> Floats:
-        """How much each of N configurations is wanted as the next trial: log expected improvement, (N,).
+        """How much each of N configurations is wanted as the next trial, (N,): log expected improvement, of a model
+        ``per_second`` for each device-second that it would take (Snoek et al. 2012, arXiv 1206.2944, section 3.2).
 
         Args:
             pool: the configurations.
             arm: as ``beliefs``.
         """
-        return self._gain(self.beliefs(pool, arm))
+        return self._gain(pool, self.beliefs(pool, arm))
 
     def _best(self) -> float:
         """The best score of an ended trial, as it is seen; of all points where none has ended."""
@@ -203,13 +207,15 @@ class OnTask:
             self._predicted("weighed", first + n, fits[first + n], points, noisy=False) for n in range(len(LENGTHS))
         ]
         found = joined(parts, self._evidences("weighed")[first : first + len(LENGTHS)])
-        return self._gain(found)
+        return self._gain(pool, found)
 
-    def _gain(self, found: Mixture) -> Floats:
+    def _gain(self, pool: Configurations, found: Mixture) -> Floats:
         """Log expected improvement, (N,); what is expected to be best where there is nothing to improve on yet."""
         if not len(self.scores):
             return np.asarray(found.mean / max(self._level[1], 1e-12))
-        return np.asarray(np.log(np.maximum(found.improvement(self._best()), 1e-300)))
+        gain = np.log(np.maximum(found.improvement(self._best()), 1e-300))
+        log_seconds = self.costs(pool)[:, 0]
+        return np.asarray(gain - log_seconds if self.per_second and np.isfinite(log_seconds).all() else gain)
 
     def _evidence(self, arm: Arm) -> float:
         logs = self._evidences(arm)

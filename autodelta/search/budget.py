@@ -45,6 +45,11 @@ class Budget(BaseModel):
     trials: int | None = None
 
     @property
+    def timed(self) -> bool:
+        """Whether time is limited, and not trials alone."""
+        return any(limit is not None for limit in (self.gpu_seconds, self.cpu_seconds, self.wall_seconds))
+
+    @property
     def device_seconds(self) -> float | None:
         """The tightest limit on device-seconds held by workers."""
         limits = [limit for limit in (self.gpu_seconds, self.cpu_seconds) if limit is not None]

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from autodelta.meta.problem import Sources
 
-META, NEAREST, BY_FEATURES = "meta", "nearest", "hypernetwork"  # the last knows nothing without a task's features
+META, NEAREST = "meta", "nearest"
+PER_SECOND = "meta-per-second"  # as a search that is limited in time chooses
+BY_FEATURES = "hypernetwork"  # knows nothing without a task's features
 
 
 class Taught(NamedTuple):
@@ -35,7 +37,7 @@ def transferring() -> tuple[str, ...]:
     """The names of the rankings that learn from other tasks: the sampler, its parts alone, and its rivals."""
     from autodelta.meta.policies import POLICIES
 
-    return (META, *(name for name in (*POLICIES, NEAREST) if name not in names()))
+    return (META, PER_SECOND, *(name for name in (*POLICIES, NEAREST) if name not in names()))
 
 
 def taught(table: Table, folder: Path, *, folds: int, seed: int, say: Callable[[str], None]) -> dict[str, Taught]:
@@ -105,8 +107,8 @@ def ranking(name: str, space: Space, known: Taught) -> Rank:
     """
     if name == BY_FEATURES and known.features is None:
         raise UserError(f"{name!r} ranks by a task's features, which the table does not have for all; leave it out")
-    scene = Scene(space, known.features, known.model)
-    return _by_order(known.nearest, scene) if name == NEAREST else ranked(name, scene)
+    scene = Scene(space, known.features, known.model, timed=name == PER_SECOND)
+    return _by_order(known.nearest, scene) if name == NEAREST else ranked(META if scene.timed else name, scene)
 
 
 def _by_order(keys: Sequence[str], scene: Scene) -> Rank:

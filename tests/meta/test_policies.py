@@ -207,3 +207,27 @@ def test_the_nearest_tasks_best_comes_first() -> None:
     assert own[order[0]] > np.quantile(own, 0.9)
     with pytest.raises(NoTransfer):
         of_nearest(found, np.array([np.nan, 0.0]), 3)
+
+
+def test_where_time_is_short_a_trial_counts_by_the_second(model: Model) -> None:
+    found, truth = pool(), scores(pool(), FEATURES)
+    each, second = (model.on(FEATURES, per_second=per_second) for per_second in (False, True))
+    np.testing.assert_array_equal(second.wanted(found), each.wanted(found))  # nothing to improve on yet
+    for on in (each, second):
+        on.observe(found, Points.of_ends([0, 1, 2], truth[:3]))
+    log_seconds = each.costs(found)[:, 0]
+    assert np.ptp(log_seconds) > 0.5
+    np.testing.assert_allclose(each.wanted(found) - second.wanted(found), log_seconds)
+    np.testing.assert_allclose(each.wanted_if(0, found) - second.wanted_if(0, found), log_seconds)
+
+
+def test_where_no_source_knows_seconds_a_trial_counts_as_one() -> None:
+    known = sources()
+    unknown = np.full(len(known.tasks[0].points), np.nan)
+    tasks = tuple(replace(task, log_seconds=unknown) for task in known.tasks)
+    blind = fit(replace(known, tasks=tasks), QUICK)
+    found, truth = pool(), scores(pool(), FEATURES)
+    each, second = (blind.on(FEATURES, per_second=per_second) for per_second in (False, True))
+    for on in (each, second):
+        on.observe(found, Points.of_ends([0, 1], truth[:2]))
+    np.testing.assert_array_equal(second.wanted(found), each.wanted(found))

@@ -10,12 +10,13 @@ from autodelta.candidate import Candidate
 from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import Table
+from autodelta.search.kept import scene
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.samplers.meta import MetaSampler
 from autodelta.search.study import Study
 from autodelta.space import Space
 from tests.meta.pasts import FEATURES, a_past, learned, worth
-from tests.search.fakes import SHAPE, SPACE
+from tests.search.fakes import SHAPE, SPACE, settings
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,10 @@ def test_our_study_asks_it(space: Space, model: Path) -> None:
     found = [assignment.candidate for assignment in asked if assignment is not None]
     assert len(set(found)) == 3
     assert any("lora" in candidate.methods for candidate in found)
+
+
+@pytest.mark.parametrize(("budget", "timed"), [("20trials", False), ("20trials,1cpu-h", True), ("3min", True)])
+def test_a_search_that_is_limited_in_time_asks_what_a_second_promises(
+    space: Space, tmp_path: Path, budget: str, timed: bool
+) -> None:
+    assert scene(settings(budget=budget), space, tmp_path).timed == timed

@@ -63,7 +63,7 @@ def test_no_model_has_seen_the_family_of_the_task_that_it_ranks_for(place: Path,
 
 
 def test_what_has_learned_from_other_tasks_finds_good_candidates_sooner_than_chance(place: Path) -> None:
-    names = ("random", "meta", "portfolio", "shared", "nearest")
+    names = ("random", "meta", "portfolio", "shared", "nearest", "meta-per-second")
     assert set(names[1:]) <= set(transferring())
     said: list[str] = []
     asked = Bench(table=place, samplers=names, pruners=("none",), searches=2, folds=2, full_trials=10)
@@ -72,6 +72,7 @@ def test_what_has_learned_from_other_tasks_finds_good_candidates_sooner_than_cha
     regret = dict(zip(names, found.axes[0].regret.mean(axis=(1, 2)), strict=True))
     assert regret["meta"][4] < regret["random"][4] / 2
     assert regret["shared"][4] < regret["random"][4] / 2
+    assert regret["meta-per-second"][4] < regret["random"][4] / 2
 
 
 def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> None:
@@ -138,23 +139,25 @@ def test_the_script_says_who_is_better_and_how_soon(script: ModuleType) -> None:
     regret = 0.4 * np.exp(-np.arange(points) / 10) * np.ones((methods, tasks, searches, 1))
     regret = regret + 0.01 * rng.random(regret.shape)
     regret[0] /= 4
-    asked = Bench(table=Path("table"), samplers=script.SAMPLERS, pruners=("none",), searches=searches)
+    asked = Bench(table=Path("table"), samplers=script.SAMPLERS, pruners=("none",), searches=searches, full_trials=30)
     axis = Axis("trials", np.arange(1.0, points + 1), regret)
+    seconds = Axis("seconds", np.arange(1.0, points + 1) / points, regret)
     nothing = np.zeros((methods, tasks, searches))
-    compared = Comparison(asked, tuple(map(str, range(tasks))), 30, (axis,), nothing, nothing)
+    compared = Comparison(asked, tuple(map(str, range(tasks))), 30, (axis, seconds), nothing, nothing)
     found = script.answer(compared)
     assert all(p < 0.05 for p in found["p_holm"].values())
     low, high = found["minus_portfolio"]["5"][1:]
     assert low <= found["minus_portfolio"]["5"][0] <= high < 0
     assert found["trials_to_reach_tpe"]["meta"] < 13 < found["trials_to_reach_tpe"]["tpe"]
-    assert sum(line.startswith("| tpe |") for line in script.lines(found, "All tasks")) == 2
+    assert sum(line.startswith("| tpe |") for line in script.lines(found, "All tasks")) == 3
     assert "| @25 | trials to TPE's regret at 25 |" in script.lines(found, "All tasks")[2]
+    assert found["regret_by_time"]["meta"]["5"][0] == pytest.approx(regret[0, :, :, 4].mean())
     part = script.on(compared, {"3", "7"})
     assert part.tasks == ("3", "7")
     assert np.array_equal(part.axes[0].regret, regret[:, [3, 7]])
     assert script.answer(part)["tasks"] == 2
     few = Axis("trials", axis.grid[:18], regret[..., :18])
-    found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 18, (few,), nothing, nothing))
+    found = script.answer(Comparison(asked, tuple(map(str, range(tasks))), 18, (few, seconds), nothing, nothing))
     assert "| @18 | trials to TPE's regret at 18 |" in script.lines(found, "All tasks")[2]
 
 

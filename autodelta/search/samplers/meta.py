@@ -145,7 +145,7 @@ def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask"
     from autodelta.meta.compositions import configurations
     from autodelta.meta.problem import Points
 
-    on = found.on(plain(scene.features))
+    on = found.on(plain(scene.features), per_second=scene.timed)
     scored = [(one, one.score) for one in shown if one.score is not None]
     waiting = [one.candidate for one in shown if one.score is None]
     if scored:
