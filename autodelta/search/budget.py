@@ -34,7 +34,8 @@ class Spent(BaseModel):
 
 
 class Budget(BaseModel):
-    """Limits on a search; the first to run out ends it. A worker holds one device: a GPU, or a CPU core."""
+    """Limits on a search; the first to run out ends it. A worker holds one device: a GPU or a share of it, or a CPU
+    core."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +44,7 @@ class Budget(BaseModel):
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     trials: int | None = None
+    gpu_share: float = 1.0  # that a worker holds: four that hold a quarter each use up one GPU's time
 
     @property
     def timed(self) -> bool:
@@ -51,9 +53,9 @@ class Budget(BaseModel):
 
     @property
     def device_seconds(self) -> float | None:
-        """The tightest limit on device-seconds held by workers."""
-        limits = [limit for limit in (self.gpu_seconds, self.cpu_seconds) if limit is not None]
-        return min(limits, default=None)
+        """The tightest limit on device-seconds held by workers, a share of a GPU as one device."""
+        held = None if self.gpu_seconds is None else self.gpu_seconds / self.gpu_share
+        return min((limit for limit in (held, self.cpu_seconds) if limit is not None), default=None)
 
     @property
     def search_wall_seconds(self) -> float | None:
@@ -92,8 +94,7 @@ class Budget(BaseModel):
 
     def covers(self, other: "Budget") -> bool:
         """Whether every limit of it that the other has too is as large."""
-        limits = self.model_dump(exclude={"text"}, exclude_none=True)
-        least = other.model_dump(exclude={"text"}, exclude_none=True)
+        limits, least = self._limits(), other._limits()
         return all(limit >= least.get(name, 0) for name, limit in limits.items())
 
     def share_spent(self, spent: Spent) -> float:
@@ -107,9 +108,9 @@ class Budget(BaseModel):
 
     def as_json(self, spent: Spent) -> dict[str, Any]:
         """Limits, spending and remainder by name; limits that were not set are left out."""
-        limits = self.model_dump(exclude={"text"}, exclude_none=True)
+        limits = self._limits()
         used = {
-            "gpu_seconds": spent.device_seconds,
+            "gpu_seconds": spent.device_seconds * self.gpu_share,
             "cpu_seconds": spent.device_seconds,
             "wall_seconds": spent.wall_seconds,
             "trials": spent.trials,
@@ -121,10 +122,13 @@ class Budget(BaseModel):
             "remaining": {name: max(0, limit - used[name]) for name, limit in limits.items()},
         }
 
+    def _limits(self) -> dict[str, float]:
+        return self.model_dump(include={"gpu_seconds", "cpu_seconds", "wall_seconds", "trials"}, exclude_none=True)
 
-def parse(text: str, *, has_gpu: bool = True) -> Budget:
+
+def parse(text: str, *, has_gpu: bool = True, gpu_share: float = 1.0) -> Budget:
     """The budget that a text names: ``50gpu-h``, ``90gpu-min``, ``2cpu-h``, ``30min``, ``3h``, ``45s``, ``200trials``,
-    or several joined by commas.
+    or several joined by commas; ``gpu_share`` is what a worker holds of a GPU.
 
     Raises:
         UserError: not an amount above zero of a known unit, or GPU time where there is no GPU.
@@ -138,7 +142,7 @@ def parse(text: str, *, has_gpu: bool = True) -> Budget:
             )
         limits[name] = min(amount, limits.get(name, math.inf))
     trials = limits.pop("trials", None)
-    return Budget(text=text, **limits, trials=None if trials is None else int(trials))
+    return Budget(text=text, **limits, trials=None if trials is None else int(trials), gpu_share=gpu_share)
 
 
 def _limit(part: str) -> tuple[str, float]:

@@ -16,7 +16,6 @@ from autodelta.search.answer.entrants import Entrant, baselines, finalists
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import contenders
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
-from autodelta.search.budget import parse
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
 from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
 from autodelta.search.executors import Executor, driven_elsewhere, executor
@@ -109,7 +108,7 @@ def take_up(
         closing(_study(settings, space, folder)) as study,
         executor(settings) as workers,
     ):
-        budget = parse(settings.budget, has_gpu=settings.has_gpu)
+        budget = settings.limits
         ledger = Ledger(folder / LEDGER_FILE, clock=clock, since=started)
         accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share, clock=clock)
         enough = rule(settings, space, folder)

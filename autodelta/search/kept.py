@@ -5,7 +5,6 @@ from pathlib import Path
 
 from autodelta.errors import UserError
 from autodelta.files import write_whole
-from autodelta.search.budget import parse
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.settings import Settings
 from autodelta.space import Space
@@ -40,7 +39,7 @@ def still(settings: Settings, before: Settings) -> Settings:
 def scene(settings: Settings, space: Space, run: Path) -> Scene:
     """What the sampler of a run may know beside the trials."""
     model = settings.meta and run.absolute() / settings.meta
-    return Scene(space, settings.features, model, settings.meta_sha256, timed=parse(settings.budget).timed)
+    return Scene(space, settings.features, model, settings.meta_sha256, timed=settings.limits.timed)
 
 
 def check(folder: Path, expected: str | None) -> None:

@@ -22,7 +22,7 @@ from autodelta.files import write_json, write_text
 from autodelta.search.answer.answer import Answer
 from autodelta.search.answer.lines import lines
 from autodelta.search.attempt import WEIGHTS
-from autodelta.search.budget import Spent, parse
+from autodelta.search.budget import Spent
 from autodelta.search.front import best, front
 from autodelta.search.kept import keep
 from autodelta.search.ledger import WALL, Spending, read
@@ -172,7 +172,7 @@ class Run:
             wall_seconds=totals[WALL],
             trials=sum(trial.counts for trial in trials),
         )
-        return {**parse(self.settings.budget).as_json(spent), "by_kind": by_kind}
+        return {**self.settings.limits.as_json(spent), "by_kind": by_kind}
 
 
 def _test(result: Result | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 from autodelta import __version__
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
-from autodelta.search.budget import CONFIRM_SHARE
+from autodelta.search.budget import CONFIRM_SHARE, Budget, parse
 from autodelta.shape import BackboneShape
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "optuna", "ray")
@@ -53,6 +53,11 @@ class Settings(BaseModel):
     @property
     def has_gpu(self) -> bool:
         return self.worker.device.startswith("cuda")
+
+    @property
+    def limits(self) -> Budget:
+        """The budget."""
+        return parse(self.budget, has_gpu=self.has_gpu, gpu_share=self.gpus_per_worker)
 
 
 def versions() -> dict[str, str]:

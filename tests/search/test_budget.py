@@ -23,7 +23,7 @@ from autodelta.search.budget import Spent, parse
     ],
 )
 def test_a_budget_is_read_as_limits(text: str, limits: dict[str, float]) -> None:
-    assert parse(text).model_dump(exclude={"text"}, exclude_none=True) == limits
+    assert parse(text).as_json(Spent())["limits"] == limits
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,15 @@ def test_the_first_limit_to_run_out_ends_the_search() -> None:
     assert budget.trials_left(Spent(trials=10)) == 0
     assert budget.seconds_left(Spent(device_seconds=3600)) == budget.seconds_left(Spent(wall_seconds=3570)) == 0
     assert budget.whole_wall_left(Spent(wall_seconds=3570)) == 30
+
+
+def test_workers_that_share_a_gpu_use_up_its_time_together() -> None:
+    budget = parse("1gpu-h", gpu_share=0.25)
+    assert budget.seconds_left(Spent(device_seconds=4 * 3600 - 8)) == 8  # of four workers
+    assert budget.share_spent(Spent(device_seconds=2 * 3600)) == 0.5
+    found = budget.as_json(Spent(device_seconds=2 * 3600))
+    assert (found["limits"], found["remaining"]) == ({"gpu_seconds": 3600}, {"gpu_seconds": 1800})
+    assert parse("1gpu-h,1cpu-h", gpu_share=0.25).seconds_left(Spent()) == 3600
 
 
 def test_trials_end_early_enough_to_score_the_winner() -> None:

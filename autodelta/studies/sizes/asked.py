@@ -88,17 +88,12 @@ def shares(budget: str, confirm_share: float, number: int) -> Shares:
     asked = parse(budget)
     if asked.trials is not None and asked.trials < number:
         raise UserError(f"{number} train sizes need a trial each: {budget!r}; choose {number}trials or more")
-    kept = confirm_share * MATRIX_SHARE if timed(asked) else 0.0
+    kept = confirm_share * MATRIX_SHARE if asked.timed else 0.0
     each = tuple(_share(asked, number, place, kept) for place in range(number))
     line = f"budget {budget}: {_spoken(each)} for each of {number} train sizes"
     if kept:
         line += f", and {kept:.0%} of the time for the winners at the other sizes"
     return Shares(each, round(1 - (1 - confirm_share) / (1 - kept), 12), line)
-
-
-def timed(budget: Budget) -> bool:
-    """Whether it is limited in time."""
-    return budget.wall_seconds is not None or budget.device_seconds is not None
 
 
 def _share(asked: Budget, number: int, place: int, kept: float) -> str:

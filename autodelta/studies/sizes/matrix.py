@@ -22,7 +22,6 @@ from autodelta.search.run import LEDGER_FILE
 from autodelta.search.settings import Settings
 from autodelta.search.work import Accounts
 from autodelta.studies.sizes.answer import Winner
-from autodelta.studies.sizes.asked import timed
 
 MATRIX = "matrix"
 SEEDS, MOST_SEEDS = 3, 5  # for each winner at each size: with a budget in trials alone, and where there is time
@@ -96,7 +95,7 @@ def train(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder)
-    choose = Rounds(elsewhere, seeds=MOST_SEEDS if timed(budget) else SEEDS)
+    choose = Rounds(elsewhere, seeds=MOST_SEEDS if budget.timed else SEEDS)
     waiting = _untested(results, entrants)
     if not waiting and choose(entrants, results.of(entrants)) is None:
         return

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from autodelta.errors import UserError, one_of
 from autodelta.files import write_json
 from autodelta.search.answer import Confirmed
-from autodelta.search.budget import Budget, Spent, parse
+from autodelta.search.budget import Budget, Spent
 from autodelta.search.confirmation import Results
 from autodelta.search.ledger import WALL, Spending, read
 from autodelta.search.run import LEDGER_FILE, RUN_FILE, Run
@@ -91,7 +91,7 @@ class SizeStudy:
     @property
     def budget(self) -> dict[str, Any]:
         """Limits, spending and remainder of all searches and the matrix together."""
-        return parse(self.asked.settings.budget).as_json(self.spent())
+        return self.asked.settings.limits.as_json(self.spent())
 
     def label(self, rows: int) -> str:
         """What the folders of a size are called."""
@@ -150,18 +150,19 @@ class SizeStudy:
     def for_matrix(self, rows: int) -> Budget:
         """What the winners at one size may spend: what they have, and an even share of what is left of the budget among
         this size and those after it."""
-        whole, spent = parse(self.asked.settings.budget), self.spent()
+        whole, spent = self.asked.settings.limits, self.spent()
         own, later = read(self.matrix_folder(rows) / LEDGER_FILE), sum(size >= rows for size in self.asked.sizes)
 
         def part(limit: float | None, gone: float, own_gone: float) -> float | None:
             return None if limit is None else own_gone + max(0.0, limit - gone) / later
 
-        device = sum(own[kind] for kind in Spending)
+        device, gpus = sum(own[kind] for kind in Spending), whole.gpu_share
         return Budget(
             text=f"the winners with {rows:,} rows",
-            gpu_seconds=part(whole.gpu_seconds, spent.device_seconds, device),
+            gpu_seconds=part(whole.gpu_seconds, spent.device_seconds * gpus, device * gpus),
             cpu_seconds=part(whole.cpu_seconds, spent.device_seconds, device),
             wall_seconds=part(whole.wall_seconds, spent.wall_seconds, own[WALL]),
+            gpu_share=gpus,
         )
 
     def as_json(self) -> dict[str, Any]:
