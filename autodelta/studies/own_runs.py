@@ -191,5 +191,5 @@ def _about(settings: Settings) -> About:
 
 
 def _versions(run: Run) -> dict[str, str]:
-    known = json.loads((run.path / RUN_FILE).read_text(encoding="utf-8")).get("versions", {})
+    known = json.loads((run.path / RUN_FILE).read_text(encoding="utf-8")).get("versions") or {}
     return {name: known[name] for name in LIBRARIES if name in known}

@@ -6,7 +6,7 @@ from autodelta.errors import one_of
 
 ORDINAL = ("pearson", "spearman")  # these read the labels as numbers
 METRICS = ("accuracy", "macro_f1", "matthews", *ORDINAL)
-SIGNED = ("matthews", *ORDINAL)  # these fall to -1, the others to 0
+SIGNED = ("matthews", *ORDINAL)  # correlations: these fall to -1, the others to 0
 
 
 def check_metric(metric: str) -> None:
@@ -33,6 +33,8 @@ def score(metric: str, gold: Sequence[str], predicted: Sequence[str]) -> float:
     check_metric(metric)
     if not gold or len(gold) != len(predicted):
         raise ValueError(f"a score needs a prediction for each gold label: {len(predicted)} for {len(gold)}")
+    if metric in SIGNED and (len(set(gold)) == 1 or len(set(predicted)) == 1):
+        return 0.0
     if metric in ORDINAL:
         return _correlation(metric, [float(label) for label in gold], [float(label) for label in predicted])
     from sklearn import metrics
@@ -45,8 +47,6 @@ def score(metric: str, gold: Sequence[str], predicted: Sequence[str]) -> float:
 
 
 def _correlation(metric: str, gold: list[float], predicted: list[float]) -> float:
-    if len(set(gold)) == 1 or len(set(predicted)) == 1:
-        return 0.0
     from scipy import stats
 
     found = stats.pearsonr(gold, predicted) if metric == "pearson" else stats.spearmanr(gold, predicted)

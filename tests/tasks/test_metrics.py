@@ -3,7 +3,7 @@
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.tasks.metrics import METRICS, ends, score
+from autodelta.tasks.metrics import METRICS, SIGNED, ends, score
 
 GOLD = ["yes", "yes", "yes", "no"]
 
@@ -46,3 +46,10 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 def test_predictions_must_match_the_gold_labels_one_by_one(predicted: list[str]) -> None:
     with pytest.raises(ValueError, match="a prediction for each gold label"):
         score("accuracy", GOLD, predicted)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("gold", [["1", "1"], ["1", "2"]])
+@pytest.mark.parametrize("metric", SIGNED)
+def test_a_correlation_with_a_constant_is_zero_without_a_warning(metric: str, gold: list[str]) -> None:
+    assert score(metric, gold, ["1", "1"]) == 0
