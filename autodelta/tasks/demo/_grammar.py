@@ -11,9 +11,10 @@ T = TypeVar("T")
 BEFORE_A_MARK = re.compile(r" (?=[,;])")
 BEFORE_A_VOWEL = re.compile(r"\ba (?=[aeio]|u(?!ni|se)|hour|honest)")
 VOWELS = "aeiou"
-IRREGULAR_PLURALS = {"man": "men", "woman": "women", "child": "children", "wife": "wives", "knife": "knives",
-                     "sheep": "sheep", "wolf": "wolves", "thief": "thieves", "mouse": "mice", "foot": "feet",
-                     "shelf": "shelves", "leaf": "leaves"}  # fmt: skip
+IRREGULAR_PLURALS = {"man": "men", "gentleman": "gentlemen", "woman": "women", "child": "children", "wife": "wives",
+                     "knife": "knives", "sheep": "sheep", "wolf": "wolves", "thief": "thieves", "mouse": "mice",
+                     "foot": "feet", "shelf": "shelves", "leaf": "leaves", "radio": "radios",
+                     "piano": "pianos"}  # fmt: skip
 
 
 class Verb(NamedTuple):

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autodelta.tasks.demo._grammar import chance, pick, pick_two, plural, sentence, usual
+from autodelta.tasks.demo._grammar import chance, pick, pick_two, plural, sentence, usual, verb
 from autodelta.tasks.demo._task import DemoInfo, DemoTask, Fields
 from autodelta.tasks.demo._vocabulary import ACTIONS, ANIMALS, DEEDS, PEOPLE, PLACES, PLAIN_ADJECTIVES, THINGS, words
 
 NOUNS = tuple(noun for noun in PEOPLE + ANIMALS + PLACES + THINGS if noun not in ("fish", "deer", "sheep", "scissors"))
 BETWEEN = ("near", "behind", "beside", "with", "above", "in front of", "next to", "around")
 STATES = ("in the picture", "very old", "well known", "on the left", "still there", "too small", "famous", "gone")
+TELLING = tuple(verb("injure") if one.base == one.participle else one for one in ACTIONS)  # "has hurt" is no mistake
 ADVERBS = ("already", "often", "never", "once", "finally", "certainly", "also", "probably")
 HERS = words("queen woman mother sister princess lady daughter wife actress girl")
 HIS = words("king man father brother prince gentleman son husband bishop boy")
@@ -62,7 +63,7 @@ def _tense(rng: np.random.Generator, correct: bool, apart: bool, frequent: bool)
 
 def _verb_form(rng: np.random.Generator, correct: bool, apart: bool, frequent: bool) -> str:
     """The verb has the form that its auxiliary asks for."""
-    action = pick(rng, ACTIONS)
+    action = pick(rng, TELLING)
     auxiliary = pick(rng, ("has", "had", "was") if frequent else ("will", "could", "must"))
     form = action.participle if frequent == correct else action.base
     adverb = pick(rng, ADVERBS) if apart else ""

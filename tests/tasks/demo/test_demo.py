@@ -1,5 +1,6 @@
 """Conformance of every demo task that is registered, and what their generator promises."""
 
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from autodelta.errors import UserError
 from autodelta.tasks import demo
+from autodelta.tasks.demo._grammar import plural
 from autodelta.tasks.demo._task import SPLITS, DemoTask, draw_rows, reserved_words
 
 EVERY = pytest.mark.parametrize("name", demo.names())
@@ -138,6 +140,19 @@ def test_sentences_are_written_as_english(name: str) -> None:
         assert " an b" not in text
         assert " ," not in text
         assert " ." not in text
+
+
+@pytest.mark.parametrize(
+    ("noun", "many"), [("gentleman", "gentlemen"), ("radio", "radios"), ("box", "boxes"), ("city", "cities")]
+)
+def test_nouns_have_their_english_plural(noun: str, many: str) -> None:
+    assert plural(noun) == many
+
+
+def test_a_verb_whose_forms_are_alike_is_no_mistake() -> None:
+    rows = [row for row in _rows("acceptability", "train") if row["label"] == "unacceptable"]
+    assert rows
+    assert not [row for row in rows if re.search(r"\b(has|had|was|will|could|must)( \w+)? hurt\b", row["text"])]
 
 
 def test_what_cannot_be_drawn_is_one_clear_line() -> None:
