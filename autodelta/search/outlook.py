@@ -80,14 +80,19 @@ class Outlook:
     def standing(self) -> tuple[Spent, float | None]:
         """What is spent, and the seconds until the search ends, where that can be told."""
         spent = self.spent()
-        trials = [trial.held_seconds for trial in self._study.trials() if trial.state in ("complete", "pruned")]
-        a_trial = sum(trials) / len(trials) if trials else math.inf
         left = min(
             self._budget.wall_left(spent),
             self._budget.device_left(spent) / self._workers,
-            self._budget.trials_left(spent) * a_trial / self._workers if self._budget.trials else math.inf,
+            self._until_trials_are_out(spent) / self._workers if self._budget.trials else math.inf,
         )
         return spent, None if left == math.inf else max(0.0, left)
+
+    def _until_trials_are_out(self, spent: Spent) -> float:
+        """Device-seconds that those under way still need, and all that may yet start, as those took that have ended."""
+        took = [t.held_seconds for t in self._study.trials() if t.state in ("complete", "pruned") and not t.refused]
+        if not took:
+            return math.inf
+        return self._committed() + self._budget.trials_left(spent) * sum(took) / len(took)
 
     def _at_a_time(self, *, more: int = 0) -> float:
         """Trials that a worker trains at a time, with so many more."""

@@ -288,9 +288,12 @@ class Replay:
         plan = Pool(pool(space, found), ranking("random"))
         self.study = Study(None, space, sampler=sampler("random"), seed=1, plan=plan, can_continue=lambda number: True)
 
-    def go_on(self, budget: str, enough: Enough = lambda trials: None) -> Session:
+    def session(self, budget: str, enough: Enough = lambda trials: None) -> Session:
         accounts = Accounts(parse(budget), self.ledger, emit=lambda event: None, confirm_share=0.0, clock=self.clock)
-        session = Session(None, self.study, accounts, workers=1, enough=enough)
+        return Session(None, self.study, accounts, workers=1, enough=enough)
+
+    def go_on(self, budget: str, enough: Enough = lambda trials: None) -> Session:
+        session = self.session(budget, enough)
         self.table.run(session)
         session.stop_running()
         return session
@@ -307,6 +310,18 @@ def test_what_was_cut_short_goes_on_where_no_whole_trial_would_fit(tmp_path: Pat
         session = search.go_on("10cpu-s")  # of which the rest takes six, and a whole trial nine
     assert [(trial.state, trial.continues) for trial in search.study.trials()[1:]] == [("complete", 0)]
     assert session.end_reason == "budget"
+
+
+def test_a_search_goes_on_until_its_last_trial_has_ended(tmp_path: Path) -> None:
+    space = fakes.space(tmp_path, fakes.SPACE.replace("steps: [40, 80]", "steps: 90"))
+    with quiet():
+        search = Replay(space, [paced(record, 0.1) for record in records(space, 4)])
+        session = search.go_on("1trials")
+        assert session.outlook.standing()[1] == 0
+        session = search.session("2trials")
+        assert session.outlook.standing()[1] == pytest.approx(9)
+        assert session.next() is not None
+        assert session.outlook.standing()[1] == pytest.approx(9)  # of the one under way
 
 
 def test_what_goes_on_is_not_asked_again_about_rungs_before_its_checkpoint(tmp_path: Path) -> None:
