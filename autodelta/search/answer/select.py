@@ -13,7 +13,7 @@ import numpy as np
 
 from autodelta.search.answer.entrants import Entrant
 from autodelta.search.answer.results import Confirmed, Frozen, Split, failure, scores, shared
-from autodelta.search.answer.variance import Interval, Spread, below, moderated, pooled, quantile
+from autodelta.search.answer.variance import FEW, RECORDED, Interval, Spread, below, moderated, pooled, quantile
 
 LEVEL = 0.9
 DRAWS = 20_000
@@ -49,10 +49,13 @@ class Gap(NamedTuple):
 
 
 def seed_spread(results: Sequence[Confirmed], entrant: str, *, split: Split) -> Spread:
-    """The standard deviation between seeds of an entrant, moderated by that of all the others."""
+    """The standard deviation between seeds of an entrant, moderated by that of all the others; where both together say
+    little, by what was recorded elsewhere. Of one seed alone nothing is said.
+    """
     samples = {run.entrant: list(scores(results, run.entrant, split).values()) for run in results}
     own = pooled([samples.pop(entrant, [])])
-    return moderated(own, pooled(samples.values()))
+    found = moderated(own, pooled(samples.values()))
+    return moderated(found, RECORDED, enough=FEW) if found.dof else found
 
 
 def gap(results: Sequence[Confirmed], first: str, second: str, *, split: Split) -> Gap | None:

@@ -7,7 +7,9 @@ freedom is pulled towards the variance s0^2 pooled over the others, which counts
 
 as in Smyth 2004 (limma), equation 5. Departure: d0 is not estimated, which a handful of candidates cannot bear, but is
 what the others have, at most PRIOR (candidates' own standard deviations may then differ by about a quarter), and no
-more than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter.
+more than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter. Where hardly
+anything is known even so, as of two seeds of one candidate, RECORDED helps out in the same way, up to FEW degrees of
+freedom: with it two seeds foretell a third on recorded tables as often as they should (`benchmarks/seed_spread.py`).
 """
 
 import math
@@ -25,6 +27,9 @@ class Spread(Frozen):
 
     sd: float
     dof: int
+
+
+RECORDED, FEW = Spread(sd=0.02, dof=2), 4
 
 
 class Interval(Frozen):
@@ -46,9 +51,9 @@ def pooled(samples: Iterable[Sequence[float]]) -> Spread:
     return Spread(sd=math.sqrt(squares / dof) if dof else 0.0, dof=dof)
 
 
-def moderated(own: Spread, others: Spread, *, prior: int = PRIOR) -> Spread:
+def moderated(own: Spread, others: Spread, *, prior: int = PRIOR, enough: int = ENOUGH) -> Spread:
     """A candidate's own spread, pulled towards that of the others."""
-    weight = max(0, min(prior, others.dof, ENOUGH - own.dof))
+    weight = max(0, min(prior, others.dof, enough - own.dof))
     dof = own.dof + weight
     if not dof:
         return Spread(sd=0.0, dof=0)
