@@ -5,8 +5,8 @@
 Models are fitted to folds of tasks that leave the family of the judged task out, once as they ship and once to the ends
 of trials alone, without their curves. A search chooses by the one validation score of each candidate and is judged by
 the mean test score over repeats: regret normalised by task, 0 for the best candidate of the pool, 1 for the worst.
-Intervals of the difference to the whole: 95 %, families of tasks drawn again. Tasks: those with enough trials that tell
-candidates from seeds (``signal_tasks.py``), and all that have enough.
+Intervals of the difference to the whole: 95 %, families of tasks drawn again, and searches of each task. Of all tasks
+that have enough trials, and of those among them that tell candidates from seeds (``signal_tasks.py``).
 """
 
 import argparse
@@ -31,7 +31,7 @@ from autodelta.meta.on_task import OnTask
 from autodelta.meta.policies import ask
 from autodelta.meta.problem import Configurations, Flags, Floats, Points, Source, Sources
 from autodelta.meta.records import Record, Table, read
-from autodelta.studies.regret import normalised
+from autodelta.studies.regret import curves, normalised, resampled
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = (1, 3, 5, 10)
@@ -47,9 +47,9 @@ class Part(NamedTuple):
 
 def _opened(model: Model, opening: int) -> Model:
     """With so many first trials of the portfolio, unless the past is not asked at all."""
-    given = model.found.opening and opening
-    found = model.found.model_copy(update={"opening": given if model.found.opening is None else opening})
-    return replace(model, found=found)
+    if model.found.opening is None:
+        return model
+    return replace(model, found=model.found.model_copy(update={"opening": opening}))
 
 
 def _single(model: Model) -> Model:
@@ -138,22 +138,21 @@ def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> di
 
 def lines(regrets: dict[str, dict[str, list[list[float]]]], tasks: Sequence[str], said: str) -> list[str]:
     """The table in Markdown, of some of the tasks."""
-    families, at = np.unique([family(task) for task in tasks], return_inverse=True)
-    drawn = np.random.default_rng(0).multinomial(len(families), np.full(len(families), 1 / len(families)), size=2000)
-    weights = drawn[:, at] / drawn[:, at].sum(axis=1, keepdims=True)  # (2000, tasks)
-    points = [point - 1 for point in POINTS]
-    means = {name: np.array([np.mean(regrets[task][name], axis=0)[points] for task in tasks]) for name in PARTS}
+    found = np.array([[regrets[task][name] for task in tasks] for name in PARTS])  # (parts, tasks, searches, trials)
+    found = found[..., [point - 1 for point in POINTS]]
+    families = [family(task) for task in tasks]
+    drawn = curves(found, resampled(families, found.shape[2]))  # (draws, parts, points)
+    means = found.mean(axis=(1, 2))
     head = " | ".join(f"@{point}" for point in POINTS)
     rows = [
-        f"{said}: {len(tasks)}, of {len(families)} families. Mean normalised regret, and its excess over the whole:"
+        f"{said}: {len(tasks)}, of {len(set(families))} families. Normalised regret, and its excess over the whole:"
     ]
     rows += ["", f"| | {head} |", "|---" * (len(POINTS) + 1) + "|"]
-    for name, values in means.items():
-        low, high = np.quantile(weights @ (values - means["whole"]), [0.025, 0.975], axis=0)
-        excess = (values - means["whole"]).mean(axis=0)
-        cells = [f"{mean:.3f}" for mean in values.mean(axis=0)]
-        if name != "whole":
-            bounds = zip(cells, excess, low, high, strict=True)
+    for place, name in enumerate(PARTS):
+        cells = [f"{mean:.3f}" for mean in means[place]]
+        if place:  # the whole stands first
+            low, high = np.quantile(drawn[:, place] - drawn[:, 0], [0.025, 0.975], axis=0)
+            bounds = zip(cells, means[place] - means[0], low, high, strict=True)
             cells = [f"{cell} ({more:+.3f}, {a:+.3f} to {b:+.3f})" for cell, more, a, b in bounds]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
