@@ -170,7 +170,7 @@ def main() -> None:
     table, _ = judged(read(asked.table))
     number = min(asked.folds, len({task.family for task in sources(table).tasks}))
     given = [(table, number, out, asked.searches, asked.seed) for out in range(number)]
-    found = {}
+    found: dict[str, dict[str, list[list[float]]]] = {}
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
         for done in pool.map(of_fold, *zip(*given, strict=True)):
             found |= done
