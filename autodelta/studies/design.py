@@ -168,9 +168,10 @@ def trials(plan: Plan, space: Space, tasks: Sequence[str]) -> dict[str, list[Tri
     Fewer than asked for where the space has no more candidates.
     """
     shared = _first(candidates(space, SHARED, seed=plan.seed), plan.shared)
+    numbers = plan.fresh_by_task
     found = {}
     for task in tasks:
-        fresh = _first(candidates(space, task, seed=plan.seed, apart_from=shared), plan.fresh)
+        fresh = _first(candidates(space, task, seed=plan.seed, apart_from=shared), numbers[task])
         again = [
             (candidate, repeat)
             for candidate in shared[: plan.repeats.candidates]

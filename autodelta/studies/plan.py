@@ -23,6 +23,7 @@ class TaskPlan(_Frozen):
 
     name: str = Field(min_length=1)
     train_rows: tuple[int | Literal["all"], ...] = Field((ALL,), min_length=1)
+    fresh: int | None = Field(None, ge=0)  # candidates of its own, at each size; None: as the plan says
 
     @model_validator(mode="before")
     @classmethod
@@ -64,13 +65,13 @@ class Plan(_Frozen):
     space: str = "default"
     seed: int = Field(0, ge=0)
     shared: int = Field(0, ge=0)  # candidates that run on every task
-    fresh: int = Field(0, ge=0)  # candidates of its own for each task
+    fresh: int = Field(0, ge=0)  # candidates of its own for each task that does not say how many
     repeats: Repeats = Field(default_factory=Repeats)
     curve: int = Field(8, ge=1)  # points of a learning curve
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.shared + self.fresh == 0:
+        if not self.shared and not any(self.fresh_by_task.values()):
             raise ValueError("nothing to run: shared or fresh must be above 0")
         if self.repeats.candidates > self.shared:
             raise ValueError(
@@ -80,6 +81,15 @@ class Plan(_Frozen):
         if len(set(keys)) < len(keys):
             raise ValueError(f"the task {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
         return self
+
+    @property
+    def fresh_by_task(self) -> dict[str, int]:
+        """How many candidates of its own each task has, by the task's name in records."""
+        return {
+            task_key(task.name, rows): self.fresh if task.fresh is None else task.fresh
+            for task in self.tasks
+            for rows in task.sizes
+        }
 
     def report_at(self, most_steps: int) -> tuple[int, ...]:
         """The steps of the learning curves: the same for all candidates, up to the space's largest number of steps.

@@ -112,6 +112,15 @@ def test_fresh_candidates_are_other_ones_than_the_shared(tmp_path: Path) -> None
     assert len(sets["a"] & sets["b"]) >= 10
 
 
+def test_a_task_that_asks_for_more_fresh_candidates_adds_to_its_own_alone(wide: Space) -> None:
+    before = Plan.model_validate({"tasks": ["a", "b"], "shared": 5, "fresh": 5})
+    after = Plan.model_validate({"tasks": ["a", {"name": "b", "fresh": 9}], "shared": 5, "fresh": 5})
+    old, new = (trials(plan, wide, ["a", "b"]) for plan in (before, after))
+    assert old["a"] == new["a"]
+    assert set(old["b"]) < set(new["b"])
+    assert len(new["b"]) == len(old["b"]) + 4
+
+
 def test_the_beginning_of_a_tasks_trials_holds_shared_fresh_and_repeated_ones_by_their_share(wide: Space) -> None:
     plan = Plan.model_validate({"tasks": ["a"], "shared": 40, "fresh": 40, "repeats": {"candidates": 20, "seeds": 3}})
     found = trials(plan, wide, ["a"])["a"]
@@ -126,5 +135,5 @@ def test_the_beginning_of_a_tasks_trials_holds_shared_fresh_and_repeated_ones_by
 
 
 def test_a_task_that_is_added_changes_no_trial_of_the_others(wide: Space) -> None:
-    plan = Plan.model_validate({"tasks": ["a"], "shared": 5, "fresh": 5})
-    assert trials(plan, wide, ["a"])["a"] == trials(plan, wide, ["b", "a"])["a"]
+    one, two = (Plan.model_validate({"tasks": tasks, "shared": 5, "fresh": 5}) for tasks in (["a"], ["b", "a"]))
+    assert trials(one, wide, ["a"])["a"] == trials(two, wide, ["b", "a"])["a"]

@@ -36,6 +36,11 @@ def test_a_plan_names_tasks_sizes_and_numbers(tmp_path: Path) -> None:
     assert (plan.backbone, plan.space, plan.curve, plan.fresh) == ("nano", "default", 8, 0)
 
 
+def test_a_task_may_have_a_number_of_candidates_of_its_own(tmp_path: Path) -> None:
+    plan = read(written(tmp_path, GOOD.replace("name: two", "name: two\n    fresh: 5") + "fresh: 2"))
+    assert plan.fresh_by_task == {"one": 2, "two@100": 5, "two": 5}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
@@ -50,7 +55,8 @@ def test_a_plan_names_tasks_sizes_and_numbers(tmp_path: Path) -> None:
             "must be a number of rows, or all, not 'most'",
         ),
         ("    train_rows: [100, all]", "    train_rows: 0", 6, "train_rows must be at least 2, or all, not 0"),
-        ("    train_rows: [100, all]", "    rows: 100", 6, "unknown key 'rows'; choose from: name, train_rows"),
+        ("    train_rows: [100, all]", "    rows: 100", 6, "unknown key 'rows'; choose from: fresh, name, train_rows"),
+        ("    train_rows: [100, all]", "    fresh: -1", 6, "fresh: must be greater than or equal to 0, not -1"),
         ("seeds: 3", "seeds: 1", 8, "seeds: must be greater than or equal to 2, not 1"),
         ("seeds: 3", "seed: 3", 8, "unknown key 'seed'; did you mean 'seeds'?"),
         ("  - one", "  - two", 1, "the task 'two' stands twice"),
