@@ -62,6 +62,8 @@ def bench(
     with mistakes():
         if to is not None and not to.parent.is_dir():
             raise UserError(f"--to names a file in a folder that is there: {to}; there is no folder {to.parent}")
+        if to is not None and to.is_dir():
+            raise UserError(f"--to names a file: {to} is a folder")
         found = compare(
             Bench(
                 table=table,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 RUN_FILE, LEDGER_FILE, RESULT_FILE, LOG_FILE = "run.json", "ledger.jsonl", "result.json", "log"
+LONGEST_NAME = 200  # of a folder, in characters; file systems take 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -199,6 +200,8 @@ def new_folder(runs: Path, name: str | None, *, task: str) -> Path:
         name = _free_name(runs, task)
     elif not _NAME.fullmatch(name):
         raise UserError(f"a run's name is made of letters, digits, '.', '_' and '-': {name!r}")
+    elif len(name) > LONGEST_NAME:
+        raise UserError(f"a run's name has at most {LONGEST_NAME} characters, not {len(name)}")
     folder = runs / name
     if os.path.lexists(folder):
         raise UserError(f"the run {name!r} is there already, in {runs}; choose another name")
@@ -212,7 +215,7 @@ def new_folder(runs: Path, name: str | None, *, task: str) -> Path:
 
 def _free_name(runs: Path, task: str) -> str:
     """``<task>-<date>-<n>``, the first that is free."""
-    start = re.sub(r"[^A-Za-z0-9._]+", "-", task).strip("-.") or "task"
+    start = re.sub(r"[^A-Za-z0-9._]+", "-", task).strip("-.")[: LONGEST_NAME // 2] or "task"
     date = datetime.date.today().isoformat()
     number = 1
     while os.path.lexists(runs / f"{start}-{date}-{number}"):

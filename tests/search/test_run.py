@@ -21,7 +21,11 @@ def test_names_are_task_date_and_number(tmp_path: Path) -> None:
     assert new_folder(tmp_path / "runs", None, task="demo/entailment").name == first.name[:-1] + "2"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a b"])
+def test_the_name_of_a_task_of_any_length_makes_one_that_the_file_system_takes(tmp_path: Path) -> None:
+    create(new_folder(tmp_path, None, task="ä long name " * 40), fakes.settings())
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a b", "a" * 201])
 def test_a_name_that_is_no_name_is_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a run's name"):
         new_folder(tmp_path, name, task="rte")

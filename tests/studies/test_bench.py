@@ -1,4 +1,5 @@
 import csv
+import errno
 import importlib.util
 import json
 from pathlib import Path
@@ -168,6 +169,7 @@ def test_what_a_search_may_spend_is_said_for_each_task_where_they_have_unlike_ma
         (["--samplers", " , "], "a bench needs a sampler or more: none is named; for example random,tpe"),
         (["--pruners", ""], "a bench needs a pruner or more: none is named; for example none,asha"),
         (["--to", "missing/curves.csv"], "there is no folder missing"),
+        (["--to", "."], "--to names a file: . is a folder"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_simulated(
@@ -180,9 +182,15 @@ def test_what_cannot_be_is_said_before_anything_is_simulated(
     assert len(shown.stderr.splitlines()) == 1
 
 
-def test_curves_that_cannot_be_written_cost_no_result(place: Path, tmp_path: Path) -> None:
+def test_curves_that_cannot_be_written_cost_no_result(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, write: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("autodelta.studies.bench.write_whole", full)
     words = ["bench", "--table", str(place / "table"), "--searches", "1", "--samplers", "random", "--pruners", "none"]
-    shown = CliRunner().invoke(app, [*words, "--to", str(tmp_path)], catch_exceptions=False)
+    shown = CliRunner().invoke(app, [*words, "--to", str(tmp_path / "curves.csv")], catch_exceptions=False)
     assert shown.exit_code == 2
     assert "random" in shown.stdout
     assert "cannot write the curves to" in shown.stderr
