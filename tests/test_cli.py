@@ -311,18 +311,6 @@ def test_runs_in_a_folder_that_cannot_be_written_are_refused(place: Path, monkey
     assert not (place / "locked").exists()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["spaces"], ["search", "--help"]])
-def test_light_commands_load_neither_torch_nor_ray(words: list[str]) -> None:
-    probe = (
-        "import sys\nfrom autodelta.cli import app\n"
-        "try:\n    app(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'ray', 'transformers', 'optuna', 'datasets'} & set(sys.modules)\n"
-        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
-    )
-    result = subprocess.run([sys.executable, "-c", probe, *words], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-
-
 def test_everything_that_a_search_can_be_asked_for_is_an_option_and_an_argument() -> None:
     asked = {field.name for field in fields(Request)}
     options = {option.name for option in get_command(app).commands["search"].params}  # type: ignore[attr-defined]

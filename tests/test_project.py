@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HEAVY = ("torch", "transformers", "ray", "datasets", "sklearn", "pandas", "optuna", "peft")
 LIGHT_MODULES = ("autodelta", "autodelta.candidate", "autodelta.deltas", "autodelta.space", "autodelta.tasks")
-LIGHT_COMMANDS = (["--help"], ["tasks"], ["spaces"])
+LIGHT_COMMANDS = (["--help"], ["tasks"], ["spaces"], ["search", "--help"])
 
 
 def _tracked() -> list[Path]:
