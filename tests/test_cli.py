@@ -19,7 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from autodelta.cli import app
-from autodelta.cli.options import console
+from autodelta.cli.options import console, print_json
 from autodelta.cli.search import _handed_over as handed_over
 from autodelta.search.records import INTERRUPTED, Outcome
 from autodelta.search.request import Request, search
@@ -309,6 +309,14 @@ def test_runs_in_a_folder_that_cannot_be_written_are_refused(place: Path, monkey
     assert result.exit_code == 2
     assert "nothing can be written" in result.stderr
     assert not (place / "locked").exists()
+
+
+def test_json_for_programs_has_null_where_a_score_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"scores": [0.5, float("nan"), float("inf")], "task": "größer"})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "scores": [0.5, None, None],
+        "task": "größer",
+    }
 
 
 def test_everything_that_a_search_can_be_asked_for_is_an_option_and_an_argument() -> None:

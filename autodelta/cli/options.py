@@ -1,7 +1,6 @@
 """What several commands take, and how they talk: shared options, one-line errors, the console."""
 
 import errno
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic_core import to_json
 
 from autodelta.errors import UserError
 
@@ -78,7 +78,7 @@ def console() -> "Console":
 
 def print_json(data: Any) -> None:
     """JSON on standard output; scores that are no numbers are null."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    print(to_json(data, indent=2, inf_nan_mode="null").decode())
 
 
 def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
