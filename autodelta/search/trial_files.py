@@ -1,6 +1,7 @@
 """The files of a run's trials: which are kept of those that have ended, and from which another one goes on."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
@@ -56,8 +57,9 @@ class TrialFiles:
             for file in folder.iterdir():
                 if not kept.get(file.name, number in running or not file.name.endswith(".tmp")):
                     file.unlink(missing_ok=True)
-            if number not in running and not any(folder.iterdir()):  # a worker may be about to write into its own
-                folder.rmdir()
+            if number not in running:  # a worker may be about to write into its own
+                with suppress(OSError):  # something is left in it, or was written just now
+                    folder.rmdir()
 
 
 def _may_go_on(trials: list[TrialRecord]) -> set[int]:
