@@ -1,5 +1,6 @@
 """The search spaces that ship with autodelta, and how a name becomes a file."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -36,7 +37,7 @@ def find(name_or_path: str | Path) -> Path:
     """
     if str(name_or_path) in names():
         return _folder() / f"{name_or_path}{SUFFIX}"
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # Path's own raises where ~ names no user
     if path.is_file():
         return path
     if path.suffix in (SUFFIX, ".yml") or len(path.parts) != 1:

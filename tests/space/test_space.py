@@ -388,6 +388,7 @@ def test_names_find_files_and_files_describe_themselves() -> None:
         ("smok", "unknown space 'smok'; did you mean 'smoke'\\? choose from: default, "),
         ("smok.yaml", "no such file: 'smok.yaml'; give a YAML file or one of: default, "),
         ("nowhere/smoke", "no such file: 'nowhere/smoke'"),
+        ("~nobody-of-that-name/smoke", "no such file: '~nobody-of-that-name/smoke'"),
     ],
 )
 def test_a_space_that_does_not_exist_is_refused_with_the_choices(name: str, message: str) -> None:
