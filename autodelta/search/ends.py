@@ -14,7 +14,7 @@ from autodelta.candidate import Candidate
 from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
 from autodelta.search.front import best
-from autodelta.search.records import TrialRecord
+from autodelta.search.records import TrialRecord, carried_on
 from autodelta.search.samplers import Scene
 from autodelta.search.transfer import fitted, plain
 
@@ -56,8 +56,8 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
     if not asked:
         return {}
     on = fitted(known).on(plain(known.features))
-    gone_on = {trial.continues for trial in trials if trial.curve}  # what goes on with one has its curve, too
-    told = [point for trial in trials if trial.number not in gone_on for point in points(trial)]
+    doubled = carried_on(trials)
+    told = [point for trial in trials if trial.number not in doubled for point in points(trial)]
     if told:
         _observe(on, told, known)
     pool = configurations(asked.values(), known.space.shape)

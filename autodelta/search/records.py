@@ -1,5 +1,6 @@
 """What the study knows of a trial, as plain data: the line of `show`, and how it is read from an Optuna trial."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -100,6 +101,11 @@ def record(trial: "FrozenTrial") -> TrialRecord:
         lost=known.get("lost", 0),
         curve=curve,
     )
+
+
+def carried_on(trials: Iterable[TrialRecord]) -> set[int | None]:
+    """The numbers of trials whose curve another one has, too, since it goes on with them: a score counts once."""
+    return {trial.continues for trial in trials if trial.curve}
 
 
 def _state(trial: "FrozenTrial") -> State:

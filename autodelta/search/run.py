@@ -26,7 +26,7 @@ from autodelta.search.budget import Spent
 from autodelta.search.front import best, front
 from autodelta.search.kept import keep
 from autodelta.search.ledger import WALL, Spending, read
-from autodelta.search.records import INNER, TrialRecord
+from autodelta.search.records import INNER, TrialRecord, carried_on
 from autodelta.search.settings import Settings, versions
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ class Run:
         from autodelta.search.interactions import interactions
 
         trials = self.trials
-        gone_on = {trial.continues for trial in trials if trial.curve}  # what goes on with one has its curve, too
-        return interactions(trial for trial in trials if trial.number not in gone_on)
+        doubled = carried_on(trials)
+        return interactions(trial for trial in trials if trial.number not in doubled)
 
     def as_json(self) -> dict[str, Any]:
         """What `autodelta show --json` prints."""

@@ -14,7 +14,7 @@ from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
 from autodelta.search.front import best
 from autodelta.search.kept import scene
-from autodelta.search.records import TrialRecord
+from autodelta.search.records import TrialRecord, carried_on
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.seeds import Purpose, derived
 from autodelta.search.settings import Settings
@@ -71,7 +71,7 @@ def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
     if len(ended) < LEAST or winner is None or winner.score is None:
         return math.inf
     model = fitted(known)
-    gone_on = {trial.continues for trial in trials}
+    doubled = carried_on(trials)
     shown = [
         Shown(trial.candidate, min(1.0, trial.step / trial.candidate.training.steps), trial.score)
         for trial in trials
@@ -79,7 +79,7 @@ def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
         and trial.score is not None
         and math.isfinite(trial.score)
         and trial.state != "failed"
-        and trial.number not in gone_on
+        and trial.number not in doubled
     ]
     on = observed(model, known, shown)
     first = sorted(ended, key=lambda trial: -(trial.score or 0.0))[:AROUND]

@@ -11,7 +11,7 @@ from autodelta.errors import UserError
 from autodelta.meta.features import VERSION
 from autodelta.meta.records import About, Point, Record, Table, TaskFeatures, task_key
 from autodelta.search.knowledge import known
-from autodelta.search.records import TrialRecord
+from autodelta.search.records import TrialRecord, carried_on
 from autodelta.search.run import RUN_FILE, Run, open_run
 from autodelta.search.settings import Settings
 
@@ -128,14 +128,14 @@ def described(settings: Settings, name: str) -> TaskFeatures:
 
 def _teaching(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Trials with a score; of one that went on with another, the whole."""
-    gone_on = {trial.continues for trial in trials if trial.curve}
+    doubled = carried_on(trials)
     return [
         trial
         for trial in trials
         if trial.state in ("complete", "pruned")
         and trial.candidate is not None
         and trial.seed is not None
-        and trial.number not in gone_on
+        and trial.number not in doubled
         and any(_points(trial))
     ]
 
