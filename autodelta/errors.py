@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(ValueError):
@@ -14,3 +18,11 @@ def one_of(kind: str, value: str, choices: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(value, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {value!r}; {hint}choose from: {', '.join(known)}")
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first thing that a pydantic model finds wrong: where it stands, and what it is."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, first_problem
 from autodelta.files import write_json
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import ABOUT, Record, Table, TaskFeatures
@@ -140,8 +140,7 @@ def read(folder: Path) -> Past | None:
     try:
         return Past.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise UserError(f"{path}: {first_problem(error)}") from error
 
 
 def bundled() -> Path | None:

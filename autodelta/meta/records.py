@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError
+from autodelta.errors import UserError, first_problem
 from autodelta.files import Lines, write_json
 from autodelta.meta import parquet
 from autodelta.meta.columns import RECORDS, TASKS, VERSION
@@ -223,11 +223,8 @@ def read_about(folder: Path) -> About | None:
 
 
 def _fault(where: str, error: Exception) -> UserError:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return UserError(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}")
-    return UserError(f"{where}: {str(error).splitlines()[0]}")
+    said = first_problem(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+    return UserError(f"{where}: {said}")
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

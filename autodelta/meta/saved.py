@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, first_problem
 from autodelta.files import write_json, write_whole
 from autodelta.meta.inputs import Inputs, Scale
 from autodelta.meta.level import Levels
@@ -111,8 +111,7 @@ def _about(path: Path) -> _About:
     try:
         return _About.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise UserError(f"{path}: {first_problem(error)}") from error
 
 
 def _model(about: _About, arrays: dict[str, torch.Tensor]) -> Model:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError
+from autodelta.errors import UserError, first_problem
 from autodelta.files import write_text, write_whole
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
@@ -98,7 +98,7 @@ class Recipe(_Part):
                 raise UserError(f"{file} has schema version {data['schema_version']}; this autodelta reads {SCHEMA}")
             recipe = cls.model_validate(data)
         except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} cannot be read: {_first_problem(error)}") from error
+            raise UserError(f"{file} cannot be read: {_said(error)}") from error
         recipe._folder = Path(path)
         return recipe
 
@@ -120,7 +120,7 @@ class Recipe(_Part):
         try:
             return load_file(file)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{file} is missing or damaged: {_first_problem(error)}") from error
+            raise UserError(f"{file} is missing or damaged: {_said(error)}") from error
 
     def apply(self, model: Any) -> "Attached":
         """Puts the trained deltas on a plain Hugging Face T5; ``.detach()`` takes them off again.
@@ -166,11 +166,8 @@ class Recipe(_Part):
         return Recipe.load(folder)
 
 
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(str(error).split())[:200]
+def _said(error: Exception) -> str:
+    return first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
 
 
 def _difference(wanted: BackboneShape, found: BackboneShape) -> str:

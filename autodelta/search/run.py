@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError, one_of
+from autodelta.errors import UserError, first_problem, one_of
 from autodelta.files import write_json, write_text
 from autodelta.search.answer.answer import Answer
 from autodelta.search.answer.lines import lines
@@ -109,7 +109,9 @@ class Run:
         try:
             return Result.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise UserError(f"{path} {_said(error)}; without this file the run can be taken up again") from None
+            raise UserError(
+                f"{path} cannot be read: {first_problem(error)}; without this file the run can be taken up again"
+            ) from None
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -302,15 +304,8 @@ def _settings(path: Path) -> Settings:
             raise UserError(f"{path} has schema {schema}; this version of autodelta reads {SCHEMA}")
         return Settings.model_validate(data["settings"])
     except ValidationError as error:
-        raise UserError(f"{path} {_said(error)}") from None
+        raise UserError(f"{path} cannot be read: {first_problem(error)}") from None
     except UserError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no run's settings: {error}") from None
-
-
-def _said(error: ValidationError) -> str:
-    """The first thing that is wrong with a file."""
-    problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"cannot be read: {place}{': ' if place else ''}{problem['msg']}"

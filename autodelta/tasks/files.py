@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from autodelta.errors import UserError, one_of
+from autodelta.errors import UserError, first_problem, one_of
 from autodelta.tasks.tables import READERS, find_table, first_line, records
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
-from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, fault, text_of
+from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
 
 CARD = "task.json"
 LABEL = "label"  # the column of a row's label
@@ -72,7 +72,7 @@ def read_card(folder: Path) -> Card:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden":
             raise UserError(f"{where}: {one_of('key', str(first['loc'][0]), Card.model_fields)}") from None
-        raise fault(where, error) from None
+        raise UserError(f"{where}: {first_problem(error)}") from None
     except (ValueError, RecursionError) as error:  # a number of too many digits, brackets too deep
         raise UserError(f"{where}: cannot be read: {first_line(error)}") from None
 
@@ -102,7 +102,7 @@ def load_folder(folder: Path) -> Task:
     try:
         view = card.view(folder.name)
     except ValidationError as error:
-        raise fault(f"{folder.name}/{CARD}", error) from None
+        raise UserError(f"{folder.name}/{CARD}: {first_problem(error)}") from None
     except UserError as error:
         raise UserError(f"{folder.name}/{CARD}: {error}") from None
     tables = {split: find_table(folder, split) for split in SPLITS}

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autodelta.errors import UserError, one_of
+from autodelta.errors import UserError, first_problem, one_of
 from autodelta.tasks.columns import Columns
 from autodelta.tasks.hub import Reading, Splits, open_splits
 from autodelta.tasks.task import Row, Task, assemble
-from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, fault, text_of
+from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
 
 Record = dict[str, Any]
 VALIDATION_NAMES = ("validation", "dev", "valid", "val")
@@ -93,7 +93,7 @@ def _view(name: str, columns: Columns, labels: tuple[str, ...]) -> View:
             metric=columns.metric,
         )
     except ValidationError as error:
-        raise fault(f"task {name!r}", error) from None
+        raise UserError(f"task {name!r}: {first_problem(error)}") from None
 
 
 def _readings(name: str) -> list[Reading]:

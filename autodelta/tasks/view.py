@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from string import Formatter
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autodelta.errors import UserError, one_of
 from autodelta.tasks import metrics
@@ -148,11 +148,3 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
         return None
     return str(value) if isinstance(value, (str, int, float)) else None
-
-
-def fault(where: str, error: ValidationError) -> UserError:
-    """One line about the first thing wrong in data that the user wrote."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return UserError(f"{where}: {place}: {message}" if place else f"{where}: {message}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autodelta.errors import UserError, one_of
+from autodelta.errors import UserError, first_problem, one_of
 from autodelta.files import write_json
 from autodelta.search.answer import Confirmed
 from autodelta.search.budget import Budget, Spent
@@ -73,9 +73,8 @@ class SizeStudy:
         try:
             return SizesAnswer.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            wrong = error.errors()[0]["msg"]
             raise UserError(
-                f"{path} cannot be read: {wrong}; without this file the study can be taken up again"
+                f"{path} cannot be read: {first_problem(error)}; without this file the study can be taken up again"
             ) from None
 
     @property
@@ -229,6 +228,8 @@ def open_sizes(name_or_path: str | Path, runs: str | Path = "runs") -> SizeStudy
         return SizeStudy(folder, Asked.model_validate(data["asked"]))
     except UserError:
         raise
+    except ValidationError as error:
+        raise UserError(f"{path} cannot be read: {first_problem(error)}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no size study: {str(error).splitlines()[0]}") from None
 

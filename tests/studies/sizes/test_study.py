@@ -231,3 +231,10 @@ def test_a_study_is_opened_by_name_and_shown_and_is_no_run(study: SizeStudy) -> 
         open_run("study", runs)
     with pytest.raises(UserError, match="unknown size study 'studi'; did you mean 'study'"):
         open_sizes("studi", runs)
+
+
+def test_a_study_whose_file_lacks_something_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "sizes.json").write_text('{"schema": 1, "asked": {"sizes": [10, 100]}}')
+    with pytest.raises(UserError, match=r"sizes\.json cannot be read: settings: Field required$"):
+        open_sizes("study", tmp_path)
