@@ -132,16 +132,7 @@ def _record(job: Job, reports: list[Report], train_rows: int, *, seconds: float,
         parameters=job.parameters,
         repeat=job.repeat,
         seed=job.assignment.seed,
-        curve=tuple(
-            Point(
-                step=report.step,
-                score=report.score,
-                log_loss=report.log_loss,
-                train_loss=report.train_loss,
-                device_seconds=report.device_seconds,
-            )
-            for report in reports
-        ),
+        curve=tuple(Point.model_validate(report, from_attributes=True) for report in reports),
         device_seconds=last.device_seconds if last and last.done else seconds,
         evaluation_seconds=last.evaluation_seconds if last else 0.0,
         memory_bytes=(last.memory_bytes or None) if last else None,

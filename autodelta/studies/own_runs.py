@@ -143,13 +143,7 @@ def _teaching(trials: list[TrialRecord]) -> list[TrialRecord]:
 def _points(trial: TrialRecord) -> Iterator[Point]:
     for report in trial.curve:
         if math.isfinite(report.score) and math.isfinite(report.train_loss):
-            yield Point(
-                step=report.step,
-                score=report.score,
-                log_loss=report.log_loss,
-                train_loss=report.train_loss,
-                device_seconds=report.device_seconds,
-            )
+            yield Point.model_validate(report, from_attributes=True)
 
 
 def _record(settings: Settings, trial: TrialRecord, task: str, *, repeat: int, versions: dict[str, str]) -> Record:
