@@ -199,14 +199,14 @@ class Candidate(_Frozen):
     def check(self, hf_config: Any) -> None:
         """Raises UserError where the candidate does not fit the backbone, or puts one method twice at one site."""
         shape = BackboneShape.of(hf_config)
-        taken: dict[tuple[str, Site], int] = {}
-        for number, delta in enumerate(self.deltas):
+        taken: set[tuple[str, Site]] = set()
+        for delta in self.deltas:
             sites: Sequence[Site] = delta.sites(shape)
             spec(delta.method).check(sites, delta.config, shape)
             for site in sites:
                 if (delta.method, site) in taken:
                     raise UserError(f"two values for one slot: {delta.method} stands twice at {site}")
-                taken[delta.method, site] = number
+                taken.add((delta.method, site))
 
     def count_parameters(self, hf_config: Any) -> int:
         """Trainable parameters on a backbone of that config or shape, without building anything."""

@@ -136,9 +136,7 @@ class Confirmation(_Orders):
         super().__init__(field, accounts)
         self._choose = choose
         self._last: dict[int, Report] = {}
-        budget = accounts.budget
-        timed = budget.wall_seconds is not None or budget.device_seconds is not None
-        self._runs = math.inf if timed else runs_allowed(self._spent, accounts.confirm_share)
+        self._runs = math.inf if accounts.budget.timed else runs_allowed(self._spent, accounts.confirm_share)
         if not accounts.confirm_share:
             self._runs = 0
 

@@ -167,11 +167,11 @@ def trials(plan: Plan, space: Space, tasks: Sequence[str]) -> dict[str, list[Tri
 
     Fewer than asked for where the space has no more candidates.
     """
-    shared = _first(candidates(space, SHARED, seed=plan.seed), plan.shared)
+    shared = list(islice(candidates(space, SHARED, seed=plan.seed), plan.shared))
     numbers = plan.fresh_by_task
     found = {}
     for task in tasks:
-        fresh = _first(candidates(space, task, seed=plan.seed, apart_from=shared), numbers[task])
+        fresh = list(islice(candidates(space, task, seed=plan.seed, apart_from=shared), numbers[task]))
         again = [
             (candidate, repeat)
             for candidate in shared[: plan.repeats.candidates]
@@ -191,10 +191,6 @@ def _mixed(parts: Sequence[Sequence[tuple[Candidate, int]]]) -> list[tuple[Candi
         ((number + 0.5) / len(part), which, number) for which, part in enumerate(parts) for number in range(len(part))
     ]
     return [parts[which][number] for _, which, number in sorted(placed)]
-
-
-def _first(found: Iterator[Candidate], number: int) -> list[Candidate]:
-    return [candidate for _, candidate in zip(range(number), found, strict=False)]
 
 
 def _number(seed: int, *words: str) -> int:

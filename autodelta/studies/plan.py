@@ -1,5 +1,6 @@
 """The plan of a collection, as YAML says it: which tasks, how many candidates, which of them on several seeds."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -97,12 +98,8 @@ class Plan(_Frozen):
         They grow by the square root of three, so that they hold the rungs of a search that keeps a third at each.
         """
         # -1e-9: the root's rounding must not lift an exact third by a step
-        steps = {max(1, _ceil(most_steps / CURVE_RATIO**number - 1e-9)) for number in range(self.curve)}
+        steps = {max(1, math.ceil(most_steps / CURVE_RATIO**number - 1e-9)) for number in range(self.curve)}
         return tuple(sorted(steps))
-
-
-def _ceil(value: float) -> int:
-    return -int(-value // 1)
 
 
 def read(path: Path) -> Plan:
