@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
+from autodelta.engine import devices
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.search.executors.messages import Broken, Ended, Free, Reported
 from autodelta.search.ledger import Spending
@@ -109,15 +110,8 @@ class Processes:
     def _start(self, work: Work, slot: int) -> None:
         assert work.folder is not None
         work.holds(slot, Spending.START_UP)
-        self._children[slot] = _Child(slot, self._placed(slot), work.folder / LOG_FILE)
-
-    def _placed(self, slot: int) -> WorkerSpec:
-        """The worker's own device: ``cuda`` becomes one GPU after the other."""
-        if self._spec.device != "cuda":
-            return self._spec
-        import torch
-
-        return self._spec.model_copy(update={"device": f"cuda:{slot % torch.cuda.device_count()}"})
+        spec = self._spec.model_copy(update={"device": devices.own(self._spec.device, slot)})
+        self._children[slot] = _Child(slot, spec, work.folder / LOG_FILE)
 
     def _listen(self, work: Work) -> None:
         by_connection = {child.connection: child for child in self._children.values()}
