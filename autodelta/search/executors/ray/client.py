@@ -12,7 +12,6 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util.queue import Empty, Queue
 
-from autodelta.errors import UserError
 from autodelta.search.events import Event, Listener
 from autodelta.search.executors.ray import cluster
 from autodelta.search.executors.ray.shared import RunFolder
@@ -43,8 +42,7 @@ def take_up_there(run: Run, address: str, *, events: Listener) -> None:
             _pass_on(task, told, events)
         ray.get(task)
     except RayTaskError as error:
-        cause = error.cause
-        raise (UserError(str(cause)) if isinstance(cause, UserError) else cause) from error
+        raise cluster.told(error) from error
     finally:
         told.shutdown()
         if connection.started:

@@ -160,7 +160,13 @@ def costs(spec: WorkerSpec, *, address: str | None, gpus_per_worker: float, say:
     try:
         return ray.get(ray.remote(num_gpus=gpus, num_cpus=1)(_costs).remote(spec, sent))
     except RayTaskError as error:
-        raise (UserError(str(error.cause)) if isinstance(error.cause, UserError) else error.cause) from error
+        raise told(error) from error
+
+
+def told(error: RayTaskError) -> Exception:
+    """What a task failed with over there; of a user's mistake the one line, without Ray's traceback."""
+    cause: Exception = error.cause
+    return UserError(str(cause)) if isinstance(cause, UserError) else cause
 
 
 def shortage(workers: int, resources: dict[str, float]) -> str | None:
