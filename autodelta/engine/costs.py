@@ -29,8 +29,7 @@ class Work(NamedTuple):
     flops: float  # of frozen products, both ways
     memory_flops: float  # of those with the encoder's output, which candidates may share
     memory: Hashable  # which output that is; None: its own
-    moved: float  # numbers that pass through slots
-    tokens: float  # times width, that are cut apart and joined again in a pack
+    moved: float  # numbers that pass through slots; in a pack they are cut apart and joined again
     trained: int  # parameters
     apart: bool  # has products of its own instead of the frozen ones
 
@@ -39,14 +38,15 @@ def counted(works: Sequence[Work]) -> NDArray[np.float64]:
     """What is counted of a pass with these shares, in the order of ``TERMS``."""
     shared = {work.memory: work.memory_flops for work in works if work.memory is not None}
     memories = sum(shared.values()) + sum(work.memory_flops for work in works if work.memory is None)
+    moved = sum(work.moved for work in works) / 1e6
     return np.array(
         [
             max(work.blocks for work in works),
             sum(work.slots for work in works),
             len(works),
             (sum(work.flops for work in works) + memories) / 1e9,
-            sum(work.moved for work in works) / 1e6,
-            sum(work.tokens for work in works) / 1e6 if len(works) > 1 else 0.0,
+            moved,
+            moved if len(works) > 1 else 0.0,
             sum(work.trained for work in works) / 1e6,
         ]
     )
@@ -72,7 +72,7 @@ class Costs(BaseModel):
         """How many times faster they go together than one after another."""
         return sum(self.seconds([work]) for work in works) / self.seconds(works)
 
-    def groups(self, works: Sequence[Work], *, most: int = 64) -> list[list[int]]:
+    def groups(self, works: Sequence[Work]) -> list[list[int]]:
         """Which of these are packed together, by their numbers: nobody where that does not pay.
 
         A candidate joins the pack in which it saves most, if that is more than the model may be wrong by. Candidates
@@ -84,7 +84,7 @@ class Costs(BaseModel):
         for number, work in enumerate(works):
             alone, best, into = self.seconds([work]), 0.0, None
             for pack in packs:
-                if len(pack) == most or work.apart or works[pack[0]].apart:
+                if work.apart or works[pack[0]].apart:
                     continue
                 together = [works[other] for other in pack]
                 saved = alone + self.seconds(together) - self.seconds([*together, work])

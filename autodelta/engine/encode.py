@@ -80,23 +80,21 @@ class Batch:
             yield Batch(ids, mask, targets, labels, self.words)
 
 
-def encode(backbone: Backbone, task: Task, split: str, *, max_input_tokens: int = MAX_INPUT_TOKENS) -> Encoded:
-    """The split's rows in the backbone's vocabulary; longer inputs are cut at ``max_input_tokens``."""
+def encode(backbone: Backbone, task: Task, split: str) -> Encoded:
+    """The split's rows in the backbone's vocabulary."""
     examples = task.examples(split)
     index = {label: number for number, label in enumerate(task.labels)}
     return Encoded(
-        inputs=encode_texts(backbone, [example.input for example in examples], max_input_tokens=max_input_tokens),
+        inputs=encode_texts(backbone, [example.input for example in examples]),
         labels=np.array([index[example.label] for example in examples], dtype=np.int64),
         targets=encode_labels(backbone, [task.words[label] for label in task.labels]),
         pad=backbone.tokenizer.pad_token_id,
     )
 
 
-def encode_texts(
-    backbone: Backbone, texts: Sequence[str], *, max_input_tokens: int = MAX_INPUT_TOKENS
-) -> tuple[NDArray[np.int64], ...]:
-    """Token ids of each text, closed by </s>."""
-    ids = backbone.tokenizer(list(texts), truncation=True, max_length=max_input_tokens)["input_ids"]
+def encode_texts(backbone: Backbone, texts: Sequence[str]) -> tuple[NDArray[np.int64], ...]:
+    """Token ids of each text, closed by </s>; longer ones are cut at ``MAX_INPUT_TOKENS``."""
+    ids = backbone.tokenizer(list(texts), truncation=True, max_length=MAX_INPUT_TOKENS)["input_ids"]
     return tuple(np.asarray(row, dtype=np.int64) for row in ids)
 
 

@@ -24,12 +24,12 @@ class Demand:
         self.live = max(0, shape.encoder_blocks - depth)  # encoder blocks that are differentiated
         self.frozen_memory = depth > shape.encoder_blocks
         self.trained = sum(p.numel() for p in composition.parameters() if p.requires_grad)
-        sites = [(site, slots) for site, slots in composition.slots.items()]
         self.slots: dict[Stack, int] = {"encoder": 0, "decoder": 0}
-        for site, slots in sites:
+        for site, slots in composition.slots.items():
             self.slots[site.stack] += len(slots)
         self.apart = any(
-            shape.kind(site) == Kind.LINEAR and isinstance(slots[0], DifferenceSlot) for site, slots in sites
+            shape.kind(site) == Kind.LINEAR and isinstance(slots[0], DifferenceSlot)
+            for site, slots in composition.slots.items()
         )
 
     def on(self, batch: Batch) -> Work:
@@ -60,7 +60,6 @@ class Demand:
             memory_flops=s.decoder_blocks * read * 4.0 * s.d_model * inner * (1 if self.frozen_memory else 2),
             memory=memory if self.frozen_memory else None,
             moved=float(slotted * s.d_model),
-            tokens=float(slotted * s.d_model),
             trained=self.trained,
             apart=self.apart,
         )

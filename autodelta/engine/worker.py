@@ -163,10 +163,6 @@ class Worker:
         with single_threaded(self.backbone.device.type):
             return trial.evaluate(encode(self.backbone, self.task, split), self.task)
 
-    def score(self, candidate: Candidate, weights: Path, split: str) -> float:
-        """The score alone of ``evaluate``."""
-        return self.evaluate(candidate, weights, split).score
-
     def _open_trial(self, number: int | None) -> Member:
         members = self._roster.members
         if not members:
