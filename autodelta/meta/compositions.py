@@ -21,7 +21,6 @@ from autodelta.meta.folds import family
 from autodelta.meta.problem import Configurations, Floats, Layout, Points, Source, Sources, gathered
 from autodelta.meta.records import About, Record, Table
 from autodelta.shape import BackboneShape, Site
-from autodelta.space import Space
 
 SIZES = ("rank", "bottleneck", "length", "dimension", "budget", "hidden")  # of a method: the logarithm counts
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -64,8 +63,8 @@ def _encoded(candidate: Candidate, shape: BackboneShape) -> tuple[str, list[Floa
         raise UserError(f"candidate {candidate.key} does not fit the backbone: {error}") from error
 
 
-def sources(*tables: Table, space: Space | None = None) -> Sources:
-    """Recorded trials as sources; a candidate outside of the space, where one is given, is left out.
+def sources(*tables: Table) -> Sources:
+    """Recorded trials as sources.
 
     Trials that failed or did not fit have no score and teach nothing of it. Of a trial each point of its curve counts.
     A task that several tables of one backbone hold with the same features is one source.
@@ -78,7 +77,6 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
     rows: dict[tuple[str, BackboneShape], int] = {}
     every: list[tuple[str, Candidate, BackboneShape]] = []
     shapes: Counter[str] = Counter()
-    inside: dict[str, bool] = {}
     tasks: dict[Hashable, tuple[Table, BackboneShape, list[Record]]] = {}
     for table in tables:
         if table.about is None:
@@ -86,15 +84,12 @@ def sources(*tables: Table, space: Space | None = None) -> Sources:
         for record in table.records:
             if record.teaches:
                 key = record.candidate.model_dump_json()
-                if key not in inside:
-                    inside[key] = space is None or space.contains(record.candidate)
-                if inside[key]:
-                    if (key, table.about.shape) not in rows:
-                        rows[key, table.about.shape] = len(rows)
-                        every.append((key + " " * shapes[key], record.candidate, table.about.shape))
-                        shapes[key] += 1
-                    one = _one_task(table, table.about, record.task)
-                    tasks.setdefault(one, (table, table.about.shape, []))[2].append(record)
+                if (key, table.about.shape) not in rows:
+                    rows[key, table.about.shape] = len(rows)
+                    every.append((key + " " * shapes[key], record.candidate, table.about.shape))
+                    shapes[key] += 1
+                one = _one_task(table, table.about, record.task)
+                tasks.setdefault(one, (table, table.about.shape, []))[2].append(record)
     columns = [replace(configurations([candidate], shape), keys=(key,)) for key, candidate, shape in every]
     found = tuple(_source(table, shape, records, rows) for table, shape, records in tasks.values())
     return Sources(layout(), _stacked(columns), found)

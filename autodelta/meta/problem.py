@@ -154,14 +154,12 @@ def _teaches(task: Source) -> bool:
     return len(ends) >= FEW_POINTS and bool(np.isfinite(task.points.scores).all()) and float(np.ptp(ends)) > 0
 
 
-def known_features(layout: Layout, features: dict[str, float] | None) -> Floats:
+def known_features(layout: Layout, features: dict[str, float]) -> Floats:
     """A task's features in the order of a layout, (features,).
 
     Raises:
-        NoTransfer: one is missing or no finite number, or there are none at all.
+        NoTransfer: one is missing, or no finite number.
     """
-    if features is None:
-        raise NoTransfer("the task has no features")
     for name in layout.features:
         if not math.isfinite(features.get(name, math.nan)):
             raise NoTransfer(f"the task has no feature {name!r}")

@@ -12,9 +12,8 @@ from autodelta.meta.compositions import configurations, layout, sources
 from autodelta.meta.features import BACKBONE, ENCODER, FEATURES
 from autodelta.meta.folds import family, folds
 from autodelta.meta.records import About, Table
-from autodelta.space import Space
 from tests.meta.tables import candidate, record, task_features
-from tests.search.fakes import SHAPE, SPACE
+from tests.search.fakes import SHAPE
 
 ABOUT = About(
     backbone="tiny", backbone_sha256="0", dtype="fp32", shape=SHAPE, space="s", space_text="", seed=1, curve=(10, 20)
@@ -73,12 +72,9 @@ def test_points_of_curves_become_points_at_their_share_of_the_steps() -> None:
     assert task.points.scores[task.points.ended] == pytest.approx([0.92, 0.94, 0.92])
 
 
-def test_a_task_that_is_not_described_has_no_features_and_a_foreign_candidate_is_left_out() -> None:
-    space = Space.of_text(SPACE, SHAPE, name="small")
-    inside = space.sample(np.random.default_rng(0))
-    found = sources(_table(record(task="two", candidate=inside), record(task="two", rank=8)), space=space)
+def test_a_task_that_is_not_described_has_no_features() -> None:
+    found = sources(_table(record(task="two")))
     assert np.isnan(found.tasks[0].features).all()
-    assert found.configurations.keys == (inside.model_dump_json(),)
 
 
 def test_a_candidate_on_another_backbone_is_another_configuration() -> None:
