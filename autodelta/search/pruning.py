@@ -27,10 +27,10 @@ WARM_UP = 0.1  # share of the largest number of steps before which nothing is co
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def rungs(most_steps: int, *, eta: int = ETA, warm_up: float = WARM_UP) -> tuple[int, ...]:
-    """The steps at which trials are compared, rising to ``most_steps`` by a factor of ``eta``; none before warm-up."""
+def rungs(most_steps: int) -> tuple[int, ...]:
+    """The steps at which trials are compared, rising to ``most_steps`` by a factor of ``ETA``; none before warm-up."""
     found = [most_steps]
-    while (lower := math.ceil(found[0] / eta)) >= max(1, warm_up * most_steps) and lower < found[0]:
+    while (lower := math.ceil(found[0] / ETA)) >= max(1, WARM_UP * most_steps) and lower < found[0]:
         found.insert(0, lower)
     return tuple(found)
 
@@ -43,9 +43,8 @@ def reports(steps: int, levels: Sequence[int]) -> tuple[int, ...]:
 class Halving(BasePruner):
     """Asynchronous successive halving by the values at rungs; with several brackets, bracket b begins at rung b."""
 
-    def __init__(self, levels: Sequence[int], *, eta: int = ETA, brackets: int = 1) -> None:
+    def __init__(self, levels: Sequence[int], *, brackets: int = 1) -> None:
         self.levels = tuple(levels)
-        self.eta = eta
         self.brackets = min(brackets, len(self.levels))
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -64,7 +63,7 @@ class Halving(BasePruner):
         if self.brackets == 1:
             return 0
         most = len(self.levels) - 1
-        weights = [math.ceil((most + 1) * self.eta ** (most - b) / (most - b + 1)) for b in range(self.brackets)]
+        weights = [math.ceil((most + 1) * ETA ** (most - b) / (most - b + 1)) for b in range(self.brackets)]
         position = ((0.5 + number * GOLDEN) % 1) * sum(weights)
         bracket = 0
         while bracket < self.brackets - 1 and position >= weights[bracket]:
@@ -108,7 +107,7 @@ class Standings:
             step = self._halving.levels[rung]
             here = [t for t in self._by_bracket[bracket] if step in t.intermediate_values and _own(t, step)]
             better = rankdata(_places(here, step), method="min") - 1
-            most = max(1, len(here) // self._halving.eta)
+            most = max(1, len(here) // ETA)
             self._best[bracket, rung] = frozenset(t.number for t, n in zip(here, better, strict=True) if n < most)
         return self._best[bracket, rung]
 
