@@ -46,9 +46,7 @@ class Entrant(Frozen):
         return len(self.candidate.methods) > 1
 
 
-def finalists(
-    trials: Sequence[TrialRecord], *, rows: int, metric: str, seed_sd: float = 0.0, most: int = MOST
-) -> tuple[Entrant, ...]:
+def finalists(trials: Sequence[TrialRecord], *, rows: int, metric: str, most: int = MOST) -> tuple[Entrant, ...]:
     """The trials worth confirming, the one needed most first.
 
     The best by shrunken score; the best single method and the best combination, of which it is one; the smallest of
@@ -56,14 +54,14 @@ def finalists(
 
     rows: of validation, whose number says how noisy a score is.
     """
-    ranked = shrunken(trials, rows=rows, metric=metric, seed_sd=seed_sd)
+    ranked = shrunken(trials, rows=rows, metric=metric)
     if not ranked:
         return ()
     best = ranked[0]
     on_front = _front(ranked)
     singles = [one for one in ranked if len(one.trial.methods) == 1 and one.trial.methods != ("full",)]
     combinations = [one for one in ranked if len(one.trial.methods) > 1]
-    close = [one for one in on_front if one.expected >= best.expected - 2 * max(one.sd, best.sd)]
+    close = [one for one in on_front if one.expected >= best.expected - 2 * best.sd]
     order = [best, *singles[:1], *combinations[:1], *close[:1], *reversed(on_front), *ranked]
     chosen = list(dict.fromkeys(one.trial.number for one in order))[:most]
     by_number = {one.trial.number: one for one in ranked}

@@ -7,8 +7,9 @@ belongs to the trial's composition of methods, with variance T^2:
 
 Trials that failed to learn (a learning rate too high) say nothing about how far the good ones lie apart, so centre and
 T^2 come from the upper side: m is the mean of the better half, T^2 the mean square of what lies above m, less v. A
-composition's own centre is trusted with n / (n + TRUST). A candidate that was trained at several seeds has their mean,
-and a smaller v. Source: Efron and Morris 1975; the optimism of the best of many: Cawley and Talbot 2010.
+composition's own centre is trusted with n / (n + TRUST). A candidate that was trained at several seeds has their mean;
+v stays as it is, that of a finite number of validation rows, which are the same at every seed. Source: Efron and Morris
+1975; the optimism of the best of many: Cawley and Talbot 2010.
 """
 
 import math
@@ -42,10 +43,10 @@ def row_variance(score: float, rows: int, metric: str) -> float:
     return share * (1 - share) / rows
 
 
-def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str, seed_sd: float = 0.0) -> list[Shrunken]:
+def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str) -> list[Shrunken]:
     """Every candidate that was trained to its end, the highest expected score first.
 
-    rows: of validation. seed_sd: how much scores vary with the training seed, where that is known.
+    rows: of validation.
     """
     runs: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
@@ -55,17 +56,15 @@ def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str, seed_sd: 
         return []
     firsts = [found[0] for found in runs.values()]
     seen = np.array([np.mean([trial.score for trial in found]) for found in runs.values()])
-    rows_noise = row_variance(float(_better_half(seen)), rows, metric)
-    noise = np.array([rows_noise + seed_sd**2 / len(found) for found in runs.values()])
+    noise = row_variance(_better_half(seen), rows, metric)
     centres = _centres([trial.methods for trial in firsts], seen)
     above = seen >= centres
-    around = float(noise[above].mean())
-    spread = max(LEAST * around, float(np.mean((seen - centres)[above] ** 2)) - around)
-    weights = spread / (spread + noise)
-    expected = centres + weights * (seen - centres)
+    spread = max(LEAST * noise, float(np.mean((seen - centres)[above] ** 2)) - noise)
+    weight = spread / (spread + noise)
+    expected = centres + weight * (seen - centres)
     found = [
-        Shrunken(trial=trial, seen=float(y), expected=float(mean), sd=math.sqrt(float(weight * v)))
-        for trial, y, mean, weight, v in zip(firsts, seen, expected, weights, noise, strict=True)
+        Shrunken(trial=trial, seen=float(y), expected=float(mean), sd=math.sqrt(weight * noise))
+        for trial, y, mean in zip(firsts, seen, expected, strict=True)
     ]
     return sorted(found, key=lambda one: (-one.expected, -one.seen, one.trial.parameters, one.trial.number))
 
