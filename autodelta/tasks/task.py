@@ -44,7 +44,9 @@ class Task(View):
 
     def examples(self, split: str) -> list[Example]:
         """The rows of train, validation or test as text in, text out, in their order."""
-        return [Example(self.render(row.fields), row.label, self.words[row.label]) for row in self._split(split)]
+        if split not in SPLITS:
+            raise one_of("split", split, SPLITS)
+        return [Example(self.render(row.fields), row.label, self.words[row.label]) for row in self.rows[split]]
 
     def view(self) -> dict[str, Any]:
         """What a recipe keeps: plain JSON, from which `View.model_validate` makes the view again."""
@@ -66,22 +68,22 @@ class Task(View):
         }
         return self.model_copy(update={**dict(view), "name": self.name, "rows": rows})
 
-    def limited(self, rows: int, seed: int, *, split: str = "train") -> Self:
-        """The task with only so many rows in one split, drawn by class; as it is where the split has no more.
+    def limited(self, rows: int, seed: int) -> Self:
+        """The task with only so many rows of train, drawn by class; as it is where train has no more.
 
         Raises:
             UserError: too few rows to show each class of train once.
         """
-        whole = self._split(split)
+        whole = self.rows["train"]
         if rows >= len(whole):
             return self
         shown = len({row.label for row in whole})
-        least = shown if split == "train" and not self.ordinal else 1
+        least = 1 if self.ordinal else shown
         if rows < least:
-            raise UserError(f"{self.name}: {rows} rows of {split} cannot show each of {shown} labels; ask for {least}")
+            raise UserError(f"{self.name}: {rows} rows of train cannot show each of {shown} labels; ask for {least}")
         texts = ["\n".join(row.fields) for row in whole]
         kept = sample([row.label for row in whole], texts, size=rows, seed=seed)
-        return self.model_copy(update={"rows": {**self.rows, split: tuple(whole[index] for index in kept)}})
+        return self.model_copy(update={"rows": {**self.rows, "train": tuple(whole[index] for index in kept)}})
 
     def fingerprint(self) -> str:
         """A hash over the view and every row, in order: equal for tasks that train and score alike."""
@@ -91,11 +93,6 @@ class Task(View):
             for row in self.rows[split]:
                 digest.update(json.dumps(row, ensure_ascii=False).encode())
         return digest.hexdigest()
-
-    def _split(self, split: str) -> Rows:
-        if split not in SPLITS:
-            raise one_of("split", split, SPLITS)
-        return self.rows[split]
 
 
 def assemble(

@@ -62,7 +62,6 @@ def test_a_limited_task_has_fewer_training_rows_of_every_label() -> None:
     assert small == task.limited(8, 1)
     assert small != task.limited(8, 2)
     assert task.limited(1000, 1) == task
-    assert len(task.limited(3, 1, split="validation").rows["validation"]) == 3
 
 
 def test_a_limit_that_hides_a_label_is_refused() -> None:
