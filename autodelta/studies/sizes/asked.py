@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from autodelta.engine.assignment import TRAIN_ROWS_SEED
 from autodelta.errors import UserError
 from autodelta.search.budget import UNIT_SECONDS, Budget, parse
 from autodelta.tasks import Task
@@ -62,11 +61,6 @@ def ordered(sizes: Sequence[Size], task: Task) -> tuple[int, ...]:
 
 def _twice(first: Size, second: Size, rows: int) -> str:
     return str(first) if first == second else f"{first} and {second} are both {rows} rows"
-
-
-def limited(task: Task, rows: int) -> Task:
-    """The task with so many rows of train; a larger size holds the rows of a smaller one."""
-    return task.limited(rows, TRAIN_ROWS_SEED)
 
 
 class Shares(NamedTuple):

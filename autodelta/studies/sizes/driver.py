@@ -1,11 +1,10 @@
 """Drives a size study: one search after another, from few rows to many, then the winners at every size, the answer."""
 
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from autodelta.candidate import Candidate
+from autodelta.engine.assignment import TRAIN_ROWS_SEED
 from autodelta.errors import UserError
 from autodelta.files import write_json
 from autodelta.search.budget import parse
@@ -23,7 +22,7 @@ from autodelta.search.settings import Settings
 from autodelta.space import Space
 from autodelta.studies.sizes import matrix
 from autodelta.studies.sizes.answer import winners_of
-from autodelta.studies.sizes.asked import limited, shares
+from autodelta.studies.sizes.asked import shares
 from autodelta.studies.sizes.lines import lines
 from autodelta.studies.sizes.study import RESULT_FILE, Asked, SizeStudy, write_asked
 from autodelta.tasks import Task
@@ -33,7 +32,7 @@ class _Interrupted(Exception):
     """A search was ended by Ctrl-C, and has told so."""
 
 
-def begin(path: Path, asked: Asked, *, events: Listener, clock: Callable[[], float] = time.monotonic) -> SizeStudy:
+def begin(path: Path, asked: Asked, *, events: Listener) -> SizeStudy:
     """Makes a study's folder, and drives it.
 
     Raises:
@@ -50,7 +49,7 @@ def begin(path: Path, asked: Asked, *, events: Listener, clock: Callable[[], flo
     try:
         with told(path):
             write_asked(path, asked)
-        take_up(study, events=events, clock=clock)
+        take_up(study, events=events)
     except UserError:
         if not study.runs:
             shutil.rmtree(path)
@@ -58,7 +57,7 @@ def begin(path: Path, asked: Asked, *, events: Listener, clock: Callable[[], flo
     return study
 
 
-def take_up(study: SizeStudy, *, events: Listener, clock: Callable[[], float] = time.monotonic) -> None:
+def take_up(study: SizeStudy, *, events: Listener) -> None:
     """Goes on with a study where it stands. Ctrl-C ends it in good order: there is no answer from a part of it.
 
     Raises:
@@ -70,7 +69,7 @@ def take_up(study: SizeStudy, *, events: Listener, clock: Callable[[], float] = 
         emit = logged(study.path / LOG_FILE, events)
         emit(Notice(text=shares(settings.budget, settings.confirm_share, len(study.asked.sizes)).line))
         try:
-            _drive(study, emit, events, clock)
+            _drive(study, emit, events)
         except _Interrupted:
             return
         except KeyboardInterrupt:
@@ -82,7 +81,7 @@ def take_up(study: SizeStudy, *, events: Listener, clock: Callable[[], float] = 
         emit(SearchEnded(reason=FINISHED, trials=study.spent().trials))
 
 
-def _drive(study: SizeStudy, emit: Listener, events: Listener, clock: Callable[[], float]) -> None:
+def _drive(study: SizeStudy, emit: Listener, events: Listener) -> None:
     """Every search, then the winners at every size."""
     settings = study.asked.settings
     task = settings.worker.load_task()
@@ -94,7 +93,7 @@ def _drive(study: SizeStudy, emit: Listener, events: Listener, clock: Callable[[
             continue
         emit(Notice(text=f"{rows:,} rows of train: search {place + 1} of {len(study.asked.sizes)}"))
         try:
-            _search(study.run_folder(rows), part, space, events, clock)
+            _search(study.run_folder(rows), part, space, events)
         except TooSmall as error:
             raise UserError(
                 f"{error}: it is what {rows:,} rows get of {settings.budget!r} for {len(study.asked.sizes)} train sizes"
@@ -114,7 +113,6 @@ def _drive(study: SizeStudy, emit: Listener, events: Listener, clock: Callable[[
             settings=run.settings,
             budget=study.for_matrix(one.rows),
             emit=emit,
-            clock=clock,
         )
 
 
@@ -122,7 +120,7 @@ def _settings(study: SizeStudy, place: int, task: Task) -> Settings:
     """What the search of a size is told: the winners of the sizes before it go first, the nearest of them before."""
     before = [one for one in study.searched() if one.rows < study.asked.sizes[place]]
     first: list[Candidate] = [one.exported.candidate for one in reversed(before) if one.exported is not None]
-    rows = limited(task, study.asked.sizes[place]).fingerprint()
+    rows = task.limited(study.asked.sizes[place], TRAIN_ROWS_SEED).fingerprint()
     return study.settings(place).model_copy(update={"fingerprint": rows, "first": tuple(dict.fromkeys(first))})
 
 
@@ -135,7 +133,7 @@ def _ended(folder: Path, settings: Settings) -> bool:
     return not result.ended_early or result.stop_when_worth_less <= settings.stop_when_worth_less
 
 
-def _search(folder: Path, settings: Settings, space: Space, events: Listener, clock: Callable[[], float]) -> None:
+def _search(folder: Path, settings: Settings, space: Space, events: Listener) -> None:
     """One search, from its begin or where it stands.
 
     Raises:
@@ -152,10 +150,10 @@ def _search(folder: Path, settings: Settings, space: Space, events: Listener, cl
         settings = still(settings, open_run(folder).settings)
         with driving(folder):
             write_settings(folder, settings)
-        take_up_run(Run(folder, settings), space, events=hear, clock=clock)
+        take_up_run(Run(folder, settings), space, events=hear)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # of a study that was killed before it had written what to do
-        run_search(settings, space, folder=folder, events=hear, clock=clock)
+        run_search(settings, space, folder=folder, events=hear)
     if INTERRUPTED in reasons:
         raise _Interrupted
 

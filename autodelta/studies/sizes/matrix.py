@@ -6,7 +6,8 @@ searches, in ``matrix/<size>``, with a ledger of their own, so that each search 
 
 import math
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from autodelta.search.answer import Confirmed, Entrant
@@ -74,7 +75,6 @@ def train(
     settings: Settings,
     budget: Budget,
     emit: Listener,
-    clock: Callable[[], float],
 ) -> None:
     """Trains the winners at one size at the seeds that they lack there, and scores them on test.
 
@@ -85,7 +85,7 @@ def train(
         settings: of that search.
         budget: of this size's part of the matrix; what was spent in its folder before counts.
     """
-    started = clock()
+    started = time.monotonic()
     entrants = tuple(_entrant(winner) for winner in winners)
     names = {entrant.candidate: entrant.name for entrant in entrants}
     elsewhere = [
@@ -100,8 +100,8 @@ def train(
     if not waiting and choose(entrants, results.of(entrants)) is None:
         return
     field = Field(folder, settings, entrants, trials, results)
-    ledger = Ledger(folder / LEDGER_FILE, clock=clock, since=started)
-    accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share, clock=clock)
+    ledger = Ledger(folder / LEDGER_FILE, since=started)
+    accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share)
     try:
         with executor(settings) as workers:
             workers.run(Confirmation(field, accounts, choose=choose))

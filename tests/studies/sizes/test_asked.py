@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 
+from autodelta.engine.assignment import TRAIN_ROWS_SEED
 from autodelta.errors import UserError
 from autodelta.search.budget import parse
-from autodelta.studies.sizes.asked import limited, ordered, read_sizes, shares
+from autodelta.studies.sizes.asked import ordered, read_sizes, shares
 from tests.studies.sizes import sized
 from tests.studies.sizes.sized import TRAIN_ROWS
 
@@ -49,7 +50,7 @@ def test_every_size_must_show_each_label() -> None:
 
 def test_a_larger_size_holds_the_rows_of_a_smaller_one() -> None:
     task = sized.task(labels=("a", "b", "c"))
-    drawn = [set(limited(task, rows).rows["train"]) for rows in (3, 10, 11, 150, TRAIN_ROWS)]
+    drawn = [set(task.limited(rows, TRAIN_ROWS_SEED).rows["train"]) for rows in (3, 10, 11, 150, TRAIN_ROWS)]
     assert [len(rows) for rows in drawn] == [3, 10, 11, 150, TRAIN_ROWS]
     assert all(small < large for small, large in itertools.pairwise(drawn))
 
