@@ -8,9 +8,9 @@ from autodelta.search.interactions import Effect, Interactions, Pair
 SHOWN = 12
 
 
-def tables(found: Interactions, *, shown: int = SHOWN) -> list[Table]:
+def tables(found: Interactions) -> list[Table]:
     """One table of genes over rungs and one of pairs; none where there were too few trials."""
-    return [*([_genes(found, shown)] if found.rungs else []), *([_pairs(found)] if found.pairs else [])]
+    return [*([_genes(found)] if found.rungs else []), *([_pairs(found)] if found.pairs else [])]
 
 
 def sentences(found: Interactions) -> list[str]:
@@ -33,13 +33,13 @@ def sentences(found: Interactions) -> list[str]:
     return lines
 
 
-def _genes(found: Interactions, shown: int) -> Table:
+def _genes(found: Interactions) -> Table:
     """The genes that matter most at the last rung, with their importance at each."""
     order = [gene.gene for gene in found.rungs[-1].genes]
     order += [gene.gene for rung in found.rungs for gene in rung.genes if gene.gene not in order]
     cells = {(rung.step, gene.gene): gene for rung in found.rungs for gene in rung.genes}
     lines = []
-    for name in list(dict.fromkeys(order))[:shown]:
+    for name in list(dict.fromkeys(order))[:SHOWN]:
         values = [cells.get((rung.step, name)) for rung in found.rungs]
         kind = next(value.kind for value in values if value is not None)
         own = ["" if value is None else f"{value.value:.2f}{'*' if value.matters else ''}" for value in values]

@@ -25,18 +25,18 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def leaderboard(summary: Mapping[str, Any], *, shown: int = SHOWN) -> Table:
+def leaderboard(summary: Mapping[str, Any]) -> Table:
     """The best trials first, then those without a score. ``summary`` is what ``show --json`` prints."""
     trials = sorted(summary["trials"], key=_rank)
     front = {trial["number"] for trial in summary["front"]}
-    more = f", {shown} of {len(trials)}" if len(trials) > shown else ""
+    more = f", {SHOWN} of {len(trials)}" if len(trials) > SHOWN else ""
     table = Table(title=f"Leaderboard (validation{more})", title_justify="left", header_style="bold")
     for column in ("trial", "methods"):
         table.add_column(column)
     for column in ("score", "parameters", "step", "device-s"):
         table.add_column(column, justify="right")
     table.add_column("state")
-    for trial in trials[:shown]:
+    for trial in trials[:SHOWN]:
         state = trial["state"] + (f": {shortened(trial['reason'], 48)}" if trial["reason"] else "")
         table.add_row(
             f"{trial['number']}{'*' if trial['number'] in front else ''}",

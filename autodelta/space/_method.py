@@ -43,11 +43,6 @@ class Method:
         own = {**self._where, **self._sizes, "learning_rate": self._rate}
         return MappingProxyType({f"{self.name}.{gene}": domain for gene, domain in own.items()})
 
-    @property
-    def can_shrink(self) -> bool:
-        """Whether a size that costs parameters has more than one value."""
-        return bool(self._shrinkable)
-
     def ask(self, trial: Trial) -> Delta:
         """The delta that a trial's parameters describe."""
         return self.delta({gene: domain.ask(trial, gene) for gene, domain in self.genes.items()})
