@@ -97,7 +97,7 @@ def _put_on(hf_model: Any, composition: Composition) -> list[Callable[[], None]]
     undo: list[Callable[[], None]] = []
     try:
         _register(hf_model, composition, undo)
-    except Exception:
+    except BaseException:  # Ctrl-C, too
         for take_off in reversed(undo):
             take_off()
         raise

@@ -3,6 +3,7 @@ import torch
 
 from autodelta import deltas
 from autodelta.candidate import Candidate, Delta, Training
+from autodelta.deltas import attached as putting_on
 from autodelta.deltas.attached import attach
 from autodelta.deltas.compose import compose
 from autodelta.deltas.spec import spec, specs
@@ -141,6 +142,19 @@ def test_a_model_that_refuses_keys_and_values_is_left_as_it_was() -> None:
         attach(model, candidate(LORA, delta("prefix", "decoder.self_attn.keys_values", length=2)))
     assert not any(module._forward_hooks for module in model.modules())
     attach(model, candidate(LORA)).detach()
+
+
+def test_a_model_on_which_deltas_were_being_put_at_ctrl_c_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = original()
+
+    def interrupted(hf_model: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(putting_on, "_freeze", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            attach(model, candidate(LORA))
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_one_model_takes_one_candidate_at_a_time() -> None:
