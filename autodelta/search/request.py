@@ -21,7 +21,7 @@ from autodelta.search.transfer import WITHOUT, Chosen, chosen
 from autodelta.space import Space, find
 from autodelta.tasks import SPLITS, Columns, Task
 from autodelta.tasks import load as load_task
-from autodelta.tasks.catalogue import DATA
+from autodelta.tasks.catalogue import data_folder
 
 if TYPE_CHECKING:
     from autodelta.backbones import Backbone
@@ -271,10 +271,11 @@ def _place(request: Request, log: tuple[str, ...]) -> placement.Place:
 
 def _spec(request: Request, place: placement.Place) -> WorkerSpec:
     """What each worker opens."""
+    data = data_folder(request.data)
     return WorkerSpec(
         backbone=_placed(request.backbone) or _by_device(place)[0],
         task=request.task,
-        data=_data_folder(request.data),
+        data=data and data.absolute(),  # workers may stand in another folder
         columns=request.columns,
         device=place.device,
         dtype=request.dtype or place.dtype,
@@ -297,13 +298,6 @@ def _pruner(request: Request) -> str:
     if sampler.two_directions and name != "none":
         raise UserError(f"the sampler {request.sampler!r} has two directions and cannot prune; choose --pruner none")
     return name
-
-
-def _data_folder(asked: Path | None) -> Path | None:
-    """The folder of tasks, asked for or named by the environment, by its full path."""
-    named = os.environ.get(DATA)
-    data = asked or (Path(named) if named else None)
-    return data and data.absolute()
 
 
 def _placed(backbone: str | None) -> str | None:

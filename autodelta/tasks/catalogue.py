@@ -46,7 +46,7 @@ def load(name: str, *, data: Path | None = None, columns: Columns | None = None)
         raise UserError(f"columns are for tasks of the form hf:dataset/config; {name!r} has its own")
     if name.startswith(PREFIX):
         return load_demo(name)
-    data = _data(data)
+    data = data_folder(data)
     local = files.folders(data)
     if name.startswith("hf:"):
         return load_columns(name, columns, data)
@@ -67,7 +67,7 @@ def available(data: Path | None = None) -> list[TaskInfo]:
     Raises:
         UserError: the data folder does not exist, or is itself a task.
     """
-    local = [_in_files(name, folder) for name, folder in files.folders(_data(data)).items()]
+    local = [_in_files(name, folder) for name, folder in files.folders(data_folder(data)).items()]
     taken = {info.name for info in local}
     published = [
         TaskInfo(
@@ -84,7 +84,7 @@ def available(data: Path | None = None) -> list[TaskInfo]:
     return [*local, *published, *map(_demo, demo.names())]
 
 
-def _data(data: Path | None) -> Path | None:
+def data_folder(data: Path | None) -> Path | None:
     """The data folder: the one given, else the one that the environment names."""
     named = os.environ.get(DATA)
     return data if data is not None or not named else Path(named)

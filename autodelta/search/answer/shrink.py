@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from autodelta.search.records import TrialRecord
+from autodelta.tasks.metrics import SIGNED
 
 TRUST = 4
 LEAST = 0.25  # of v: T^2 is no less, since no number of trials shows that true scores do not differ at all
-CORRELATIONS = ("matthews", "pearson", "spearman")
 
 
 class Shrunken(NamedTuple):
@@ -37,7 +37,7 @@ class Shrunken(NamedTuple):
 
 def row_variance(score: float, rows: int, metric: str) -> float:
     """How much a score varies with the rows that happen to be in a split, about: binomial, or a correlation's."""
-    if metric in CORRELATIONS:
+    if metric in SIGNED:
         return max(1 - score**2, 0.05) / rows
     share = min(max(score, 0.05), 0.95)
     return share * (1 - share) / rows
