@@ -13,10 +13,14 @@ from typing import Protocol
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer.entrants import Entrant, Rival
-from autodelta.search.answer.results import Confirmed, Frozen, failure, of, scores
+from autodelta.search.answer.results import Confirmed, failure, of, scores
 from autodelta.search.answer.select import contenders, leader, worse
 
 RIVALS: tuple[Rival, ...] = ("lora", "full")
+FIRST, THEN = 3, 5  # seeds
+AT_MOST = 16  # seeds of the leader: from then on the width of a prediction is their own scatter
+LEVEL = 0.95  # of leaving somebody behind, at each look; there are a few
+FINALISTS_SHARE = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
 Seconds = Callable[[Candidate], float | None]
 
 
@@ -37,16 +41,6 @@ class Chooser(Protocol):
     ) -> tuple[Entrant, int] | None: ...
 
 
-class Plan(Frozen):
-    """How many seeds for whom, and how sure the race must be to leave somebody behind."""
-
-    first: int = 3
-    then: int = 5
-    at_most: int = 16  # from then on the width of a prediction is the seeds' own scatter
-    level: float = 0.95  # at each look; there are a few
-    finalists_share: float = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
-
-
 def runs_allowed(trials: int, share: float) -> int:
     """How many confirmation runs a budget in trials alone comes to."""
     return max(3, math.ceil(round(trials * share / (1 - share), 9)))
@@ -62,7 +56,6 @@ def next_run(
     seconds_of: Seconds = lambda candidate: None,
     running: Collection[tuple[str, int]] = (),
     workers: int = 1,
-    plan: Plan | None = None,
 ) -> tuple[Entrant, int] | None:
     """The next run, an entrant and the number of a seed; None when nothing that would still help is foreseen to fit, or
     has to wait for runs under way.
@@ -74,9 +67,7 @@ def next_run(
     """
     if runs_left < 1:
         return None
-    race = _Race(
-        entrants, results, seconds_left * workers, device_seconds_left, runs_left, seconds_of, running, plan or Plan()
-    )
+    race = _Race(entrants, results, seconds_left * workers, device_seconds_left, runs_left, seconds_of, running)
     for entrant, seeds in race.wanted():
         seed = race.seed_for(entrant, seeds)
         if seed is not None and race.seconds(entrant) <= min(seconds_left, device_seconds_left):
@@ -96,9 +87,8 @@ class _Race:
         runs_left: float,
         seconds_of: Seconds,
         running: Collection[tuple[str, int]],
-        plan: Plan,
     ) -> None:
-        self.plan, self.results, self.seconds_of = plan, results, seconds_of
+        self.results, self.seconds_of = results, seconds_of
         self.taken = {(run.entrant, run.seed_index) for run in results} | set(running)
         self.broken = {entrant.name for entrant in entrants if failure(results, entrant.name) is not None}
         self.rivals = {rival: [entrant for entrant in entrants if entrant.rival == rival] for rival in RIVALS}
@@ -111,31 +101,28 @@ class _Race:
         self.field = [one for n, one in enumerate(sound) if n < can or (one.name, 0) in self.taken]
         names = contenders(self.field, results)
         self.leader = leader(names, results) if names else None
-        behind = worse(self.leader, names, results, level=plan.level) if self.leader else set()
+        behind = worse(self.leader, names, results, level=LEVEL) if self.leader else set()
         self.ahead = [entrant for entrant in self.field if entrant.name not in behind]
 
     def wanted(self) -> Iterator[tuple[Entrant, int]]:
         """Entrants with the number of seeds that each should have, the most needed first; nobody once every finalist
         broke down, as there is nothing to hold a baseline against."""
-        plan = self.plan
         if not self.field:
             return
-        for seeds in range(1, plan.first + 1):
+        for seeds in range(1, FIRST + 1):
             yield from ((entrant, seeds) for entrant in self.ahead)
         first = [entrant for entrant in self.ahead if entrant.name == self.leader]
-        yield from ((entrant, plan.then) for entrant in first)
-        yield from self._rival("lora", plan.first)
-        if all(
-            len(scores(self.results, entrant.name)) >= plan.first for entrant in self.ahead
-        ):  # else who ties is open
-            yield from self._rounds(self.ahead, plan.then)
+        yield from ((entrant, THEN) for entrant in first)
+        yield from self._rival("lora", FIRST)
+        if all(len(scores(self.results, entrant.name)) >= FIRST for entrant in self.ahead):  # else who ties is open
+            yield from self._rounds(self.ahead, THEN)
         singles = self._single()
-        yield from self._rounds(singles, plan.first)
-        yield from self._rival("full", plan.first)
-        yield from self._rival("lora", plan.then)
-        yield from self._rounds(singles, plan.then)
-        yield from self._rival("full", plan.then)
-        yield from ((entrant, plan.at_most) for entrant in first)
+        yield from self._rounds(singles, FIRST)
+        yield from self._rival("full", FIRST)
+        yield from self._rival("lora", THEN)
+        yield from self._rounds(singles, THEN)
+        yield from self._rival("full", THEN)
+        yield from ((entrant, AT_MOST) for entrant in first)
 
     def seed_for(self, entrant: Entrant, seeds: int) -> int | None:
         """The first seed that it lacks of so many; None if it has them, or broke down at one."""
@@ -171,9 +158,8 @@ class _Race:
         """How many finalists can have their first seeds from the finalists' share: the first of them always."""
         cost = 0.0
         for number, entrant in enumerate(finalists):
-            cost += self.plan.first * self.seconds(entrant)
-            share = self.plan.finalists_share
-            if number and (cost > share * seconds or (number + 1) * self.plan.first > share * runs):
+            cost += FIRST * self.seconds(entrant)
+            if number and (cost > FINALISTS_SHARE * seconds or (number + 1) * FIRST > FINALISTS_SHARE * runs):
                 return number
         return len(finalists)
 
