@@ -13,7 +13,7 @@ Whatever cannot be learned from or served raises ``NoTransfer``, whose text is o
 missing, configurations of another layout, too few tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,7 +80,7 @@ class Model:
 
     def on(
         self,
-        features: dict[str, float] | Floats | None,
+        features: Mapping[str, float] | Floats | None,
         layout: Layout | None = None,
         *,
         arms: Sequence[Arm] | None = None,
@@ -99,7 +99,7 @@ class Model:
         """
         if layout is not None:
             self.layout.check(layout)
-        if isinstance(features, dict):
+        if isinstance(features, Mapping):
             features = known_features(self.layout, features)
         if features is not None and not np.isfinite(features).all():
             raise NoTransfer("the task lacks features")

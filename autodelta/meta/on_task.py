@@ -80,9 +80,12 @@ class OnTask:
 
         Args:
             configurations: that the points' rows name.
-            points: n of them; a score that is no finite number is a UserError of the caller's.
+            points: n of them.
             log_seconds: (n,) of whole trials, NaN where not known.
             log_bytes: (n,) the same.
+
+        Raises:
+            ValueError: a score is no finite number.
         """
         if not np.isfinite(points.scores).all():
             raise ValueError("scores must be finite numbers")

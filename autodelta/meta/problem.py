@@ -4,7 +4,7 @@ Nothing here knows what a configuration is. ``autodelta.meta.compositions`` brin
 form; another table needs an adapter of its own and no other code."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,7 +154,7 @@ def _teaches(task: Source) -> bool:
     return len(ends) >= FEW_POINTS and bool(np.isfinite(task.points.scores).all()) and float(np.ptp(ends)) > 0
 
 
-def known_features(layout: Layout, features: dict[str, float]) -> Floats:
+def known_features(layout: Layout, features: Mapping[str, float]) -> Floats:
     """A task's features in the order of a layout, (features,).
 
     Raises:

@@ -16,7 +16,7 @@ from autodelta.meta.problem import NoTransfer
 from autodelta.search.front import best
 from autodelta.search.records import TrialRecord, carried_on
 from autodelta.search.samplers import Scene
-from autodelta.search.transfer import fitted, plain
+from autodelta.search.transfer import fitted
 
 if TYPE_CHECKING:
     from autodelta.meta.on_task import OnTask
@@ -55,7 +55,7 @@ def ends(known: Scene, trials: Sequence[TrialRecord], numbers: Iterable[int]) ->
     asked = {trial.number: trial.candidate for trial in trials if trial.number in set(numbers) and trial.candidate}
     if not asked:
         return {}
-    on = fitted(known).on(plain(known.features))
+    on = fitted(known).on(known.features)
     doubled = carried_on(trials)
     told = [point for trial in trials if trial.number not in doubled for point in points(trial)]
     if told:

@@ -3,7 +3,7 @@
 Whatever is wrong with records or model is one line; the search then goes on without them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -137,13 +137,8 @@ def fitted(scene: Scene) -> "Model":
     found, recorded = _loaded(folder, scene.sha256 or sha256(folder))  # it may have been fitted anew since
     if recorded is not None:
         recorded.check(scene.space.methods)
-    found.on(plain(scene.features), layout())
+    found.on(scene.features, layout())
     return found
-
-
-def plain(features: Mapping[str, float] | None) -> dict[str, float] | None:
-    """Features as the model takes them."""
-    return None if features is None else dict(features)
 
 
 def lost(scene: Scene) -> str | None:

@@ -19,7 +19,7 @@ from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
 from autodelta.search.samplers import PoolEntry, Rank, Sampler, Scene
 from autodelta.search.samplers.tpe import build as tpe
-from autodelta.search.transfer import fitted, plain
+from autodelta.search.transfer import fitted
 from autodelta.space import Infeasible, Space
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask"
     from autodelta.meta.compositions import configurations
     from autodelta.meta.problem import Points
 
-    on = found.on(plain(scene.features), per_second=scene.timed)
+    on = found.on(scene.features, per_second=scene.timed)
     scored = [(one, one.score) for one in shown if one.score is not None]
     waiting = [one.candidate for one in shown if one.score is None]
     if scored:
