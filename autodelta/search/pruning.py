@@ -5,7 +5,8 @@ Source: Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning* 
 (arXiv 1603.06560), for the brackets. Departures: trials stand by score and log-loss together where all have both, for
 early scores are chance; methods that start slowly are first compared a rung later; and no trial stops at the first rung
 while it is the only one with one of its methods to have come so far. All rests on what the study holds, so a pruner has
-no state, and works in anybody's Optuna study; the attributes ``methods`` and ``curve`` are used where they are kept.
+no state, and works in anybody's Optuna study, of either direction; the attributes ``methods`` and ``curve`` are used
+where they are kept, and a value that is no number is none.
 """
 
 import math
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
 from optuna.pruners import BasePruner, NopPruner
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.stats import rankdata
 
@@ -52,7 +54,10 @@ class Halving(BasePruner):
         if not trial.intermediate_values:
             return False
         rung = self.rung_at(max(trial.intermediate_values))
-        return rung is not None and not self.passes(trial, rung, study.get_trials(deepcopy=False))
+        if rung is None:
+            return False
+        lowest = study.direction == StudyDirection.MINIMIZE
+        return not self.passes(trial, rung, study.get_trials(deepcopy=False), lowest=lowest)
 
     def rung_at(self, step: int) -> int | None:
         """The number of the rung at a step; None between rungs, and at the last, where trials end."""
@@ -71,16 +76,19 @@ class Halving(BasePruner):
             bracket += 1
         return bracket
 
-    def passes(self, trial: FrozenTrial, rung: int, trials: Iterable[FrozenTrial]) -> bool:
+    def passes(self, trial: FrozenTrial, rung: int, trials: Iterable[FrozenTrial], *, lowest: bool = False) -> bool:
         """Whether a trial with a value at a rung may go on beyond it, by all that have a value there."""
-        return Standings(self, [*(one for one in trials if one.number != trial.number), trial]).passes(trial, rung)
+        everyone = [*(one for one in trials if one.number != trial.number), trial]
+        return Standings(self, everyone, lowest=lowest).passes(trial, rung)
 
 
 class Standings:
-    """All trials of a study at one moment, as the rungs of a pruner see them."""
+    """All trials of a study at one moment, as the rungs of a pruner see them; the highest values are best, or the
+    lowest."""
 
-    def __init__(self, halving: Halving, trials: Sequence[FrozenTrial]) -> None:
+    def __init__(self, halving: Halving, trials: Sequence[FrozenTrial], *, lowest: bool = False) -> None:
         self._halving = halving
+        self._sign = -1 if lowest else 1
         self._continues = {trial.number: trial.user_attrs.get("continues") for trial in trials}
         self._by_bracket: dict[int, list[FrozenTrial]] = {}
         for trial in trials:
@@ -105,8 +113,8 @@ class Standings:
         """The numbers of those that are among the best 1/eta of a bracket at a rung; of equals, all."""
         if (bracket, rung) not in self._best:
             step = self._halving.levels[rung]
-            here = [t for t in self._by_bracket[bracket] if step in t.intermediate_values and _own(t, step)]
-            better = rankdata(_places(here, step), method="min") - 1
+            here = [t for t in self._by_bracket[bracket] if _has_value(t, step) and _own(t, step)]
+            better = rankdata(_places(here, step, self._sign), method="min") - 1
             most = max(1, len(here) // ETA)
             self._best[bracket, rung] = frozenset(t.number for t, n in zip(here, better, strict=True) if n < most)
         return self._best[bracket, rung]
@@ -122,9 +130,9 @@ class Standings:
         return not beyond.issuperset(trial.user_attrs.get("methods", ()))
 
 
-def _places(trials: Sequence[FrozenTrial], step: int) -> NDArray[np.float64]:
+def _places(trials: Sequence[FrozenTrial], step: int, sign: int) -> NDArray[np.float64]:
     """Where each stands at a step, best lowest: its rank by score, and that by log-loss on top where all have one."""
-    found = rankdata([-trial.intermediate_values[step] for trial in trials])
+    found = rankdata([-sign * trial.intermediate_values[step] for trial in trials])
     losses = [_log_loss(trial, step) for trial in trials]
     return np.asarray(found + rankdata(losses) if None not in losses else found)
 
@@ -142,6 +150,11 @@ def _starts_slowly(trial: FrozenTrial) -> bool:
 
 def _stopped(trial: FrozenTrial) -> bool:
     return trial.state.name in ("PRUNED", "FAIL")
+
+
+def _has_value(trial: FrozenTrial, step: int) -> bool:
+    """Whether a trial has a value at a step; NaN is none: it would leave no order among the others."""
+    return not math.isnan(trial.intermediate_values.get(step, math.nan))
 
 
 def _own(trial: FrozenTrial, step: int) -> bool:

@@ -143,6 +143,27 @@ def test_the_pruner_works_in_a_study_that_keeps_no_attributes() -> None:
     assert study.best_params["x"] == pytest.approx(max(one.params["x"] for one in study.trials), abs=0.05)
 
 
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_the_best_go_on_in_a_study_of_either_direction(direction: str, sign: int) -> None:
+    study = optuna.create_study(direction=direction, pruner=Halving(LEVELS))
+    stopped = {}
+    for score in (0.5, 0.9, 0.1, 0.8, 0.95, 0.2):
+        asked = study.ask()
+        asked.report(sign * score, LEVELS[0])
+        stopped[score] = asked.should_prune()
+    assert stopped == {0.5: False, 0.9: False, 0.1: True, 0.8: True, 0.95: False, 0.2: True}
+
+
+def test_a_value_that_is_no_number_stops_its_own_trial_alone() -> None:
+    study = optuna.create_study(direction="maximize", pruner=Halving(LEVELS))
+    stopped = []
+    for score in (float("nan"), 0.5, 0.7, 0.9, 0.1):
+        asked = study.ask()
+        asked.report(score, LEVELS[0])
+        stopped.append(asked.should_prune())
+    assert stopped == [True, False, False, False, True]
+
+
 def test_brackets_that_begin_later_stop_nobody_before() -> None:
     every = [trial(number, (number / 100, number / 100), methods=()) for number in range(90)]
     halving = Halving(LEVELS, brackets=3)
