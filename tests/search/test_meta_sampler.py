@@ -1,6 +1,8 @@
 """The meta-learner as a sampler, in a plain Optuna study: past tasks on which LoRA of a high rank was best."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -11,7 +13,7 @@ from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import Table
 from autodelta.search.kept import scene
-from autodelta.search.samplers import Scene, sampler
+from autodelta.search.samplers import Scene, meta, sampler
 from autodelta.search.samplers.meta import MetaSampler
 from autodelta.search.study import Study
 from autodelta.space import Space
@@ -59,6 +61,23 @@ def test_no_candidate_is_tried_twice_and_the_same_seed_chooses_the_same(space: S
     assert len(set(found)) == 12
     assert searched(scene, 12)[0] == found
     assert max(map(worth, found)) > 0.7  # LoRA of rank 4 without a prompt
+
+
+def test_a_sampler_that_is_asked_again_draws_other_candidates(
+    space: Space, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In somebody's own study one sampler lasts for all trials; ours is built anew at each ask."""
+    proposed, rates = meta.proposed, []
+
+    def noted(*args: Any, **kwargs: Any) -> Iterator[Candidate]:
+        pool = list(proposed(*args, **kwargs))
+        rates.append({delta.learning_rate for candidate in pool for delta in candidate.deltas})
+        return iter(pool)
+
+    monkeypatch.setattr(meta, "proposed", noted)
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(Scene(space, FEATURES, model), 0))
+    study.optimize(lambda trial: worth(space.suggest(trial)), n_trials=2)
+    assert len(rates[0] & rates[1]) < len(rates[0]) / 2
 
 
 def test_without_features_the_shared_prior_serves(space: Space, model: Path) -> None:

@@ -2,7 +2,8 @@
 
 At each ask a pool is drawn (the portfolio of past winners, draws from the space, neighbours of the best trials), the
 model is put on the task with all scores so far, those of stopped trials at their rung too, and its policy chooses. The
-sampler keeps nothing between asks. It works in anybody's study whose objective begins with ``space.suggest(trial)``.
+sampler keeps nothing between asks but the seed of the next. It works in anybody's study whose objective begins with
+``space.suggest(trial)``.
 """
 
 import math
@@ -40,7 +41,7 @@ class MetaSampler(BaseSampler):
 
     Args:
         scene: the space, the task's features, and where the fitted meta-learner lies.
-        seed: of this ask's draws.
+        seed: of the draws of the first ask; each later one draws the seed of the next.
 
     Raises:
         NoTransfer: the past says nothing of this space or task; the reason is one line.
@@ -79,7 +80,9 @@ class MetaSampler(BaseSampler):
 
         trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != number]
         tried = {trial.number: candidate(self._scene, trial) for trial in trials}
-        rng = np.random.default_rng(self._seed)
+        seed = self._seed
+        rng = np.random.default_rng(seed)
+        self._seed = int(np.random.default_rng([seed, number]).integers(2**31))  # else every ask had the same pool
         sign = _sign(study)
         on = _standing(self._model, self._scene, study, tried)
         best = sorted((t for t in trials if t.value is not None), key=lambda t: -sign * (t.value or 0.0))
@@ -89,7 +92,7 @@ class MetaSampler(BaseSampler):
         taken = np.array([one in had for one in pool])
         if taken.all():
             return self._scene.space.sample(rng, number=number)
-        return pool[ask(POLICY, on, configurations(pool, self._scene.space.shape), taken, seed=self._seed).row]
+        return pool[ask(POLICY, on, configurations(pool, self._scene.space.shape), taken, seed=seed).row]
 
 
 def ranked(policy: str, scene: Scene) -> Rank:
