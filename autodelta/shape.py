@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from autodelta.errors import UserError
+
 Stack = Literal["encoder", "decoder"]
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
 
@@ -80,13 +82,24 @@ class BackboneShape(BaseModel):
         A model may be handed in, too, and is better where embeddings matter: transformers 5 says in the config of
         every T5 that they are tied, also where a checkpoint (v1.1, flan, mT5) has an output layer of its own.
         A shape is returned as it is.
+
+        Raises:
+            UserError: it is no T5, or one without a language-model head.
         """
         if isinstance(hf_config, BackboneShape):
             return hf_config
-        if hasattr(hf_config, "get_output_embeddings"):
-            model, shape = hf_config, cls.of(hf_config.config)
-            tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-            return shape.model_copy(update={"tied": tied})
+        try:
+            return cls._of_model(hf_config) if hasattr(hf_config, "get_output_embeddings") else cls._stated(hf_config)
+        except AttributeError as error:
+            raise no_t5(hf_config) from error
+
+    @classmethod
+    def _of_model(cls, model: Any) -> "BackboneShape":
+        tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+        return cls._stated(model.config).model_copy(update={"tied": tied})
+
+    @classmethod
+    def _stated(cls, hf_config: Any) -> "BackboneShape":
         feed_forward = str(getattr(hf_config, "feed_forward_proj", "relu"))
         return cls(
             vocab_size=hf_config.vocab_size,
@@ -191,6 +204,11 @@ class BackboneShape(BaseModel):
         if last not in shapes:
             raise ValueError(f"{site} has no weight of its own")
         return shapes[last]
+
+
+def no_t5(given: Any) -> UserError:
+    """The error for a model, or a config, that deltas do not fit."""
+    return UserError(f"deltas fit a T5 with a language-model head, not a {type(given).__name__}")
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from autodelta.errors import UserError
-from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
+from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack, no_t5
 
 
 def modules(hf_model: Any) -> dict[Site, nn.Module]:
@@ -22,7 +22,7 @@ def modules(hf_model: Any) -> dict[Site, nn.Module]:
         found = dict(_all(hf_model))
         shape = BackboneShape.of(hf_model)
     except (AttributeError, RuntimeError, ValueError) as error:  # RuntimeError: something was looked for in vain
-        raise UserError(f"deltas fit a T5 with a language-model head, not a {type(hf_model).__name__}") from error
+        raise no_t5(hf_model) from error
     for site in shape.sites():
         if site not in found:
             raise UserError(f"the backbone has nothing at {site}, which its config promises")

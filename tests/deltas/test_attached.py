@@ -216,6 +216,19 @@ def test_what_does_not_fit_is_refused_before_anything_is_touched(bad: object, me
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("kind", ["T5EncoderModel", "T5ForSequenceClassification", "BartForConditionalGeneration"])
+def test_a_model_without_the_parts_of_a_t5_is_refused_in_one_line(kind: str) -> None:
+    import transformers
+
+    made = getattr(transformers, kind)
+    small = {"d_model": 16, "vocab_size": 50}
+    t5 = {"num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 8}
+    bart = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = made(made.config_class(**small, **(bart if "Bart" in kind else t5)))
+    with pytest.raises(UserError, match=f"deltas fit a T5 with a language-model head, not a {kind}"):
+        attach(model, candidate(LORA))
+
+
 def test_gradients_flow_under_gradient_checkpointing() -> None:
     model = original(dropout_rate=0.0)
     both = candidate(delta("adapter", "encoder.ffn", "decoder.cross_attn", bottleneck=2, placement="parallel"), LORA)
