@@ -5,6 +5,7 @@ the positions before the first token, where ours stands nowhere: the same tensor
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ _CHANGE_THE_BACKBONE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # initia
 _PROMPT_SITE = Site("encoder", None, "embeddings")
 
 
-def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], folder: Path) -> None:
+def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], folder: str | os.PathLike[str]) -> None:
     """Writes trained deltas as a folder that ``peft.PeftModel.from_pretrained`` loads.
 
     Args:
@@ -61,11 +62,11 @@ def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], fo
     config.base_model_name_or_path = hf_model.config.name_or_path
     config.save_pretrained(str(folder))
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"})
+    save_file(contiguous, str(Path(folder) / "adapter_model.safetensors"), metadata={"format": "pt"})
 
 
 def from_peft(
-    hf_model: Any, folder: Path, *, training: Training, learning_rate: float
+    hf_model: Any, folder: str | os.PathLike[str], *, training: Training, learning_rate: float
 ) -> tuple[Candidate, dict[str, Tensor]]:
     """A candidate and its tensors from a folder that peft wrote; how it would be trained is for the caller to say.
 
@@ -75,6 +76,7 @@ def from_peft(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    folder = Path(folder)
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf8"))
         tensors = load_file(str(folder / "adapter_model.safetensors"))

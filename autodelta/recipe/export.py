@@ -1,5 +1,6 @@
 """From a run to a recipe."""
 
+import os
 from pathlib import Path
 
 from autodelta.errors import UserError
@@ -13,7 +14,7 @@ from autodelta.search.settings import versions
 FOLDER = "recipe"
 
 
-def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Recipe:
+def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | None = None) -> Recipe:
     """Writes what a run found as a recipe, into the run's folder or another.
 
     Unless a trial is named by number: the smallest of those that tie with the winner, at the seed that validation
@@ -46,7 +47,7 @@ def export(run: Run, *, to: Path | None = None, number: int | None = None) -> Re
         trial=found.trial,
         versions=versions(),
     )
-    folder = to or run.path / FOLDER
+    folder = run.path / FOLDER if to is None else Path(to)
     try:
         return recipe.write(folder, load_file(weights))
     except OSError as error:

@@ -1,6 +1,7 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,13 +26,13 @@ def predict(
     recipe: Recipe,
     *,
     task: str | None = None,
-    data: Path | None = None,
+    data: str | os.PathLike[str] | None = None,
     columns: tasks.Columns | None = None,
     split: str = "test",
     backbone: str | None = None,
     device: str | None = None,
     allow_pickle: bool = False,
-    to: Path | None = None,
+    to: str | os.PathLike[str] | None = None,
 ) -> ScoreLine:
     """The recipe's score on a split of a task, on a freshly loaded backbone; ``to`` takes the labels, row by row.
 
@@ -40,6 +41,7 @@ def predict(
     Raises:
         UserError: the backbone differs from the recipe's, the rows do not fit its view, or ``to`` has no place.
     """
+    to = None if to is None else Path(to)
     if to is not None:
         _check_file(to)
     view = tasks.View.model_validate(recipe.task)
@@ -63,9 +65,9 @@ def predict(
 def train(
     recipe: Recipe,
     *,
-    to: Path,
+    to: str | os.PathLike[str],
     task: str | None = None,
-    data: Path | None = None,
+    data: str | os.PathLike[str] | None = None,
     columns: tasks.Columns | None = None,
     backbone: str | None = None,
     seed: int | None = None,
@@ -78,6 +80,7 @@ def train(
         UserError: the candidate does not fit the backbone, the training fails, the seed is no seed, or ``to`` holds a
             recipe already or cannot be written.
     """
+    to = Path(to)
     check_place(to, taken_by=WEIGHTS_FILE)
     chosen = recipe.seed if seed is None else seed
     if not 0 <= chosen < SEEDS:
@@ -85,7 +88,7 @@ def train(
     spec = WorkerSpec(
         backbone=backbone or recipe.backbone.name,
         task=task or str(recipe.task["name"]),
-        data=data,
+        data=None if data is None else Path(data),
         columns=columns or _own_columns(recipe, task),
         train_rows=recipe.train_rows if _is_own(recipe, task) else None,
         device=devices.chosen(device),

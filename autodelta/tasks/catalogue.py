@@ -32,7 +32,7 @@ class TaskInfo(BaseModel):
     problem: str = ""  # why it cannot be loaded
 
 
-def load(name: str, *, data: Path | None = None, columns: Columns | None = None) -> Task:
+def load(name: str, *, data: str | os.PathLike[str] | None = None, columns: Columns | None = None) -> Task:
     """The task of that name with its rows.
 
     A name is, in this order: `demo/NAME` with parameters after a `?`; `hf:dataset/config`, with `columns`; a folder
@@ -46,22 +46,22 @@ def load(name: str, *, data: Path | None = None, columns: Columns | None = None)
         raise UserError(f"columns are for tasks of the form hf:dataset/config; {name!r} has its own")
     if name.startswith(PREFIX):
         return load_demo(name)
-    data = data_folder(data)
-    local = files.folders(data)
+    folder = data_folder(data)
+    local = files.folders(folder)
     if name.startswith("hf:"):
-        return load_columns(name, columns, data)
+        return load_columns(name, columns, folder)
     if name in local:
         return files.load_folder(local[name])
     if name in PUBLISHED:
-        return load_published(PUBLISHED[name], data)
+        return load_published(PUBLISHED[name], folder)
     if name in EXCLUDED:
         raise UserError(f"task {name!r} is left out: {EXCLUDED[name]}")
-    if data is not None and (data / name).is_dir():
-        raise UserError(f"the folder {str(data / name)!r} is no task yet: it lacks {files.CARD}")
+    if folder is not None and (folder / name).is_dir():
+        raise UserError(f"the folder {str(folder / name)!r} is no task yet: it lacks {files.CARD}")
     raise one_of("task", name, {*local, *PUBLISHED, *(PREFIX + found for found in demo.names())})
 
 
-def available(data: Path | None = None) -> list[TaskInfo]:
+def available(data: str | os.PathLike[str] | None = None) -> list[TaskInfo]:
     """All tasks that have a name: those in files first (they go before published ones of the same name).
 
     Raises:
@@ -84,10 +84,11 @@ def available(data: Path | None = None) -> list[TaskInfo]:
     return [*local, *published, *map(_demo, demo.names())]
 
 
-def data_folder(data: Path | None) -> Path | None:
+def data_folder(data: str | os.PathLike[str] | None) -> Path | None:
     """The data folder: the one given, else the one that the environment names."""
-    named = os.environ.get(DATA)
-    return data if data is not None or not named else Path(named)
+    named = os.environ.get(DATA) or None
+    chosen = named if data is None else data
+    return None if chosen is None else Path(chosen)
 
 
 def _in_files(name: str, folder: Path) -> TaskInfo:

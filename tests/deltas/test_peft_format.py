@@ -61,6 +61,13 @@ def test_peft_loads_what_we_write_and_we_load_it_again(name: str, backbone: Any,
         assert again == candidate
 
 
+def test_a_folder_may_be_named_by_a_text(tmp_path: Path) -> None:
+    candidate = Candidate(deltas=CANDIDATES["ia3"], training=TRAINING)
+    with attach(original(), candidate) as attached:
+        to_peft(attached.model, candidate, attached.state_dict(), f"{tmp_path}/peft")
+    assert from_peft(original(), f"{tmp_path}/peft", training=TRAINING, learning_rate=1e-3)[0] == candidate
+
+
 @pytest.mark.parametrize(
     "config",
     [

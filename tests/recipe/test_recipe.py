@@ -58,7 +58,7 @@ def trained(place: Path) -> Recipe:
 
 
 def test_prediction_on_a_fresh_backbone_gives_the_recorded_test_score(trained: Recipe, place: Path) -> None:
-    found = predict(Recipe.load(place / "recipe"), data=place / "data", to=place / "labels.jsonl")
+    found = predict(Recipe.load(place / "recipe"), data=str(place / "data"), to=str(place / "labels.jsonl"))
     assert found == trained.scores[1]
     assert len((place / "labels.jsonl").read_text().splitlines()) == found.rows == 16
 
@@ -67,7 +67,7 @@ def test_training_again_at_the_same_seed_gives_the_same_weights(trained: Recipe,
     again = train(trained, to=tmp_path / "again", data=place / "data")
     assert again.scores == trained.scores
     assert all(torch.equal(tensor, again.weights()[name]) for name, tensor in trained.weights().items())
-    other = train(trained, to=tmp_path / "other", data=place / "data", seed=8)
+    other = train(trained, to=str(tmp_path / "other"), data=str(place / "data"), seed=8)
     assert not all(torch.equal(tensor, other.weights()[name]) for name, tensor in trained.weights().items())
 
 

@@ -26,6 +26,13 @@ def test_a_misspelt_name_is_answered_by_the_nearest(tmp_path: Path) -> None:
             load(wrong, data=tmp_path)
 
 
+def test_the_data_folder_may_be_named_by_a_text(tmp_path: Path) -> None:
+    _card(tmp_path, "reviews")
+    assert available(str(tmp_path)) == available(tmp_path)
+    with pytest.raises(UserError, match="reviews has no train file"):
+        load("reviews", data=str(tmp_path))
+
+
 @pytest.mark.parametrize("name", sorted(EXCLUDED))
 def test_a_diagnostic_set_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UserError, match="is left out: it is a diagnostic set"):
