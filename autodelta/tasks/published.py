@@ -132,6 +132,15 @@ def _hidden(value: Any) -> bool:
     return value is None or value == "" or (not isinstance(value, (str, bool)) and value == -1)
 
 
+def _is_label(view: View, value: Any) -> bool:
+    """Whether -1 is a label after all: one by name, or a number between those that are labels."""
+    try:
+        view.label_of(text_of(value) or "")
+    except UserError:
+        return False
+    return True
+
+
 def _class_names(split: Any, column: str) -> tuple[str, ...]:
     return tuple(getattr(split.features.get(column), "names", None) or ())
 
@@ -139,7 +148,10 @@ def _class_names(split: Any, column: str) -> tuple[str, ...]:
 def _labels_shown(name: str, column: str, records: list[Record]) -> tuple[str, ...]:
     values = {record[column] for record in records if not _hidden(record[column])}
     if values and any(record[column] == -1 for record in records):
-        raise UserError(f"task {name!r}: -1 in the column {column!r} may be a class or a hidden label; name its labels")
+        raise UserError(
+            f"task {name!r}: -1 in the column {column!r} may be a class or a hidden label; name its labels, -1 too if "
+            "it is one"
+        )
     if not all(isinstance(value, (str, int)) for value in values):
         raise UserError(f"task {name!r}: the column {column!r} holds no classes; name its labels")
     return tuple(str(text_of(value)) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
@@ -160,7 +172,7 @@ def _rows(
 ) -> list[Row]:
     found = []
     for number, record in enumerate(records, 1):
-        if _hidden(record[column]) and str(record[column]) not in view.labels:
+        if _hidden(record[column]) and not _is_label(view, record[column]):
             continue
         texts = [text_of(record[field]) for field in view.inputs]
         if None in texts:

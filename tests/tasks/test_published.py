@@ -302,8 +302,21 @@ def test_minus_one_is_a_class_where_somebody_says_so(tmp_path: Path) -> None:
     named = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ("-1", "0", "1")}))
     assert len(named.rows["test"]) == 20
     assert {row.label for row in named.rows["test"]} == {"-1", "0", "1"}
-    with pytest.raises(UserError, match="may be a class or a hidden label; name its labels"):
+    with pytest.raises(UserError, match="may be a class or a hidden label; name its labels, -1 too if it is one"):
         load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ()}))
+    scale = REVIEWS.model_copy(update={"labels": ("-1.0", "0.0", "1.0"), "metric": "pearson"})
+    assert len(load("hf:reviews", data=tmp_path, columns=scale).rows["test"]) == 20
+
+
+def test_a_missing_label_is_no_label_called_none(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
+    for split in ("train", "test"):
+        file = tmp_path / "reviews" / f"{split}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        named = [{**row, "stars": (None, "None", "Some")[row["id"] % 3]} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in named))
+    task = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ()}))
+    assert len(task.rows["train"]) + len(task.rows["validation"]) == 20
 
 
 def test_class_names_are_found_where_the_column_has_them(tmp_path: Path) -> None:
