@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autodelta.errors import UserError, first_problem, one_of
-from autodelta.tasks.tables import READERS, find_table, first_line, records
+from autodelta.tasks.tables import READERS, find_table, first_line, records, table_suffix
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
 from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
 
@@ -117,7 +117,15 @@ def load_folder(folder: Path) -> Task:
         kind=card.kind,
         source=card.source,
         licence=card.licence,
+        notes=_unread(folder),
     )
+
+
+def _unread(folder: Path) -> list[str]:
+    """What to say of tables that are no split by their name, as dev.csv: nobody would notice that they are missing."""
+    tables = {path.name: table_suffix(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    others = [name for name, suffix in tables.items() if suffix and name.removesuffix(suffix) not in SPLITS]
+    return [f"not read: {', '.join(others)}; splits are files called {', '.join(SPLITS)}"] if others else []
 
 
 def _rows(view: View, path: Path) -> list[Row]:

@@ -136,8 +136,9 @@ def _carved(view: View, train: Rows, group: str | None) -> tuple[Rows, Rows]:
     held = set(carve([row.label for row in train], groups, CARVING_SEED))
     if not held:
         raise UserError(
-            f"{view.name}: {len(train)} rows of train are too few to carve validation out of them; add a "
-            "validation split, or two rows of a label at least"
+            f"{view.name}: validation cannot be carved out of {len(train)} rows of train with {len(set(groups))} "
+            f"different {'inputs' if group is None else f'values of {group!r}'}, as equal ones stay together; add a "
+            "validation split, or rows until two that differ have one label"
         )
     kept = tuple(row for index, row in enumerate(train) if index not in held)
     return kept, tuple(train[index] for index in sorted(held))

@@ -215,7 +215,7 @@ def test_a_label_that_train_never_shows_is_refused(tmp_path: Path, split: str) -
 
 def test_train_too_small_to_carve_is_refused(tmp_path: Path) -> None:
     _write(tmp_path / "tiny", CARD, {"train": ROWS["train"][:2], "test": ROWS["test"]})
-    _refuses(tmp_path, "2 rows of train are too few to carve validation")
+    _refuses(tmp_path, "validation cannot be carved out of 2 rows of train with 2 different inputs")
 
 
 @pytest.mark.parametrize(
@@ -256,3 +256,17 @@ def test_a_folder_that_is_no_folder_of_tasks_is_refused(data: Path, tmp_path: Pa
     (data / "bare").mkdir()
     with pytest.raises(UserError, match=r"bare' is no task yet: it lacks task\.json"):
         load("bare", data=data)
+
+
+def test_tables_that_are_no_split_by_their_name_are_said(data: Path) -> None:
+    (data / "tiny" / "validation.jsonl").rename(data / "tiny" / "dev.jsonl")
+    said = load("tiny", data=data).notes
+    assert said[0] == "not read: dev.jsonl; splits are files called train, validation, test"
+    assert "carved out of train" in said[1]
+
+
+def test_equal_inputs_that_leave_nothing_to_carve_are_named(data: Path) -> None:
+    (data / "tiny" / "validation.jsonl").unlink()
+    rows = [{"text": "the same", "label": label} for label in CARD["labels"]] * 10
+    (data / "tiny" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _refuses(data, "validation cannot be carved out of 20 rows of train with 1 different inputs")
