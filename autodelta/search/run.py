@@ -124,11 +124,16 @@ class Run:
         Raises:
             UserError: they were not kept.
         """
-        path = self.path / "trials" / str(number) / WEIGHTS
+        path = self._weights(number)
         if not path.exists():
-            kept = ", ".join(str(trial.number) for trial in self.front) or "none"
-            raise UserError(f"run {self.name} keeps no weights of trial {number}; it has those of: {kept}")
+            kept = [str(trial.number) for trial in self.front if self._weights(trial.number).exists()]
+            raise UserError(
+                f"run {self.name} keeps no weights of trial {number}; it has those of: {', '.join(kept) or 'none'}"
+            )
         return path
+
+    def _weights(self, number: int) -> Path:
+        return self.path / "trials" / str(number) / WEIGHTS
 
     def interactions(self) -> "Interactions":
         """Which genes matter at each rung, and which pairs of methods help or hurt each other."""

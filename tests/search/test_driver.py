@@ -45,6 +45,10 @@ def test_only_the_front_keeps_its_weights(tmp_path: Path) -> None:
     beaten = next(trial.number for trial in run.trials if trial.number not in kept)
     with pytest.raises(UserError, match=f"keeps no weights of trial {beaten}; it has those of: "):
         run.weights(beaten)
+    for number in kept:  # somebody made room
+        run.weights(number).unlink()
+    with pytest.raises(UserError, match=f"keeps no weights of trial {kept[0]}; it has those of: none"):
+        run.weights(kept[0])
 
 
 def test_whatever_goes_wrong_in_a_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
