@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autodelta.backbones import Backbone
 
 ON_CUDA, ON_CPU = ("google/t5-base-lm-adapt", "thorough"), ("nano", "default")  # backbone and space
+LOOKED_AT = 1000  # rows of train whose length is looked at
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
         listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
     _check_words(task, backbone)
+    for text in _cut(task, backbone):
+        listener(Notice(text=text))
     space = Space.load(request.space or _by_device(place)[1], backbone.shape)
     start = chosen(
         request.sampler,
@@ -197,6 +200,20 @@ def _check_words(task: Task, backbone: "Backbone") -> None:
     from autodelta.engine.encode import encode_labels
 
     encode_labels(backbone, [task.words[label] for label in task.labels])
+
+
+def _cut(task: Task, backbone: "Backbone") -> list[str]:
+    """One line about inputs that the model will not see to their end, where there are any."""
+    from autodelta.engine.encode import MAX_INPUT_TOKENS, cut_inputs
+
+    inputs = [example.input for example in task.examples("train")[:LOOKED_AT]]
+    cut = cut_inputs(backbone, inputs)
+    if not cut:
+        return []
+    return [
+        f"{cut:,} of {len(inputs):,} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut at their "
+        "end, so what matters should stand first in the template"
+    ]
 
 
 class _Found(NamedTuple):

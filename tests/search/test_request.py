@@ -1,5 +1,6 @@
 """What a search does that was told little."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,20 @@ def test_the_space_suits_the_device_unless_one_is_named(
     _, settings, _ = checked(asked, heard.append)
     assert settings.space == find(space).read_text()
     assert any(isinstance(one, events.Notice) and f"--space {space}" in one.text for one in heard)
+
+
+def test_rows_that_are_cut_are_said_before_the_search(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "long"
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_text(json.dumps({"name": "long", "labels": ["a", "b"], "inputs": ["text"]}))
+    rows = [{"text": "word " * (300 if number < 3 else 20), "label": "ab"[number % 2]} for number in range(8)]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = Request(
+        task="long", budget="1trials", data=folder.parent, backbone="nano", sampler="random", executor="local",
+        workers=1, device="cpu", runs=tmp_path,
+    )  # fmt: skip
+    heard: list[events.Event] = []
+    checked(asked, heard.append)
+    said = [one.text for one in heard if isinstance(one, events.Notice)]
+    assert any(text.startswith("3 of 8 rows of train are longer than 256 tokens") for text in said)
