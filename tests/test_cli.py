@@ -216,6 +216,16 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_changes_nothing(
     assert files(place) == before
 
 
+def test_a_mistake_in_a_space_that_was_added_is_one_line_where_spaces_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text(SPACE.replace("bitfit", "bitfat"))
+    monkeypatch.setattr("autodelta.space._shipped._folder", lambda: tmp_path)
+    result = call("spaces")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: mine.yaml:4: methods.bitfat: unknown method 'bitfat'")
+
+
 def test_a_resumed_run_names_the_options_that_it_keeps_as_they_are_written() -> None:
     result = call("search", "--resume", "first", "--input", "text")
     assert result.exit_code == 2
