@@ -80,6 +80,19 @@ def test_a_sampler_that_is_asked_again_draws_other_candidates(
     assert len(rates[0] & rates[1]) < len(rates[0]) / 2
 
 
+def test_parameters_beside_those_of_the_chosen_candidate_are_drawn(space: Space, model: Path) -> None:
+    scene = Scene(space, FEATURES, model)
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(scene, 0))
+    for name in space.methods:  # whatever is chosen, one of these is not
+        study.enqueue_trial(space.keys([name]))
+        trial = study.ask()
+        found = space.suggest(trial)
+        assert found.methods == (name,)
+        assert 0 <= trial.suggest_float("of the objective itself", 0, 1) <= 1
+        study.tell(trial, worth(found))
+        assert meta.candidate(scene, study.trials[-1]) == found
+
+
 def test_without_features_the_shared_prior_serves(space: Space, model: Path) -> None:
     found, _ = searched(Scene(space, None, model), 4)
     assert max(map(worth, found)) > 0.6

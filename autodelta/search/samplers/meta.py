@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
 from autodelta.candidate import Candidate
@@ -52,6 +52,7 @@ class MetaSampler(BaseSampler):
         self._scene, self._seed = scene, seed
         self._model = fitted(scene)
         self._chosen: dict[int, Mapping[str, Any]] = {}
+        self._others = RandomSampler(seed)  # for what is no part of the choice: parameters of the objective, say
 
     def infer_relative_search_space(self, study: "Study", trial: "FrozenTrial") -> "dict[str, BaseDistribution]":
         """Chooses the candidate; its parameters are then given one by one, as the space asks for them."""
@@ -67,7 +68,10 @@ class MetaSampler(BaseSampler):
     def sample_independent(
         self, study: "Study", trial: "FrozenTrial", param_name: str, param_distribution: "BaseDistribution"
     ) -> Any:
-        return self._chosen[trial.number][param_name]
+        chosen = self._chosen[trial.number]
+        if param_name in chosen:
+            return chosen[param_name]
+        return self._others.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: "Study", trial: "FrozenTrial", state: TrialState, values: Sequence[float] | None
@@ -181,12 +185,17 @@ def _log_seconds(trial: "FrozenTrial") -> float:
 
 
 def candidate(scene: Scene, trial: "FrozenTrial") -> Candidate | None:
-    """What a trial of a study tried; None where its parameters are not those of the space."""
+    """What a trial of a study tried; None where its parameters are not those of the space.
+
+    Parameters beside these are the objective's own.
+    """
     written = trial.user_attrs.get("candidate")
     if written is not None:
         return _parsed(written)
+    ours = {*scene.space.methods, *scene.space.genes}
+    params = {name: value for name, value in trial.params.items() if name in ours}
     try:
-        return scene.space.from_params(trial.params, cap=trial.user_attrs.get("cap"))
+        return scene.space.from_params(params, cap=trial.user_attrs.get("cap"))
     except (UserError, Infeasible):
         return None
 
