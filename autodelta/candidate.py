@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from autodelta.deltas.spec import MethodConfig, spec
 from autodelta.errors import UserError
+from autodelta.frozen import Frozen
 from autodelta.shape import STACKS, BackboneShape, Site
 
 TOGETHER = "together"
@@ -17,11 +18,7 @@ Loss = Literal["text", "labels"]
 TEXT: Loss = "text"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Delta(_Frozen):
+class Delta(Frozen):
     """One method at some roles, in some blocks, at one size; all its sites train at one learning rate."""
 
     method: str
@@ -135,7 +132,7 @@ def _within(block: int, blocks: tuple[int, ...] | None) -> bool:
     return blocks is None or block in blocks
 
 
-class Training(_Frozen):
+class Training(Frozen):
     """How a candidate is trained; learning rates belong to its deltas."""
 
     steps: int = Field(gt=0)
@@ -160,7 +157,7 @@ class Training(_Frozen):
         return sequence
 
 
-class Candidate(_Frozen):
+class Candidate(Frozen):
     """The genotype of a trial. Two candidates that do the same compare equal, whatever the order of their deltas."""
 
     deltas: tuple[Delta, ...] = Field(min_length=1)

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+LONGEST_LINE = 300  # characters
+
+
 class UserError(ValueError):
     """A mistake in what the user asked for."""
 
@@ -18,6 +21,12 @@ def one_of(kind: str, value: str, choices: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(value, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {value!r}; {hint}choose from: {', '.join(known)}")
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, cut where it is very long; its type where it says nothing."""
+    said = str(error).strip().splitlines()
+    return said[0][:LONGEST_LINE] if said else type(error).__name__
 
 
 def first_problem(error: "ValidationError") -> str:

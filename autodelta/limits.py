@@ -1,12 +1,12 @@
 """What a trial may take of its device: limits that a space's file sets and a worker checks before it trains."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from autodelta.frozen import Frozen
 
 
-class Limits(BaseModel):
+class Limits(Frozen):
     """The most that a candidate may need; None: no limit, and nothing is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Of a step with the largest batch, the backbone and the optimiser's state included.
     memory_bytes: int | None = Field(default=None, ge=0)

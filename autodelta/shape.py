@@ -8,9 +8,8 @@ from functools import lru_cache
 from math import prod
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.errors import UserError
+from autodelta.frozen import Frozen
 
 Stack = Literal["encoder", "decoder"]
 STACKS: tuple[Stack, ...] = ("encoder", "decoder")
@@ -58,10 +57,8 @@ def _stack(name: str) -> Stack:
     return name
 
 
-class BackboneShape(BaseModel):
+class BackboneShape(Frozen):
     """The dimensions of a T5 that decide where deltas fit and how many parameters they have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vocab_size: int
     d_model: int

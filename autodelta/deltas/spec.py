@@ -13,9 +13,8 @@ from enum import IntEnum
 from functools import cache
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.errors import one_of
+from autodelta.frozen import Frozen
 from autodelta.shape import BackboneShape, Site
 
 # The parts a method may accept, by kind (autodelta.shape.Kind), without the stack.
@@ -50,10 +49,8 @@ class Order(IntEnum):
     MODULE = 3  # modules beside or after a sublayer, keys and values, embeddings
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(Frozen):
     """The sizes of one delta; a method subclasses it with fields of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class MethodSpec(ABC):

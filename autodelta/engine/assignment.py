@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
 from autodelta import tasks
 from autodelta.candidate import Candidate
 from autodelta.engine.costs import Costs
+from autodelta.frozen import Frozen
 from autodelta.limits import Limits
 from autodelta.tasks import Columns, Task
 
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 TRAIN_ROWS_SEED = 0  # the same for everybody: a task of a smaller size is a task of its own
 
 
-class Assignment(BaseModel):
+class Assignment(Frozen):
     """One trial: a candidate to train at a seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     candidate: Candidate
@@ -33,10 +32,8 @@ class Assignment(BaseModel):
     alone: bool = False  # a worker died under it: nobody is to go with it
 
 
-class WorkerSpec(BaseModel):
+class WorkerSpec(Frozen):
     """Backbone, task and device of a worker; picklable, and opened in the process that does the work."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str
     task: str

@@ -11,25 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from autodelta.engine.failures import BrokenCheckpoint
 from autodelta.engine.report import Report
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 from autodelta.files import write_whole
+from autodelta.frozen import Frozen
 
 SCHEMA = 1
 KEY = "autodelta.checkpoint"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Origin(_Frozen):
+class Origin(Frozen):
     """Which trial a checkpoint is of. One of another trial is refused."""
 
     candidate: str  # its key
@@ -39,7 +36,7 @@ class Origin(_Frozen):
     data: str  # hash of the encoded rows
 
 
-class Progress(_Frozen):
+class Progress(Frozen):
     """How far a trial got."""
 
     step: int
@@ -112,8 +109,7 @@ def _contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             said = json.loads((file.metadata() or {}).get(KEY, "null"))
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokenCheckpoint(f"{str(path)!r} is no readable checkpoint: {reason}") from error
+        raise BrokenCheckpoint(f"{str(path)!r} is no readable checkpoint: {one_line(error)}") from error
     if not isinstance(said, dict):
         raise BrokenCheckpoint(f"{str(path)!r} is no checkpoint of a trial")
     return said, tensors

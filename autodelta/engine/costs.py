@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from autodelta.frozen import Frozen
 
 K = TypeVar("K", bound=Hashable)
 MOST = 8  # trials at a time: more of them gain little more, and a search learns from none of them before it asks
@@ -52,10 +53,8 @@ def counted(works: Sequence[Work]) -> NDArray[np.float64]:
     )
 
 
-class Costs(BaseModel):
+class Costs(Frozen):
     """What a machine takes for each thing that is counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str
     seconds_per: tuple[float, ...]  # of each of TERMS

@@ -98,10 +98,10 @@ def encode_texts(backbone: Backbone, texts: Sequence[str]) -> tuple[NDArray[np.i
     return tuple(np.asarray(row, dtype=np.int64) for row in ids)
 
 
-def cut_inputs(backbone: Backbone, texts: Sequence[str], *, max_input_tokens: int = MAX_INPUT_TOKENS) -> int:
-    """How many of these texts are longer than what the model reads of them."""
-    found = encode_texts(backbone, texts, max_input_tokens=max_input_tokens + 1)
-    return sum(len(ids) > max_input_tokens for ids in found)
+def cut_inputs(backbone: Backbone, texts: Sequence[str]) -> int:
+    """How many of these texts are longer than ``MAX_INPUT_TOKENS``, so that the model does not read their end."""
+    ids = backbone.tokenizer(list(texts), truncation=True, max_length=MAX_INPUT_TOKENS + 1)["input_ids"]
+    return sum(len(row) > MAX_INPUT_TOKENS for row in ids)
 
 
 def encode_labels(backbone: Backbone, words: Sequence[str]) -> tuple[NDArray[np.int64], ...]:

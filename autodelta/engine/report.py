@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
+
+from autodelta.frozen import Frozen
 
 
-class Report(BaseModel):
+class Report(Frozen):
     """A trial's score so far; reports of one trial come with rising steps, the last one marked done."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
@@ -27,10 +27,8 @@ class Report(BaseModel):
         return {"held_seconds": given.get("device_seconds"), **given} if isinstance(given, dict) else given
 
 
-class Scored(BaseModel):
+class Scored(Frozen):
     """A split, scored: the task's metric, and the label predicted for each row, in the order of the rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: float
     log_loss: float | None = None  # of the right label among all labels, nats a row

@@ -19,8 +19,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from autodelta.frozen import Frozen
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.level import Level, Levels
 from autodelta.meta.network import Network
@@ -43,10 +44,8 @@ class Noise:
     reach: float  # of what is a configuration's own, along the log of the rung
 
 
-class Found(BaseModel):
+class Found(Frozen):
     """What cross-validation over the sources has found: tasks that the judged members never saw."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     opening: int | None = 0  # one of OPENINGS; None: the past does not foretell even its own tasks
     regrets: dict[str, list[float]] = Field(default_factory=dict)  # of each opening and CHANCE after 1, 2, ... trials

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from autodelta.frozen import Frozen
 
-class Sizes(BaseModel):
+
+class Sizes(Frozen):
     """The dimensions of the network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     token: int  # columns of a token
     settings: int  # columns of the settings, the two of the rung included

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from autodelta.errors import UserError, first_problem
+from autodelta.errors import UserError, first_problem, one_line
 from autodelta.files import write_json
+from autodelta.frozen import Frozen
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import ABOUT, Record, Table, TaskFeatures
 
@@ -21,18 +22,14 @@ FILE, RECORDS, MODEL = "past.json", "records", "meta.json"
 BUNDLED = Path(__file__).parent / "bundled"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Backbone(_Frozen):
+class Backbone(Frozen):
     """A T5 that trials were recorded on."""
 
     name: str
     sha256: str
 
 
-class Winner(_Frozen):
+class Winner(Frozen):
     """The best trial of a task, on validation."""
 
     methods: tuple[str, ...]
@@ -40,7 +37,7 @@ class Winner(_Frozen):
     score: float
 
 
-class PastTask(_Frozen):
+class PastTask(Frozen):
     """A recorded task: what is known of it, and what came out."""
 
     task: str
@@ -52,7 +49,7 @@ class PastTask(_Frozen):
     features: dict[str, float]
 
 
-class Past(_Frozen):
+class Past(Frozen):
     """All that a model has learned from, in short."""
 
     format: Literal["autodelta.past"] = "autodelta.past"
@@ -134,7 +131,7 @@ def read(folder: Path) -> Past | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no readable JSON: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: no readable JSON: {one_line(error)}") from error
     if isinstance(data, dict) and data.get("version") != VERSION:
         raise UserError(f"{path}: of version {data.get('version')!r}; this version reads {VERSION}")
     try:

@@ -12,11 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError, first_problem
+from autodelta.errors import UserError, first_problem, one_line
 from autodelta.files import Lines, write_json
+from autodelta.frozen import Frozen
 from autodelta.meta import parquet
 from autodelta.meta.columns import RECORDS, TASKS, VERSION
 from autodelta.shape import BackboneShape
@@ -28,11 +29,11 @@ State = Literal["complete", "pruned", "failed", "infeasible"]
 Key = tuple[str, str, int]  # task, candidate's key, repeat
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Finite(Frozen):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
-class Point(_Frozen):
+class Point(_Finite):
     """One evaluation on validation: a trial's learning curve is made of these."""
 
     step: int = Field(gt=0)
@@ -42,7 +43,7 @@ class Point(_Frozen):
     device_seconds: float  # since the trial's start, evaluations included
 
 
-class Record(_Frozen):
+class Record(_Finite):
     """One trial that has ended, and what it cost."""
 
     task: str  # as `task_key` writes it: the name, with the rows where train was cut
@@ -80,7 +81,7 @@ class Record(_Frozen):
         return self.task, self.candidate.key, self.repeat
 
 
-class TaskFeatures(_Frozen):
+class TaskFeatures(_Finite):
     """What is known of a task before any trial; ``features`` are those of ``meta.features``, by name."""
 
     task: str
@@ -92,7 +93,7 @@ class TaskFeatures(_Frozen):
     embedding: tuple[float, ...] = ()  # mean of the frozen encoder's vectors over a sample of train
 
 
-class About(_Frozen):
+class About(_Finite):
     """What all records of a table have in common."""
 
     schema_version: int = VERSION
@@ -223,7 +224,7 @@ def read_about(folder: Path) -> About | None:
 
 
 def _fault(where: str, error: Exception) -> UserError:
-    said = first_problem(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+    said = first_problem(error) if isinstance(error, ValidationError) else one_line(error)
     return UserError(f"{where}: {said}")
 
 

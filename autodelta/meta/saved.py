@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from autodelta.errors import UserError, first_problem
+from autodelta.errors import UserError, first_problem, one_line
 from autodelta.files import write_json, write_whole
+from autodelta.frozen import Frozen
 from autodelta.meta.inputs import Inputs, Scale
 from autodelta.meta.level import Levels
 from autodelta.meta.model import Found, Model
@@ -28,10 +29,8 @@ PLAIN = ("spread", "settings", "units")
 NETWORK = "network."
 
 
-class _About(BaseModel):
+class _About(Frozen):
     """What the JSON file holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     version: int
@@ -86,15 +85,13 @@ def load(folder: Path) -> Model:
             known = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: no readable weights: {str(error).splitlines()[0][:200]}") from error
+        raise UserError(f"{path}: no readable weights: {one_line(error)}") from error
     if known.get("fingerprint") != about.fingerprint:
         raise UserError(f"{path}: not of the same fit as {ABOUT} beside it; fit the model again")
     try:
         return _model(about, arrays)
     except (KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: weights are missing or of another shape: {str(error).splitlines()[0][:200]}"
-        ) from error
+        raise UserError(f"{path}: weights are missing or of another shape: {one_line(error)}") from error
 
 
 def _about(path: Path) -> _About:
@@ -103,7 +100,7 @@ def _about(path: Path) -> _About:
     except OSError as error:
         raise UserError(f"no model in {str(path.parent)!r}: {error.strerror or error}: {path.name}") from error
     except ValueError as error:
-        raise UserError(f"{path}: no JSON: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: no JSON: {one_line(error)}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{path}: no model of autodelta (its format is not {FORMAT!r})")
     if data.get("version") != VERSION:

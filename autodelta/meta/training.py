@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from autodelta.frozen import Frozen
 from autodelta.meta.episodes import CONTEXT, QUERIES, draw, standardised
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.network import Network, Prior, Sizes
@@ -17,10 +18,8 @@ from autodelta.meta.problem import Sources
 LOG_2PI = math.log(2 * math.pi)
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """How the network is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=1000, gt=0)
     tasks: int = Field(default=16, gt=0)  # episodes a step

@@ -10,11 +10,12 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError, first_problem
+from autodelta.errors import UserError, first_problem, one_line
 from autodelta.files import write_text, write_whole
+from autodelta.frozen import Frozen
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
 from autodelta.tasks import Columns, View
@@ -28,11 +29,7 @@ RECIPE_FILE, WEIGHTS_FILE, CARD_FILE = "recipe.yaml", "delta.safetensors", "READ
 SCHEMA = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BackboneReference(_Part):
+class BackboneReference(Frozen):
     """Which backbone the deltas were trained on."""
 
     name: str
@@ -41,7 +38,7 @@ class BackboneReference(_Part):
     shape: BackboneShape
 
 
-class ScoreLine(_Part):
+class ScoreLine(Frozen):
     """One measured score."""
 
     split: str
@@ -51,7 +48,7 @@ class ScoreLine(_Part):
     seeds: tuple[int, ...]
 
 
-class Recipe(_Part):
+class Recipe(Frozen):
     """What ``recipe.yaml`` states; ``folder`` is where it was read from."""
 
     schema_version: int = SCHEMA
@@ -167,7 +164,7 @@ class Recipe(_Part):
 
 
 def _said(error: Exception) -> str:
-    return first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
+    return first_problem(error) if isinstance(error, ValidationError) else one_line(error)
 
 
 def _difference(wanted: BackboneShape, found: BackboneShape) -> str:

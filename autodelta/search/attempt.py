@@ -7,13 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import BrokenCheckpoint, OutOfTime, Violated, ending
 from autodelta.engine.report import Report, Scored
 from autodelta.files import full, write_whole
+from autodelta.frozen import Frozen
 from autodelta.search.records import Outcome
 
 if TYPE_CHECKING:
@@ -43,13 +42,11 @@ class Worker(Protocol):
     def evaluate(self, candidate: Candidate, weights: Path, split: str) -> Scored: ...
 
 
-class Order(BaseModel):
+class Order(Frozen):
     """What a worker is to do: train an assignment, or score weights that it left before on a split.
 
     Everything lies in ``folder``: a checkpoint at each report but the last, and the weights at the end.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     assignment: Assignment
     folder: Path

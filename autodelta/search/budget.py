@@ -4,9 +4,8 @@ import math
 import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.errors import UserError
+from autodelta.frozen import Frozen
 
 UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 UNITS = (
@@ -23,21 +22,17 @@ FINISH_MOST_SECONDS = 30.0
 CONFIRM_SHARE = 0.2  # of the budget in time, kept for training the best again and scoring them on test
 
 
-class Spent(BaseModel):
+class Spent(Frozen):
     """What a search has used up: device-seconds held by workers, seconds of wall-clock, and trials."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device_seconds: float = 0.0
     wall_seconds: float = 0.0
     trials: int = 0
 
 
-class Budget(BaseModel):
+class Budget(Frozen):
     """Limits on a search; the first to run out ends it. A worker holds one device: a GPU or a share of it, or a CPU
     core."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     gpu_seconds: float | None = None

@@ -9,7 +9,7 @@ from shlex import quote
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 from autodelta.files import NO_ROOM, write_json
 from autodelta.search import answer
 from autodelta.search.answer.entrants import Entrant, baselines, finalists
@@ -292,7 +292,7 @@ def told(folder: Path) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
-        raise _cannot_write(folder, str(error.__cause__ or error).splitlines()[0]) from error
+        raise _cannot_write(folder, one_line(error.__cause__ or error)) from error
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from autodelta.frozen import Frozen
 from autodelta.search.records import TrialRecord
 
 
-class Event(BaseModel):
+class Event(Frozen):
     """Anything that happened. ``str(event)`` is one line for a log."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SearchStarted(Event):

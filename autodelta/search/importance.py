@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
+from autodelta.frozen import Frozen
 
 LEAST = 20  # trials at a rung
 BEST = 0.2  # the share of trials that count as the best
@@ -53,10 +53,8 @@ class Trial(Protocol):
     def curve(self) -> Sequence[Point]: ...
 
 
-class Importance(BaseModel):
+class Importance(Frozen):
     """How much one gene decides at one rung."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gene: str  # "lora", "lora roles", "lora rank", "steps"
     kind: Kind
@@ -69,10 +67,8 @@ class Importance(BaseModel):
         return self.p <= SURE
 
 
-class Rung(BaseModel):
+class Rung(Frozen):
     """The genes at one step, the most important first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     trials: int

@@ -24,9 +24,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
+from autodelta.frozen import Frozen
 from autodelta.search.importance import LEAST, Rung, Trial, genes, importance, rungs
 
 LEVEL = 0.9
@@ -39,20 +39,16 @@ MARGIN = 0.1  # the share of learning rates at either end that are not believed 
 Verdict = Literal["help", "hurt", "no clear difference", "too few trials"]
 
 
-class Effect(BaseModel):
+class Effect(Frozen):
     """An estimate with its interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: float
     low: float
     high: float
 
 
-class Pair(BaseModel):
+class Pair(Frozen):
     """Two methods together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     methods: tuple[str, str]
     trials: int  # with both of them
@@ -69,10 +65,8 @@ class Pair(BaseModel):
         return "hurt" if self.gain.high < 0 else "no clear difference"
 
 
-class Interactions(BaseModel):
+class Interactions(Frozen):
     """What finished trials say of genes and pairs; ``level`` is of each interval by itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int  # that were scored at all
     step: int | None  # at which pairs were compared

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.candidate import Candidate
 from autodelta.engine.report import Report
+from autodelta.frozen import Frozen
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -18,10 +17,8 @@ CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing agains
 State = Literal["running", "complete", "pruned", "failed", "infeasible"]
 
 
-class Outcome(BaseModel):
+class Outcome(Frozen):
     """How a trial ended, and why where that needs saying."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: Literal["complete", "pruned", "failed", "infeasible"]
     reason: str = ""
@@ -31,10 +28,8 @@ class Outcome(BaseModel):
     score: float | None = None  # of those predictions
 
 
-class TrialRecord(BaseModel):
+class TrialRecord(Frozen):
     """One trial: its candidate, how far it came, and how it ended. Score: on validation, at ``step``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     state: State

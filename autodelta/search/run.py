@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError, first_problem, one_of
 from autodelta.files import write_json, write_text
+from autodelta.frozen import Frozen
 from autodelta.search.answer.answer import Answer
 from autodelta.search.answer.lines import lines
 from autodelta.search.attempt import WEIGHTS
@@ -40,10 +41,8 @@ LONGEST_NAME = 200  # of a folder, in characters; file systems take 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class Exported(BaseModel):
+class Exported(Frozen):
     """What a search hands over: a trained candidate, at one seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     candidate: Candidate
@@ -55,10 +54,8 @@ class Exported(BaseModel):
     test: float | None
 
 
-class Result(BaseModel):
+class Result(Frozen):
     """How a search ended: its answer, and what is exported unless something else is asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int  # that the study had
     budget: str = ""  # that it was found with

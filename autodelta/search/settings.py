@@ -5,21 +5,20 @@ import platform
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny
 
 from autodelta import __version__
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
+from autodelta.frozen import Frozen
 from autodelta.search.budget import CONFIRM_SHARE, Budget, parse
 from autodelta.shape import BackboneShape
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "scikit-learn", "optuna", "ray")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """Everything that decides what a search does, but for the machine's speed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     view: dict[str, Any]  # template, label words, metric: from ``Task.view()``

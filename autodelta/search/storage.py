@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 
 FILE = "study.db"
 NAME = "autodelta"
@@ -140,10 +140,10 @@ def _readable_or_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, StorageInternalError) as error:
-        cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        cause = one_line(getattr(error, "orig", None) or error.__cause__ or error)
         raise UserError(f"the study {folder / FILE} cannot be read: {cause}; nothing was changed") from error
     except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise UserError(f"the study {folder / FILE}: {str(error).splitlines()[0]}; nothing was changed") from error
+        raise UserError(f"the study {folder / FILE}: {one_line(error)}; nothing was changed") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

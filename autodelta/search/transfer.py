@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
 from autodelta.search.kept import check, sha256
@@ -63,7 +63,7 @@ def chosen(
         features, model = looked_at(meta, space=space, task=task, backbone=backbone, elsewhere=wanted, say=say)
     except (NoTransfer, UserError) as reason:
         if wanted:
-            say(f"nothing is known from other tasks, so the sampler is {WITHOUT}: {_one_line(reason)}")
+            say(f"nothing is known from other tasks, so the sampler is {WITHOUT}: {one_line(reason)}")
         return Chosen(WITHOUT)
     say(f"sampler {WITH}, learned from {len(model.tasks)} other tasks")
     return Chosen(WITH, features, meta and meta.absolute())
@@ -121,7 +121,7 @@ def features_of(task: Task, backbone: "Backbone") -> dict[str, float]:
     try:
         return known(task, backbone)[0]
     except (ValueError, ArithmeticError) as error:
-        raise NoTransfer(f"the task's features cannot be computed: {_one_line(error)}") from error
+        raise NoTransfer(f"the task's features cannot be computed: {one_line(error)}") from error
 
 
 def fitted(scene: Scene) -> "Model":
@@ -146,7 +146,7 @@ def lost(scene: Scene) -> str | None:
     try:
         fitted(scene)
     except (NoTransfer, UserError) as reason:
-        return f"nothing is known from other tasks any more, so the sampler is {WITHOUT}: {_one_line(reason)}"
+        return f"nothing is known from other tasks any more, so the sampler is {WITHOUT}: {one_line(reason)}"
     return None
 
 
@@ -156,7 +156,3 @@ def _loaded(folder: Path, expected: str) -> "tuple[Model, past.Past | None]":
 
     check(folder, expected)
     return load(folder), past.read(folder)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 
 Position = tuple[str | int, ...]  # keys and item numbers from the top: ("methods", "lora", "sizes", "rank", 2)
 
@@ -69,7 +69,7 @@ class Document:
             mark = error.problem_mark or error.context_mark
             raise self._at(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}") from error
         except (yaml.YAMLError, RecursionError) as error:
-            raise UserError(f"{self.name}: not YAML: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{self.name}: not YAML: {one_line(error)}") from error
         return None if root is None else self._plain(root, ())
 
     def _plain(self, node: yaml.Node, position: Position) -> Any:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from autodelta.frozen import Frozen
 
 Value = bool | int | float | str | None
 FORMS = "a value, a list of choices, or {low, high, log, step}"
@@ -32,11 +34,11 @@ class Trial(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+class _Domain(Frozen):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
 
-class Choices(_Frozen):
+class Choices(_Domain):
     """One of these values; a single one is a constant, and is not asked for."""
 
     values: tuple[Value, ...]
@@ -67,7 +69,7 @@ class Choices(_Frozen):
         return max(lower) if lower else None
 
 
-class Range(_Frozen):
+class Range(_Domain):
     """A number from ``low`` to ``high``, both included, of whole numbers where both are whole."""
 
     low: int | float

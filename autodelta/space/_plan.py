@@ -4,8 +4,9 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
+from autodelta.frozen import Frozen
 from autodelta.limits import Limits
 from autodelta.space._domain import Choices, domain
 
@@ -27,10 +28,8 @@ def _words(raw: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in found.values)
 
 
-class Bound(BaseModel):
+class Bound(Frozen):
     """The most parameters a candidate may train: a number of them, or a share of the backbone's."""
-
-    model_config = ConfigDict(frozen=True)
 
     text: str
     number: Fraction
@@ -74,11 +73,7 @@ Gene = Annotated[Any, BeforeValidator(domain)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MethodPlan(_Frozen):
+class MethodPlan(Frozen):
     """What one method may be."""
 
     learning_rate: Gene
@@ -88,7 +83,7 @@ class MethodPlan(_Frozen):
     sizes: dict[str, Gene] = Field(default_factory=dict)
 
 
-class Constraints(_Frozen):
+class Constraints(Frozen):
     """What every candidate must keep to."""
 
     trainable_parameters: Annotated[Bound | None, BeforeValidator(Bound.read)] = None
@@ -101,7 +96,7 @@ class Constraints(_Frozen):
         return Limits(memory_bytes=self.memory, latency_share=self.latency)
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """A search space, not yet bound to a backbone."""
 
     description: str = ""

@@ -3,19 +3,16 @@
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.errors import UserError, one_of
+from autodelta.frozen import Frozen
 from autodelta.space._reading import read
 
 FOLDER = "search_spaces"
 SUFFIX = ".yaml"
 
 
-class SpaceInfo(BaseModel):
+class SpaceInfo(Frozen):
     """What a list of spaces says about one."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     description: str

@@ -8,12 +8,11 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta import __version__
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import ending
 from autodelta.engine.report import Report
+from autodelta.frozen import Frozen
 from autodelta.meta.features import VERSION
 from autodelta.meta.records import Point, Record, TaskFeatures, task_key
 from autodelta.search.knowledge import known
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "transformers")
 
 
-class Job(BaseModel):
+class Job(Frozen):
     """One trial of a collection, and on which task and backbone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     spec: WorkerSpec
     assignment: Assignment

@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError, one_of
 from autodelta.files import write_whole
+from autodelta.frozen import Frozen
 from autodelta.meta.folds import family
 from autodelta.meta.records import Record, Table, read
 from autodelta.search.budget import Budget
@@ -38,10 +39,8 @@ POINTS = 40  # of a curve along the budget
 MOST_TRIALS = 50
 
 
-class Bench(BaseModel):
+class Bench(Frozen):
     """What is compared, and how often. Every search of a task may spend as much as ``full_trials`` average trials."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: Path
     samplers: tuple[str, ...] = ("random", "tpe", "gp")

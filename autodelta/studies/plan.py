@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from autodelta.errors import UserError, one_of
+from autodelta.frozen import Frozen
 from autodelta.meta.records import task_key
 from autodelta.space._document import Document, Position
 
@@ -15,11 +16,7 @@ CURVE_RATIO = 3**0.5  # between the steps of a learning curve, so that every sec
 ALL: Literal["all"] = "all"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TaskPlan(_Frozen):
+class TaskPlan(Frozen):
     """One task, at one or several sizes of train."""
 
     name: str = Field(min_length=1)
@@ -50,14 +47,14 @@ class TaskPlan(_Frozen):
         return tuple(None if rows == ALL else rows for rows in self.train_rows)
 
 
-class Repeats(_Frozen):
+class Repeats(Frozen):
     """How many of the shared candidates are trained on several seeds, so that noise is known."""
 
     candidates: int = Field(default=0, ge=0)
     seeds: int = Field(default=3, ge=2)  # the first one included
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """A collection of records."""
 
     description: str = ""

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
+from autodelta.frozen import Frozen
 from autodelta.search.importance import BEST, Kind, Value, genes, importance
 
 SHOWN = 5
 LEAST = 20  # of the best, or of all, that must have a gene
 
 
-class Mattered(BaseModel):
+class Mattered(Frozen):
     """One gene, and where the best have it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gene: str
     kind: Kind

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
+from autodelta.frozen import Frozen
 from autodelta.meta import past
 from autodelta.meta.compositions import configurations
 from autodelta.meta.model import Model
@@ -45,11 +45,7 @@ NEAREST = 3  # tasks
 Floats = NDArray[np.float64]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Foretold(_Frozen):
+class Foretold(Frozen):
     """A composition on the foretold front."""
 
     number: int  # from 1, the smallest first
@@ -63,7 +59,7 @@ class Foretold(_Frozen):
     candidate: Candidate
 
 
-class Near(_Frozen):
+class Near(Frozen):
     """A recorded task, and how far off the model sees it."""
 
     task: str
@@ -73,7 +69,7 @@ class Near(_Frozen):
     best: past.Winner | None
 
 
-class Suggestion(_Frozen):
+class Suggestion(Frozen):
     """What ``suggest --json`` prints."""
 
     schema_version: Literal[1] = SCHEMA

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.errors import UserError, one_of
+from autodelta.frozen import Frozen
 from autodelta.tasks import demo, files, glue, superglue
 from autodelta.tasks.columns import Columns
 from autodelta.tasks.generated import PREFIX, load_demo
@@ -17,10 +16,8 @@ PUBLISHED: dict[str, Published] = {**glue.TASKS, **superglue.TASKS}
 EXCLUDED = {**glue.EXCLUDED, **superglue.EXCLUDED}
 
 
-class TaskInfo(BaseModel):
+class TaskInfo(Frozen):
     """A line of `autodelta tasks`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     origin: str  # files, GLUE, SuperGLUE or demo

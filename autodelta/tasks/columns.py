@@ -1,16 +1,16 @@
 """Columns: what the user says about a data set that has no card of ours (`--task hf:dataset/config`)."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from autodelta.frozen import Frozen
 
 
-class Columns(BaseModel):
+class Columns(Frozen):
     """Which columns and splits of a Hugging Face data set make a task. Whatever is not said is found or made:
 
     labels from the column's class names, template and words in T5's style; where test is missing or has no public
     labels, the validation split is test, and validation is carved out of train.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: tuple[str, ...] = Field(min_length=1)
     label: str = "label"

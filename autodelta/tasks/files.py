@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from autodelta.errors import UserError, first_problem, one_of
+from autodelta.frozen import Frozen
 from autodelta.tasks.tables import READERS, find_table, first_line, records, table_suffix
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
 from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
@@ -15,11 +16,9 @@ CARD = "task.json"
 LABEL = "label"  # the column of a row's label
 
 
-class Card(BaseModel):
+class Card(Frozen):
     """What task.json says. `template` and `words` replace the view that is made from inputs and labels; rows of equal
     `group` field stay together where validation is carved out of train; `rows` and `note` are for people."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: str = ""
@@ -31,7 +30,7 @@ class Card(BaseModel):
     group: str | None = None
     source: str = ""
     licence: str = ""
-    rows: dict[str, int] = {}
+    rows: dict[str, int] = Field(default_factory=dict)
     note: str = ""
 
     @field_validator("labels", mode="before")

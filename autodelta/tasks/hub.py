@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autodelta import hub
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 from autodelta.tasks.files import CARD
 
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
@@ -54,7 +54,7 @@ def _local(root: Path, config: str | None) -> Splits:
                         for split, paths in files.items()
                     }
                 except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-                    raise UserError(f"{str(folder)!r} cannot be read as a data set: {_line(error)}") from None
+                    raise UserError(f"{str(folder)!r} cannot be read as a data set: {_innermost(error)}") from None
     return {}
 
 
@@ -76,15 +76,15 @@ def _remote(task: str, readings: Sequence[Reading]) -> Splits:
     import datasets
 
     online = hub.reachable()
-    last: Exception | None = None
+    said = ""
     for dataset, config in readings:
         try:
             return _load(dataset, config) if online else _cached(dataset, config)
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            last = error
+            said = _innermost(error)
     names = " or ".join(dataset + (f" ({config})" if config else "") for dataset, config in readings)
     if online:
-        raise UserError(f"task {task!r}: the data set {names} cannot be loaded: {_line(last)}")
+        raise UserError(f"task {task!r}: the data set {names} cannot be loaded: {said}")
     dataset = readings[0][0]
     raise UserError(
         f"task {task!r} needs the data set {names}: there is no network and no local copy; where there is network run "
@@ -135,8 +135,8 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _line(error: Exception | None) -> str:
+def _innermost(error: Exception) -> str:
     """The first line of an error's innermost cause."""
-    while error is not None and isinstance(error.__cause__, Exception):
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return one_line(error)

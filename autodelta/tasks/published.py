@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from autodelta.errors import UserError, first_problem, one_of
+from autodelta.frozen import Frozen
 from autodelta.tasks.columns import Columns
 from autodelta.tasks.hub import Reading, Splits, open_splits
 from autodelta.tasks.task import Row, Task, assemble
@@ -17,11 +18,9 @@ Record = dict[str, Any]
 VALIDATION_NAMES = ("validation", "dev", "valid", "val")
 
 
-class Published(BaseModel):
+class Published(Frozen):
     """A known data set as a task. `test` is the official dev split, because the labels of the official test split are
     not public; validation is carved out of train, rows of equal `group` field together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     config: str

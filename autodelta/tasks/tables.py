@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_line
 
 Record = dict[str, Any]
 Placed = tuple[str, Record]  # (file and line, row)
@@ -47,7 +47,7 @@ def find_table(folder: Path, split: str) -> Path | None:
 
 def first_line(error: Exception) -> str:
     """What an error says, up to the advice for programmers."""
-    return str(error).splitlines()[0].partition(";")[0]
+    return one_line(error).partition(";")[0]
 
 
 def _shown(path: Path) -> str:
@@ -107,7 +107,7 @@ def _parquet(path: Path) -> Iterator[Placed]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except ArrowInvalid as error:
-        raise UserError(f"{_shown(path)} is not Parquet: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{_shown(path)} is not Parquet: {one_line(error)}") from None
     for number, row in enumerate(rows, 1):
         yield f"{_shown(path)}, row {number}", row
 

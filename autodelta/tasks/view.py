@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from string import Formatter
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from autodelta.errors import UserError, one_of
+from autodelta.frozen import Frozen
 from autodelta.tasks import metrics
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -16,13 +17,11 @@ SYNTAX = "{}:!"  # what ends a field's name in a template
 LONG_FIELDS = ("passage", "context", "paragraph", "document", "article")
 
 
-class View(BaseModel):
+class View(Frozen):
     """The text-to-text view of a task.
 
     template holds each field as `{field}`; words has, for each label, the text that the model is to write.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     inputs: tuple[str, ...] = Field(min_length=1)

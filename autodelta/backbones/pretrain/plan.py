@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+
+from autodelta.frozen import Frozen
 
 SENTINELS = 100
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TextSource(_Section):
+class TextSource(Frozen):
     """One part of the text, for the model card."""
 
     source: str
@@ -21,14 +18,14 @@ class TextSource(_Section):
     attribution: str = ""
 
 
-class TokenizerPlan(_Section):
+class TokenizerPlan(Frozen):
     """The vocabulary's size, without sentinels, and how much text it is fitted on."""
 
     pieces: int
     sample_bytes: int
 
 
-class Spans(_Section):
+class Spans(Frozen):
     """Span corruption: tokens an input, share that is corrupted, mean length of a span."""
 
     input_length: int
@@ -36,14 +33,14 @@ class Spans(_Section):
     mean_span_length: float
 
 
-class Start(_Section):
+class Start(Frozen):
     """Embeddings by the company that pieces keep: farthest neighbour, and sightings below which a piece has none."""
 
     window: int
     least_seen: int
 
 
-class Mixture(_Section):
+class Mixture(Frozen):
     """What a step trains on, over all processes: span corruption of ``span_rows`` at the longest input length, of as
     many tokens at the others; or, for a share of the steps, ``format_rows`` text-to-text examples."""
 
@@ -53,7 +50,7 @@ class Mixture(_Section):
     format_rows: int
 
 
-class Stable(_Section):
+class Stable(Frozen):
     """The stage at a constant step size."""
 
     warmup_steps: int
@@ -63,13 +60,13 @@ class Stable(_Section):
     position_lr: float
 
 
-class Anneal(_Section):
+class Anneal(Frozen):
     """The stage whose step size falls to zero."""
 
     steps: int
 
 
-class Plan(_Section):
+class Plan(Frozen):
     """One backbone's pretraining, as its ``pretrain.yaml`` states it."""
 
     name: str

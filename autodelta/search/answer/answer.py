@@ -6,10 +6,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from autodelta.frozen import Frozen
 from autodelta.search.answer.compare import Difference, Judge, Metric, against_entrant, against_fixed
 from autodelta.search.answer.entrants import FULL, LORA, Entrant, Rival
 from autodelta.search.answer.race import RIVALS, chosen
-from autodelta.search.answer.results import Confirmed, Frozen, failure, of, scores
+from autodelta.search.answer.results import Confirmed, failure, of, scores
 from autodelta.search.answer.select import LEVEL, Choice, choose, contenders, expected_regret, leader, seed_spread
 from autodelta.search.answer.shrink import row_variance
 from autodelta.search.answer.variance import Interval, prediction

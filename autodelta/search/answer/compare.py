@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from autodelta.search.answer.results import Confirmed, Frozen, of, scores, shared
+from autodelta.frozen import Frozen
+from autodelta.search.answer.results import Confirmed, of, scores, shared
 from autodelta.search.answer.select import Gap, gap, seed_spread
 from autodelta.search.answer.variance import Interval, Spread, below, quantile
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.spec import spec
-from autodelta.search.answer.results import Frozen
+from autodelta.frozen import Frozen
 from autodelta.search.answer.shrink import Shrunken, shrunken
 from autodelta.search.front import front
 from autodelta.search.records import TrialRecord

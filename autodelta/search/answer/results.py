@@ -3,17 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.candidate import Candidate
+from autodelta.frozen import Frozen
 
 Split = Literal["validation", "test"]
-
-
-class Frozen(BaseModel):
-    """The base of everything that an answer is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Confirmed(Frozen):

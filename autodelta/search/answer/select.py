@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autodelta.frozen import Frozen
 from autodelta.search.answer.entrants import Entrant
-from autodelta.search.answer.results import Confirmed, Frozen, Split, failure, scores, shared
+from autodelta.search.answer.results import Confirmed, Split, failure, scores, shared
 from autodelta.search.answer.variance import FEW, RECORDED, Interval, Spread, below, moderated, pooled, quantile
 
 LEVEL = 0.9

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from autodelta.search.answer.results import Frozen
+from autodelta.frozen import Frozen
 
 PRIOR, ENOUGH = 8, 12
 

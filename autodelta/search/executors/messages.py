@@ -3,17 +3,14 @@
 import traceback
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
+from autodelta.frozen import Frozen
 from autodelta.search.records import Outcome
 
 
-class Message(BaseModel):
+class Message(Frozen):
     """Something that a worker says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Free(Message):

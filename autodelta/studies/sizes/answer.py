@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from autodelta.candidate import Candidate
+from autodelta.frozen import Frozen
 from autodelta.search.answer import Answer, Confirmed, Entrant
-from autodelta.search.answer.results import Frozen, failure, scores
+from autodelta.search.answer.results import failure, scores
 from autodelta.search.answer.select import LEVEL, choose
 from autodelta.search.run import Exported
 from autodelta.studies.sizes.crossing import Crossing, crossings, differences

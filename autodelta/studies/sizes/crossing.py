@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autodelta.search.answer.results import Confirmed, Frozen
+from autodelta.frozen import Frozen
+from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import LEVEL, gap
 
 DRAWS = 4000

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from autodelta.errors import UserError, first_problem, one_of
+from autodelta.errors import UserError, first_problem, one_line, one_of
 from autodelta.files import write_json
+from autodelta.frozen import Frozen
 from autodelta.search.answer import Confirmed
 from autodelta.search.budget import Budget, Spent
 from autodelta.search.confirmation import Results
@@ -31,10 +32,8 @@ SCHEMA = 1
 SIZES_FILE, RESULT_FILE = "sizes.json", "sizes-result.json"
 
 
-class Asked(BaseModel):
+class Asked(Frozen):
     """What a size study was asked: a search, at several train sizes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sizes: tuple[int, ...]  # rows of train, rising
     settings: Settings  # of the search on all of train, with the whole budget
@@ -231,7 +230,7 @@ def open_sizes(name_or_path: str | Path, runs: str | Path = "runs") -> SizeStudy
     except ValidationError as error:
         raise UserError(f"{path} cannot be read: {first_problem(error)}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no size study: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is no size study: {one_line(error)}") from None
 
 
 def _folder(name_or_path: str | Path, runs: str | Path) -> Path | None:

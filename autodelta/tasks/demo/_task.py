@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from autodelta.errors import UserError, one_of
+from autodelta.frozen import Frozen
 
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """The share of all rows that a task can make which belongs to each split."""
@@ -19,10 +19,8 @@ PATIENCE = 5000
 Fields = dict[str, str]
 
 
-class DemoInfo(BaseModel):
+class DemoInfo(Frozen):
     """A demo task as it is seen from outside: its view, and the sizes and settings it is drawn with by default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str
