@@ -24,18 +24,21 @@ def open_splits(task: str, readings: Sequence[Reading], data: Path | None) -> Sp
         UserError: none has it, or what is there cannot be read.
     """
     for dataset, config in readings:
-        for root in _roots(dataset, data):
+        for root in _roots(dataset, config, data):
             found = _local(root, config)
             if found:
                 return found
     return _remote(task, readings)
 
 
-def _roots(dataset: str, data: Path | None) -> list[Path]:
-    """Where a copy of a data set may lie: DIR/owner/name, DIR/name, or DIR is the copy."""
+def _roots(dataset: str, config: str | None, data: Path | None) -> list[Path]:
+    """Where a copy of a data set may lie: DIR/owner/name, DIR/name, or DIR is the copy: it has the name, or the config;
+    else whatever lies in a folder of tasks would be taken for it."""
     if data is None:
         return []
-    return [root for root in (data / dataset, data / dataset.split("/")[-1], data) if root.is_dir()]
+    name = dataset.split("/")[-1]
+    itself = [data] if config is not None or data.absolute().name == name else []
+    return [root for root in (data / dataset, data / name, *itself) if root.is_dir()]
 
 
 def _local(root: Path, config: str | None) -> Splits:

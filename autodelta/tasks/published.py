@@ -112,6 +112,8 @@ def _chosen(name: str, columns: Columns, splits: Splits) -> dict[str, str]:
             raise UserError(f"task {name!r}: {one_of('split', asked, splits)}")
         if asked == columns.train:
             raise UserError(f"task {name!r}: the split {asked!r} is train already")
+    if columns.test is not None and columns.test == columns.validation:
+        raise UserError(f"task {name!r}: the split {columns.test!r} cannot be validation and test both")
     left = {split: rows for split, rows in splits.items() if split != columns.train}
     validation = columns.validation or next((split for split in VALIDATION_NAMES if split in left), None)
     test = columns.test or ("test" if "test" in left and _has_labels(left["test"], columns.label) else None)

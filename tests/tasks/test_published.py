@@ -192,6 +192,13 @@ def test_a_folder_with_a_card_is_no_copy_of_a_data_set(tmp_path: Path) -> None:
         load("mnli_mismatched", data=tmp_path)
 
 
+def test_another_tasks_folder_is_no_copy_of_a_data_set_that_is_not_there(tmp_path: Path) -> None:
+    _reviews(tmp_path / "data", {"train": 30, "test": 10})
+    with pytest.raises(UserError, match="no network and no local copy"):
+        load("hf:news", data=tmp_path, columns=REVIEWS)
+    assert load("hf:data", data=tmp_path / "data", columns=REVIEWS).rows["test"]
+
+
 def test_without_network_an_earlier_load_is_found_in_the_cache(tmp_path: Path) -> None:
     from datasets.packaged_modules.parquet.parquet import Parquet
 
@@ -288,6 +295,9 @@ def test_train_is_not_shown_again_as_another_split(tmp_path: Path) -> None:
     for change in ({"train": "test", "test": "test"}, {"train": "validation", "validation": "validation"}):
         with pytest.raises(UserError, match="is train already"):
             load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update=change))
+    _reviews(tmp_path / "whole", {"train": 30, "test": 20})
+    with pytest.raises(UserError, match="cannot be validation and test both"):
+        load("hf:whole", data=tmp_path, columns=REVIEWS.model_copy(update={"validation": "test", "test": "test"}))
     _reviews(tmp_path / "alone", {"validation": 40})
     with pytest.raises(UserError, match="no test split with labels"):
         load("hf:alone", data=tmp_path, columns=REVIEWS.model_copy(update={"train": "validation"}))
