@@ -133,6 +133,19 @@ def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_proce
     assert found == {"metric": "accuracy", "score": searched["test"]["score"], "rows": 16, "split": "test"}
 
 
+def test_rows_of_no_task_are_labelled_and_options_of_a_task_are_refused_beside_them(
+    place: Path, searched: dict[str, Any]
+) -> None:
+    recipe, rows = str(place / "runs" / "first" / "recipe"), place / "rows.csv"
+    rows.write_text("sentence\na b\nb a\n")
+    found = json.loads(call("predict", "--recipe", recipe, "--rows", str(rows), "--json").stdout)
+    assert found["rows"] == 2
+    assert call("predict", "--recipe", recipe, "--rows", str(rows)).stdout.splitlines() == found["predicted"]
+    refused = call("predict", "--recipe", recipe, "--rows", str(rows), "--split", "test")
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: --rows takes the place of a task: leave out --split\n"
+
+
 def test_the_same_seed_gives_the_same_trials_and_scores_and_another_seed_others(
     place: Path, searched: dict[str, Any]
 ) -> None:

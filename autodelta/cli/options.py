@@ -81,6 +81,13 @@ def print_json(data: Any) -> None:
     print(to_json(data, indent=2, inf_nan_mode="null").decode())
 
 
+def asked_for(context: typer.Context) -> dict[str, str]:
+    """The options that stand on the command line, as it writes them, by the names of their parameters."""
+    flags = {str(option.name): option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name: flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
 def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
     """Which columns of an hf: data set are what, if that was said."""
     from autodelta.tasks import Columns

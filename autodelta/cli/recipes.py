@@ -16,10 +16,14 @@ from autodelta.cli.options import (
     RecipeFolder,
     RunName,
     Runs,
+    asked_for,
     columns,
     mistakes,
     print_json,
 )
+from autodelta.errors import UserError
+
+OF_A_TASK = ("task", "data", "split", "inputs", "label", "label_names")  # what `--rows` has no use for
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +80,14 @@ def train(
 
 
 def predict(
+    context: typer.Context,
     recipe: RecipeFolder,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows", help="a JSONL, CSV, TSV or Parquet file of rows to label, in place of a task", show_default=False
+        ),
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="whose rows", show_default="the recipe's")] = None,
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test")] = "test",
@@ -91,11 +102,24 @@ def predict(
     label_names: LabelNames = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the labels of a split with a recipe, and score them."""
+    """Predict labels with a recipe: of a task's split, with their score, or of rows that have none."""
     with mistakes():
         from autodelta.recipe import Recipe
+        from autodelta.recipe.use import label as label_rows
         from autodelta.recipe.use import predict as predict_labels
 
+        if rows is not None:
+            for name, option in asked_for(context).items():
+                if name in OF_A_TASK:
+                    raise UserError(f"--rows takes the place of a task: leave out {option}")
+            labels = label_rows(
+                Recipe.load(recipe), rows, backbone=backbone, device=device, allow_pickle=allow_pickle, to=to
+            )
+            if as_json:
+                print_json({"rows": len(labels), "predicted": labels})
+            else:
+                print(f"{len(labels)} labels: {to}" if to else "\n".join(labels))
+            return
         found = predict_labels(
             Recipe.load(recipe), task=task, data=data, split=split, backbone=backbone, device=device,
             columns=columns(inputs, label=label, labels=label_names), allow_pickle=allow_pickle, to=to,

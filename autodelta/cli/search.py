@@ -18,6 +18,7 @@ from autodelta.cli.options import (
     Metric,
     Runs,
     Template,
+    asked_for,
     columns,
     console,
     mistakes,
@@ -177,11 +178,10 @@ def _go_on(name: str, changes: dict[str, Any]) -> None:
 def _check_resumable(context: typer.Context) -> None:
     """A run that is taken up again keeps what it was asked for."""
     flags = {str(option.name): option.opts[0] for option in context.command.params}
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and name not in ("resume", *CHANGEABLE):
+    for name, flag in asked_for(context).items():
+        if name not in ("resume", *CHANGEABLE):
             others = ", ".join(flags[other] for other in CHANGEABLE)
-            raise UserError(f"a run that is taken up again keeps its {flags[name]}; with it go: {others}")
+            raise UserError(f"a run that is taken up again keeps its {flag}; with it go: {others}")
 
 
 def _handed_over(screen: "Console", found: "Run | SizeStudy", ended: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autodelta.backbones import Backbone
 from autodelta.errors import UserError
-from autodelta.tasks import Task
+from autodelta.tasks import Task, View
 
 MAX_INPUT_TOKENS = 256
 POOL_BATCHES = 16  # batches sorted by length together, so that a batch's rows are of about one length
@@ -88,6 +88,16 @@ def encode(backbone: Backbone, task: Task, split: str) -> Encoded:
         inputs=encode_texts(backbone, [example.input for example in examples]),
         labels=np.array([index[example.label] for example in examples], dtype=np.int64),
         targets=encode_labels(backbone, [task.words[label] for label in task.labels]),
+        pad=backbone.tokenizer.pad_token_id,
+    )
+
+
+def encode_unlabelled(backbone: Backbone, view: View, inputs: Sequence[str]) -> Encoded:
+    """Input texts in the backbone's vocabulary, with the label words of a view to rank; the rows' labels are -1."""
+    return Encoded(
+        inputs=encode_texts(backbone, inputs),
+        labels=np.full(len(inputs), -1),
+        targets=encode_labels(backbone, [view.words[label] for label in view.labels]),
         pad=backbone.tokenizer.pad_token_id,
     )
 

@@ -17,7 +17,7 @@ from autodelta.engine.forward import Forward
 from autodelta.engine.labels import LabelTree, log_likelihoods
 from autodelta.engine.memory import Rows
 from autodelta.engine.report import Scored
-from autodelta.tasks import Task
+from autodelta.tasks import Task, View
 
 ROWS = 64
 TOKENS = 2048  # of the encoder in one pass on a CPU: more fall out of its caches and pad short rows to long ones
@@ -40,11 +40,24 @@ def evaluate(
         OutOfMemory: one row does not fit.
     """
     found = label_log_likelihoods(forward, encoded, loss=loss, rows=rows, kept=kept)
-    predictions = tuple(task.labels[number] for number in found.argmax(axis=1))
+    predictions = _likeliest(found, task)
     gold = [task.labels[number] for number in encoded.labels]
     return Scored(
         score=task.score(gold, list(predictions)), log_loss=_log_loss(found, encoded.labels), predictions=predictions
     )
+
+
+def label_rows(forward: Forward, encoded: Encoded, view: View, *, loss: Loss = TEXT) -> tuple[str, ...]:
+    """The most likely label of every row, which need not have one.
+
+    Raises:
+        OutOfMemory: one row does not fit.
+    """
+    return _likeliest(label_log_likelihoods(forward, encoded, loss=loss), view)
+
+
+def _likeliest(found: NDArray[np.float32], view: View) -> tuple[str, ...]:
+    return tuple(view.labels[number] for number in found.argmax(axis=1))
 
 
 def _log_loss(found: NDArray[np.float32], right: NDArray[np.int64]) -> float:

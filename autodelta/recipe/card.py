@@ -43,7 +43,8 @@ def card(recipe: "Recipe") -> str:
         f"{', '.join(map(_code, recipe.task['words'].values()))}.",
         "",
         "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the "
-        "task is in files.",
+        "task is in files; or `autodelta predict --recipe DIR --rows FILE` for rows without labels, in a file with the "
+        f"columns {', '.join(map(_code, recipe.task['inputs']))}.",
         "",
         f"Versions: {', '.join(f'{library} {version}' for library, version in recipe.versions.items())}.",
     ]

@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from autodelta import tasks
 from autodelta.backbones import Backbone, load
 from autodelta.engine import devices
 from autodelta.engine.assignment import Assignment, WorkerSpec
-from autodelta.engine.encode import encode
-from autodelta.engine.evaluate import evaluate
+from autodelta.engine.encode import encode, encode_unlabelled
+from autodelta.engine.evaluate import evaluate, label_rows
 from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
 from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
@@ -18,6 +19,7 @@ from autodelta.errors import UserError
 from autodelta.files import in_the_way
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
 from autodelta.search.settings import versions
+from autodelta.tasks.files import inputs_of
 
 SEEDS = 2**63  # what a tensor holds: the seed of random projections is saved with them
 
@@ -47,6 +49,49 @@ def predict(
     view = tasks.View.model_validate(recipe.task)
     seen = tasks.load(task or view.name, data=data, columns=columns or _own_columns(recipe, task)).through(view)
     seen.examples(split)
+    with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
+        encoded = encode(loaded, seen, split)
+        found = evaluate(forward, encoded, seen, loss=recipe.candidate.training.loss)
+    if to is not None:
+        gold = (seen.labels[number] for number in encoded.labels)
+        _write(to, [{"predicted": a, "label": b} for a, b in zip(found.predictions, gold, strict=True)])
+    return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))
+
+
+def label(
+    recipe: Recipe,
+    rows: str | os.PathLike[str],
+    *,
+    backbone: str | None = None,
+    device: str | None = None,
+    allow_pickle: bool = False,
+    to: str | os.PathLike[str] | None = None,
+) -> tuple[str, ...]:
+    """The recipe's label for each row of a file (JSONL, CSV, TSV or Parquet) that has the columns of its inputs.
+
+    ``backbone`` names where the recipe's backbone lies now; ``to`` takes the labels as JSON lines, row by row.
+
+    Raises:
+        UserError: the backbone differs from the recipe's, a row lacks an input, or ``to`` has no place.
+    """
+    to = None if to is None else Path(to)
+    if to is not None:
+        _check_file(to)
+    view = tasks.View.model_validate(recipe.task)
+    inputs = inputs_of(view, Path(rows))
+    with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
+        encoded = encode_unlabelled(loaded, view, inputs)
+        found = label_rows(forward, encoded, view, loss=recipe.candidate.training.loss)
+    if to is not None:
+        _write(to, [{"predicted": one} for one in found])
+    return found
+
+
+@contextmanager
+def _applied(
+    recipe: Recipe, backbone: str | None, device: str | None, *, allow_pickle: bool
+) -> Iterator[tuple[Backbone, Forward]]:
+    """The recipe's backbone, freshly loaded, with the recipe's deltas on it."""
     loaded = load(
         backbone or recipe.backbone.name,
         dtype=recipe.backbone.dtype,
@@ -54,12 +99,7 @@ def predict(
         allow_pickle=allow_pickle,
     )
     with single_threaded(loaded.device.type), recipe.apply(loaded.model) as attached:
-        encoded = encode(loaded, seen, split)
-        forward = Forward(loaded.model, attached.composition)
-        found = evaluate(forward, encoded, seen, loss=recipe.candidate.training.loss)
-    if to is not None:
-        _write_labels(to, found.predictions, [seen.labels[number] for number in encoded.labels])
-    return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))
+        yield loaded, Forward(loaded.model, attached.composition)
 
 
 def train(
@@ -164,9 +204,8 @@ def _is_own(recipe: Recipe, task: str | None) -> bool:
     return task in (None, recipe.task["name"])
 
 
-def _write_labels(path: Path, labels: Sequence[str], gold: Sequence[str]) -> None:
-    lines = [json.dumps({"predicted": a, "label": b}, ensure_ascii=False) for a, b in zip(labels, gold, strict=True)]
+def _write(path: Path, lines: Sequence[dict[str, str]]) -> None:
     try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf8")
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf8")
     except OSError as error:
         raise UserError(f"the labels cannot be written to {path}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """Tasks in files: a folder with task.json and a table for each split (train and test at least)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from autodelta.errors import UserError, first_problem, one_of
 from autodelta.frozen import Frozen
-from autodelta.tasks.tables import READERS, find_table, first_line, records, table_suffix
+from autodelta.tasks.tables import READERS, Record, find_table, first_line, records, table_suffix
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
 from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
 
@@ -127,18 +128,39 @@ def _unread(folder: Path) -> list[str]:
     return [f"not read: {', '.join(others)}; splits are files called {', '.join(SPLITS)}"] if others else []
 
 
+def inputs_of(view: View, path: Path) -> list[str]:
+    """The input text of each row of a file of any name; other columns than the view's inputs do not matter.
+
+    Raises:
+        UserError: the file cannot be read or has no rows, or a row lacks an input.
+    """
+    if not table_suffix(path):
+        raise UserError(f"rows are read from files that end in {', '.join(READERS)}, not {path.name!r}")
+    found = [view.render(_texts(where, record, view.inputs)) for where, record in records(path)]
+    if not found:
+        raise UserError(f"{str(path)!r} has no rows")
+    return found
+
+
 def _rows(view: View, path: Path) -> list[Row]:
     found = []
     for where, record in records(path):
-        values = [text_of(record.get(column)) for column in (*view.inputs, LABEL)]
-        for column, value in zip((*view.inputs, LABEL), values, strict=True):
-            if column not in record:
-                raise UserError(f"{where}: the column {column!r} is missing; there are: {', '.join(map(str, record))}")
-            if value is None:
-                raise UserError(f"{where}: the column {column!r} must hold a text or a number, not {record[column]!r}")
-        *fields, label = map(str, values)
+        *fields, label = _texts(where, record, (*view.inputs, LABEL))
         try:
             found.append(Row(tuple(fields), view.label_of(label)))
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
+    return found
+
+
+def _texts(where: str, record: Record, columns: Sequence[str]) -> list[str]:
+    """What a row has in these columns, as text."""
+    found = []
+    for column in columns:
+        if column not in record:
+            raise UserError(f"{where}: the column {column!r} is missing; there are: {', '.join(map(str, record))}")
+        text = text_of(record[column])
+        if text is None:
+            raise UserError(f"{where}: the column {column!r} must hold a text or a number, not {record[column]!r}")
+        found.append(text)
     return found

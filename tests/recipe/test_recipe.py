@@ -1,5 +1,6 @@
 """A recipe gives the same labels wherever it is applied, and refuses any other backbone."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import yaml
 from safetensors.torch import save_file
 from transformers import T5ForConditionalGeneration
 
+from autodelta import tasks
+from autodelta.backbones import load
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import WorkerSpec
+from autodelta.engine.encode import encode, encode_unlabelled
 from autodelta.engine.worker import Worker
 from autodelta.errors import UserError
 from autodelta.recipe import Recipe, use
 from autodelta.recipe.card import card
 from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
-from autodelta.recipe.use import predict, reference, train
+from autodelta.recipe.use import label, predict, reference, train
+from autodelta.tasks.files import inputs_of
 from tests.models import original
 from tests.small import save_backbone, save_task, tokenizer
 
@@ -183,6 +188,53 @@ def test_labels_that_have_no_place_are_refused_before_predicting(
     monkeypatch.setattr(use, "load", None)
     with pytest.raises(UserError, match="--to names a file in a folder that is there, not"):
         predict(trained, data=place / "data", to=tmp_path / to)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_rows_without_labels_have_those_that_they_have_in_a_split(
+    trained: Recipe, place: Path, tmp_path: Path, suffix: str
+) -> None:
+    predict(trained, data=place / "data", to=tmp_path / "of-the-split")
+    split = [json.loads(line)["predicted"] for line in (tmp_path / "of-the-split").read_text().splitlines()]
+    whole = tasks.load("small", data=place / "data")
+    test = whole.rows["test"]
+    rows = tmp_path / f"rows.{suffix}"
+    with rows.open("w", newline="") as file:
+        if suffix == "csv":
+            csv.writer(file).writerows([["id", "sentence"], *([n, row.fields[0]] for n, row in enumerate(test))])
+        else:
+            file.writelines(json.dumps({"sentence": row.fields[0]}) + "\n" for row in test)
+    backbone = load(place / "backbone")
+    alike = encode_unlabelled(backbone, whole, inputs_of(whole, rows))
+    known = encode(backbone, whole, "test")
+    assert [ids.tolist() for ids in alike.inputs] == [ids.tolist() for ids in known.inputs]
+    assert [ids.tolist() for ids in alike.targets] == [ids.tolist() for ids in known.targets]
+    assert list(label(trained, rows, to=tmp_path / "labels")) == split
+    assert [json.loads(line) for line in (tmp_path / "labels").read_text().splitlines()] == [
+        {"predicted": one} for one in split
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rows.jsonl", '{"text": "a"}\n', "rows.jsonl:1: the column 'sentence' is missing; there are: text"),
+        ("rows.jsonl", '{"sentence": null}\n', "must hold a text or a number, not None"),
+        ("rows.csv", "sentence\n", "has no rows"),
+        ("rows.txt", "a\n", "files that end in .jsonl, .jsonl.gz, .csv"),
+        ("missing/rows.csv", None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_rows_that_cannot_be_labelled_are_one_line(
+    trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str | None, said: str
+) -> None:
+    monkeypatch.setattr(use, "load", None)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        label(trained, tmp_path / name)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_card_is_well_formed_whatever_things_are_called(trained: Recipe) -> None:
