@@ -68,13 +68,14 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join([*lines, "", _count(cells)])
 
 
-def gained(cells: Cells, task: str, method: str) -> tuple[float, float] | None:
-    """How far nano is above random weights, and in standard errors of a difference of means; None before it is run."""
-    ours, theirs = cells.get((task, "nano", method), []), cells.get((task, "random", method), [])
-    if min(len(ours), len(theirs)) < len(SEEDS):
+def gained(cells: Cells, task: str, *methods: str) -> tuple[float, float] | None:
+    """How far nano is above random weights in the mean over methods, and in standard errors of that difference; None
+    before it is run."""
+    pairs = [[cells.get((task, weights, name), []) for weights in ("nano", "random")] for name in methods]
+    if min(len(scores) for pair in pairs for scores in pair) < len(SEEDS):
         return None
-    error = (stdev(ours) ** 2 / len(ours) + stdev(theirs) ** 2 / len(theirs)) ** 0.5
-    difference = mean(ours) - mean(theirs)
+    difference = mean(mean(ours) - mean(theirs) for ours, theirs in pairs)
+    error = sum(stdev(scores) ** 2 / len(scores) for pair in pairs for scores in pair) ** 0.5 / len(methods)
     return difference, difference / max(error, 1e-9)
 
 
@@ -85,13 +86,16 @@ def _verdict(cells: Cells, task: str) -> str:
 
 def _count(cells: Cells) -> str:
     """On how many tasks nano is more than two standard errors above random weights."""
-    sure = {
-        name: {task for task in TASKS if (gain := gained(cells, task, name)) is not None and gain[1] > 2}
-        for name in COMPARED
-    }
-    each = ", ".join(f"{len(tasks)} by {name}" for name, tasks in sure.items())
-    return f"More than two standard errors above random weights, of {len(TASKS)} tasks: {each}, " + (
-        f"{len(set.union(*sure.values()))} by either."
+
+    def sure(*methods: str) -> set[str]:
+        found = {task: gained(cells, task, *methods) for task in TASKS}
+        return {task for task, gain in found.items() if gain is not None and gain[1] > 2}
+
+    each = ", ".join(f"{len(sure(name))} by {name}" for name in COMPARED)
+    either = set.union(*(sure(name) for name in COMPARED))
+    return (
+        f"More than two standard errors above random weights, of {len(TASKS)} tasks: {each}, {len(either)} by either, "
+        f"{len(sure(*COMPARED))} by the mean of both."
     )
 
 
