@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -131,6 +132,20 @@ def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_proce
     )
     found = json.loads(result.stdout)
     assert found == {"metric": "accuracy", "score": searched["test"]["score"], "rows": 16, "split": "test"}
+
+
+def test_a_search_whose_weights_were_removed_ends_with_its_run_all_the_same(
+    place: Path, searched: dict[str, Any]
+) -> None:
+    bare = place / "runs" / "bare"
+    shutil.copytree(place / "runs" / "first", bare)
+    shutil.rmtree(bare / "recipe")
+    for weights in bare.rglob("*.safetensors"):
+        weights.unlink()
+    ended = call("search", "--resume", "bare", "--runs", str(place / "runs"))
+    assert ended.exit_code == 0
+    assert "recipe: none; run bare keeps no weights of trial" in ended.stdout
+    assert "again:  autodelta show" in ended.stdout
 
 
 def test_rows_of_no_task_are_labelled_and_options_of_a_task_are_refused_beside_them(

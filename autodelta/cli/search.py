@@ -198,7 +198,11 @@ def _handed_over(screen: "Console", found: "Run | SizeStudy", ended: str) -> Non
         show_study(screen, found)
     for run in runs:
         if run.best is not None:
-            screen.print(f"recipe: {write_recipe(run).folder}", highlight=False, soft_wrap=True)
+            try:
+                recipe = str(write_recipe(run).folder)
+            except UserError as error:  # weights that somebody removed: the search has ended all the same
+                recipe = f"none; {error}"
+            screen.print(f"recipe: {recipe}", highlight=False, soft_wrap=True)
     screen.print(f"run:    {found.path}", highlight=False, soft_wrap=True)
     place = quote(str(found.path))
     screen.print(f"again:  autodelta show {place}", highlight=False, soft_wrap=True)
