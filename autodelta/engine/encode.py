@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -84,12 +84,8 @@ def encode(backbone: Backbone, task: Task, split: str) -> Encoded:
     """The split's rows in the backbone's vocabulary."""
     examples = task.examples(split)
     index = {label: number for number, label in enumerate(task.labels)}
-    return Encoded(
-        inputs=encode_texts(backbone, [example.input for example in examples]),
-        labels=np.array([index[example.label] for example in examples], dtype=np.int64),
-        targets=encode_labels(backbone, [task.words[label] for label in task.labels]),
-        pad=backbone.tokenizer.pad_token_id,
-    )
+    labels = np.array([index[example.label] for example in examples], dtype=np.int64)
+    return replace(encode_unlabelled(backbone, task, [example.input for example in examples]), labels=labels)
 
 
 def encode_unlabelled(backbone: Backbone, view: View, inputs: Sequence[str]) -> Encoded:

@@ -206,13 +206,15 @@ def _cut(task: Task, backbone: "Backbone") -> list[str]:
     """One line about inputs that the model will not see to their end, where there are any."""
     from autodelta.engine.encode import MAX_INPUT_TOKENS, cut_inputs
 
-    inputs = [example.input for example in task.examples("train")[:LOOKED_AT]]
+    train = task.examples("train")
+    inputs = [example.input for example in train[:LOOKED_AT]]
     cut = cut_inputs(backbone, inputs)
     if not cut:
         return []
+    first = "the first " if len(train) > len(inputs) else ""
     return [
-        f"{cut:,} of {len(inputs):,} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut at their "
-        "end, so what matters should stand first in the template"
+        f"{cut:,} of {first}{len(inputs):,} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut "
+        "at their end, so what matters should stand first in the template"
     ]
 
 

@@ -24,7 +24,11 @@ def test_the_space_suits_the_device_unless_one_is_named(
     assert any(isinstance(one, events.Notice) and f"--space {space}" in one.text for one in heard)
 
 
-def test_rows_that_are_cut_are_said_before_the_search(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("looked_at", "said"), [(1000, "3 of 8 rows of train"), (4, "3 of the first 4 rows of train")])
+def test_rows_that_are_cut_are_said_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: int, said: str
+) -> None:
+    monkeypatch.setattr("autodelta.search.request.LOOKED_AT", looked_at)
     folder = tmp_path / "data" / "long"
     folder.mkdir(parents=True)
     (folder / "task.json").write_text(json.dumps({"name": "long", "labels": ["a", "b"], "inputs": ["text"]}))
@@ -37,5 +41,5 @@ def test_rows_that_are_cut_are_said_before_the_search(tmp_path: Path) -> None:
     )  # fmt: skip
     heard: list[events.Event] = []
     checked(asked, heard.append)
-    said = [one.text for one in heard if isinstance(one, events.Notice)]
-    assert any(text.startswith("3 of 8 rows of train are longer than 256 tokens") for text in said)
+    texts = [one.text for one in heard if isinstance(one, events.Notice)]
+    assert any(text.startswith(f"{said} are longer than 256 tokens") for text in texts)
