@@ -48,9 +48,11 @@ class Costs:
         whole = self.seconds(plan)
         return None if whole is None else whole * (step - since) / plan.steps
 
-    def cheapest(self) -> float | None:
-        """What the cheapest plan so far will take."""
-        return min((steps * self._a_step(batch_size) for steps, batch_size in self._plans), default=None)
+    def cheapest(self, fewest_steps: int | None = None) -> float | None:
+        """What the cheapest plan so far will take, with so few steps if they are named."""
+        return min(
+            ((fewest_steps or steps) * self._a_step(batch_size) for steps, batch_size in self._plans), default=None
+        )
 
 
 def _high(values: Sequence[float]) -> float:

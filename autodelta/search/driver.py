@@ -262,7 +262,7 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
     """A budget that ended before the first trial did is a mistake to mend, not a result."""
     trials = [trial for trial in session.study.trials() if trial.seed is not None]  # of the others nothing was trained
     if session.end_reason == BUDGET and all(t.state == "pruned" and t.reason.startswith(BUDGET) for t in trials):
-        needed = session.outlook.costs().cheapest()
+        needed = session.outlook.costs().cheapest(session.study.fewest_steps)
         hint = f"; a trial takes about {needed:.0f} s" if needed else ""
         raise TooSmall(f"the budget {budget!r} is too small for one trial{hint}; give it more")
 

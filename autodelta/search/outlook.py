@@ -26,6 +26,14 @@ class Outlook:
         self._workers = workers
         self._running = running
 
+    def nothing_fits(self) -> bool:
+        """Whether not even the cheapest trial that may yet be asked for will finish in what is left."""
+        return not self.fits(self.costs().cheapest(self._study.fewest_steps))
+
+    def plan_fits(self, plan: Training) -> bool:
+        """Whether a trial that trains so will finish in what is left."""
+        return self.fits(self.costs().seconds(plan))
+
     def costs(self) -> Costs:
         """What trials take, as far as is known."""
         return Costs(self._study.trials(), packed=True)
@@ -65,17 +73,23 @@ class Outlook:
         plan = plan_of(trial)
         if trial.step:
             return self.fits(trial.held_seconds / trial.step * (plan.steps - trial.step))
-        return self.fits(self.costs().seconds(plan))
+        return self.plan_fits(plan)
 
-    def next_rung_fits(self, number: int, report: Report) -> bool:
-        """Whether a running trial may go on to its next report."""
-        plan = plan_of(self._study.trial(number))
-        following = next(step for step in self._study.assignment(number).report_at if step > report.step)
+    def may_go_on(self, number: int, report: Report) -> bool:
+        """Whether a running trial may go on to its next report: not where what is left does not reach so far, nor where
+        it does not reach to the trial's end, but would hold a whole trial of fewer steps in its place."""
+        steps = self._study.assignment(number).report_at
+        following = next(step for step in steps if step > report.step)
         rate = report.held_seconds / report.step
-        spent = self.spent()
-        needed = rate * min(following - report.step, plan.steps)
-        wall, others = needed * self._at_a_time(), self._committed(but=number)
-        return wall <= self._budget.wall_left(spent) and needed + others <= self._budget.device_left(spent)
+        spent, others = self.spent(), self._committed(but=number)
+        wall_left, device_left = self._budget.wall_left(spent), self._budget.device_left(spent) - others
+
+        def fit(count: int) -> bool:
+            return rate * count * self._at_a_time() <= wall_left and rate * count <= device_left
+
+        fewest = self._study.fewest_steps
+        futile = not fit(steps[-1] - report.step) and fewest is not None and fit(fewest)
+        return fit(following - report.step) and not futile
 
     def standing(self) -> tuple[Spent, float | None]:
         """What is spent, and the seconds until the search ends, where that can be told."""

@@ -68,10 +68,12 @@ class Session(Work):
         for _ in range(UNFIT_IN_A_ROW):
             if self.outlook.seconds_left() <= 0:
                 return None
-            no_new = self.outlook.trials_left() <= 0 or not self.outlook.fits(self.outlook.costs().cheapest())
+            no_new = self.outlook.trials_left() <= 0 or self.outlook.nothing_fits()
             if (self.ended_early or not no_new) and self._not_worth_it():
                 return None
-            assignment = self.study.ask(only_continue=no_new, fits=self.outlook.rest_fits)
+            assignment = self.study.ask(
+                only_continue=no_new, fits=self.outlook.rest_fits, plan_fits=self.outlook.plan_fits
+            )
             if assignment is None:
                 self.end_reason = BUDGET if no_new else FINISHED
                 return None
@@ -94,7 +96,7 @@ class Session(Work):
         self.tick()
         if math.isfinite(report.score) and not passes:
             self._stopped_for[number] = f"not among the best 1/{ETA} at step {report.step}"
-        elif not report.done and not self.outlook.next_rung_fits(number, report):
+        elif not report.done and not self.outlook.may_go_on(number, report):
             self._stopped_for[number] = BUDGET
         return passes and number not in self._stopped_for
 

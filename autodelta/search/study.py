@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from autodelta.candidate import Candidate
+from autodelta.candidate import Candidate, Training
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
@@ -85,13 +85,18 @@ class Study:
     # --- ask ---------------------------------------------------------------------------------------------------
 
     def ask(
-        self, *, only_continue: bool = False, fits: Callable[[TrialRecord], bool] = lambda trial: True
+        self,
+        *,
+        only_continue: bool = False,
+        fits: Callable[[TrialRecord], bool] = lambda trial: True,
+        plan_fits: Callable[[Training], bool] = lambda plan: True,
     ) -> Assignment | None:
         """The next trial; None when there is nothing left to try. ``only_continue``: no new candidate.
 
         A stopped trial that would not be stopped any more, or that only the end of a search stopped, goes first, as a
-        new trial that names it, if the rest of it ``fits`` the budget. Candidates that break a constraint end here, as
-        infeasible trials that were never trained.
+        new trial that names it, if the rest of it ``fits`` the budget. After a candidate of the sampler's that was too
+        long for the budget comes the same with as many steps as do fit (``plan_fits``), if the space has so few.
+        Candidates that break a constraint end here, as infeasible trials that were never trained.
 
         Raises:
             UserError: nothing but infeasible candidates came out of the space.
@@ -107,6 +112,7 @@ class Study:
                 planned = self._plan(self._study, seed)
             if self._plan is not None and planned is None:
                 return None
+            planned = planned or self._shortened(plan_fits)
             trial = self._new_trial(planned, seed)
             try:
                 return self._assign(trial, self._space.suggest(trial))
@@ -115,6 +121,11 @@ class Study:
         if only_continue or any(trial.state == "complete" for trial in self.trials()):
             return None  # what was found is worth an answer
         raise UserError(f"{REJECTIONS_IN_A_ROW} candidates in a row broke a constraint of the space; loosen it")
+
+    @property
+    def fewest_steps(self) -> int | None:
+        """Of all that the sampler may ask for; None where a plan names the candidates, as they are."""
+        return self._space.settings.fewest_steps if self._plan is None else None
 
     def assignment(self, number: int) -> Assignment:
         """What a trial that was asked for is to do, as it was told then."""
@@ -239,6 +250,15 @@ class Study:
         if len(found) > 1 and self._sampler.transfers:
             found = by_promise(self._scene, self.trials(), found)
         return next(filter(fits, found), None)
+
+    def _shortened(self, fits: Callable[[Training], bool]) -> Candidate | None:
+        """The last candidate with fewer steps, if it was too long for the budget and still is."""
+        trials = self.trials()
+        if not trials or not trials[-1].refused or trials[-1].candidate is None or fits(trials[-1].candidate.training):
+            return None
+        long, tried = trials[-1].candidate, {trial.candidate for trial in trials if trial.counts}
+        shorter = (long.model_copy(update={"training": plan}) for plan in self._space.settings.shorter(long.training))
+        return next((one for one in shorter if one not in tried and fits(one.training)), None)
 
     def _go_on_with(self, stopped: TrialRecord) -> Assignment:
         before = self._frozen(stopped.number)

@@ -22,6 +22,20 @@ class Settings:
         bounds = steps.bounds()
         return int(bounds[1] if bounds else max(value for value in steps.listed() or () if isinstance(value, int)))
 
+    @property
+    def fewest_steps(self) -> int:
+        """The smallest number of training steps."""
+        steps = self.genes[PREFIX + "steps"]
+        bounds = steps.bounds()
+        return int(bounds[0] if bounds else min(value for value in steps.listed() or () if isinstance(value, int)))
+
+    def shorter(self, training: Training) -> Iterator[Training]:
+        """The same settings with fewer and fewer steps, down to the fewest."""
+        steps = self.genes[PREFIX + "steps"].below(training.steps)
+        while steps is not None:
+            yield training.model_copy(update={"steps": int(steps)})
+            steps = self.genes[PREFIX + "steps"].below(steps)
+
     def ask(self, trial: Trial) -> Training:
         """The settings that a trial's parameters describe."""
         return _training({gene: domain.ask(trial, gene) for gene, domain in self.genes.items()})

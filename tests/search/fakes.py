@@ -1,6 +1,7 @@
 """A worker that trains nothing: scores come at once from the candidate, or what goes wrong goes wrong.
 
-What a fake does is told by its spec's ``task``: ``smooth``, or ``trouble`` where a method decides what happens.
+What a fake does is told by its spec's ``task``: ``smooth``, or ``trouble`` where a method decides what happens. The
+seconds behind a colon are those of a trial, of ``paced`` those of a step.
 """
 
 import json
@@ -179,15 +180,16 @@ class FakeWorker(Rostered):
         reported = self.reported[assignment.number]
         yield from list(reported)
         steps, gain = assignment.candidate.training.steps, 1 if self.together == 1 else GAIN
+        whole = self.seconds * (steps if self.task == "paced" else 1)
         begun = reported[-1].step if reported else 0
         for step in assignment.report_at or (steps,):
             if step <= begun:
                 continue
-            time.sleep(self.seconds * (step - begun) / steps / gain)
+            time.sleep(whole * (step - begun) / steps / gain)
             if self.task == "trouble" and step > steps // 3:
                 trouble(assignment.candidate)
             begun = step
-            spent = (self.seconds or STEP_SECONDS * steps) * step / steps
+            spent = (whole or STEP_SECONDS * steps) * step / steps
             reported.append(
                 Report(
                     step=step,
@@ -195,7 +197,7 @@ class FakeWorker(Rostered):
                     train_loss=1.0 / step,
                     device_seconds=spent,
                     held_seconds=spent / gain,
-                    evaluation_seconds=0.1 * self.seconds * step / steps,
+                    evaluation_seconds=0.1 * whole * step / steps,
                     done=step == steps,
                 )
             )

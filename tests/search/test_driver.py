@@ -125,6 +125,27 @@ def test_no_trial_starts_that_is_foreseen_not_to_finish(tmp_path: Path, monkeypa
     assert run.budget["spent"]["device_seconds"] < 2.5
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_a_long_trial_cannot_finish_a_shorter_one_does(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial of 40 steps takes 4 s, one of 400 takes 40 s; there are 20, of which the answer has 4."""
+    space = fakes.SPACE.replace("[40, 80]", "[40, 120, 400]")
+    run = on_a_clock(tmp_path, monkeypatch, space=space, budget="20s", task="paced:0.1", seed=seed, sampler="random")
+    steps = {trial.number: trial.candidate.training.steps for trial in run.trials if trial.candidate}
+    assert all(steps[trial.number] < 400 for trial in run.trials if trial.state == "complete")
+    assert run.result is not None
+    assert run.result.exported is not None
+    for trial in run.trials:
+        assert steps[trial.number] < 400 or len(trial.curve) <= 1  # none goes on that is known not to finish
+    for trial, following in itertools.pairwise(run.trials):
+        if trial.refused and not following.refused:  # the same with fewer steps
+            assert trial.candidate is not None
+            assert following.candidate is not None
+            assert following.candidate.deltas == trial.candidate.deltas
+            assert steps[following.number] < steps[trial.number]
+
+
 def test_a_budget_too_small_for_one_trial_is_an_error_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
