@@ -8,6 +8,7 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -97,6 +98,8 @@ class FakeSpec(WorkerSpec):
     def open(self) -> "FakeWorker":  # type: ignore[override]
         if self.backbone == "unknown":
             raise UserError("unknown backbone 'unknown'; choose from: fake")
+        if self.backbone == "hangs":
+            threading.Event().wait()
         if self.backbone == "dies":
             os._exit(7)
         if self.backbone == "broken":

@@ -7,6 +7,7 @@ import pytest
 from autodelta.errors import UserError
 from autodelta.search import events
 from autodelta.search.driver import search
+from autodelta.search.executors import processes
 from autodelta.search.executors.processes import Processes
 from tests.search import fakes
 
@@ -43,6 +44,15 @@ def test_no_process_starts_for_a_phase_in_which_there_is_nothing_to_do(monkeypat
 def test_processes_that_cannot_start_end_the_search(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="die before they are ready"):
         search(fakes.settings(workers=2, backbone="dies"), fakes.space(tmp_path), folder=tmp_path / "run")
+
+
+def test_a_process_that_hangs_at_its_start_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FIRST_SILENCE", 0.1)
+    monkeypatch.setattr(processes, "DEATHS_AT_START", 1)
+    with pytest.raises(
+        RuntimeError, match=r"die before they are ready \(its worker was silent for \d s, so it was ended"
+    ):
+        search(fakes.settings(workers=2, backbone="hangs"), fakes.space(tmp_path), folder=tmp_path / "run")
 
 
 def test_a_users_mistake_in_a_process_is_a_users_mistake(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from autodelta.search.executors.messages import Broken, Ended, Free, Reported
 from autodelta.search.ledger import Spending
 from autodelta.search.records import Outcome
 from autodelta.search.run import LOG_FILE
-from autodelta.search.work import Work
+from autodelta.search.work import FIRST_SILENCE, Work
 
 TICK_SECONDS = 0.2
 DEATHS_AT_START = 3  # in a row; then there is something wrong that no replacement mends
@@ -182,10 +182,11 @@ class Processes:
         self._start(work, child.slot)
 
     def _end_silent(self, work: Work) -> None:
-        """Ends workers that have been silent for far longer than their trial's own speed explains."""
+        """Ends workers that have been silent for far longer than their trial's own speed explains, or than any backbone
+        takes to load."""
         for child in self._children.values():
-            patience = max((work.silence(number) for number in child.orders), default=math.inf)
-            if time.monotonic() - child.heard > patience:
+            patience = [work.silence(number) for number in child.orders] if child.ready else [FIRST_SILENCE]
+            if time.monotonic() - child.heard > max(patience, default=math.inf):
                 child.hung = True
                 child.process.kill()
 
