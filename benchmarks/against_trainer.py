@@ -36,7 +36,7 @@ from autodelta.space import Space
 RESULTS = Path(__file__).parent / "results"
 CSV, TABLE = RESULTS / "against_trainer.csv", RESULTS / "against_trainer.md"
 STEPS, BATCH, SEED = 40, 16, 0
-ALIKE = 3  # those with LoRA in all blocks differ by their learning rates alone, so that a third of them will do
+ALIKE = 8  # those with LoRA alone differ by their learning rates and nothing else, so that an eighth of them will do
 SHARING = 24  # trials, a worker's start: far fewer than a search has
 SETS = {"lora": "LoRA in all blocks", "space": "a sample of the default space", "lora decoder": "LoRA in the decoder"}
 USUAL, OURS = ("usual float32", "usual bfloat16"), ("text", "labels")
@@ -68,7 +68,7 @@ def candidates(kind: str, shape: BackboneShape, number: int) -> Iterator[Candida
             yield drawn.model_copy(update={"training": drawn.training.model_copy(update=plan)})
         return
     fixed = candidate(Job("", Path(), "", (kind,), SEED, STEPS, BATCH), shape).deltas[0]
-    for index in range(max(1, number // ALIKE) if kind == "lora" else number):
+    for index in range(max(1, number // ALIKE)):
         rate = DELTAS[kind]["learning_rate"] * RATES[index % len(RATES)]
         yield Candidate.model_validate({"deltas": [fixed.model_copy(update={"learning_rate": rate})], "training": plan})
 
