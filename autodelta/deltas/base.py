@@ -35,9 +35,9 @@ class Slot(nn.Module):
     sublayers, norms and lookups; ``(keys, values, mask) -> (keys, values, mask)`` at an attention; ``(embeddings,
     mask) -> (embeddings, mask)`` at a stack's input, the mask ``(batch, length)`` or None where nothing is padded.
 
-    Parameters are float32, activations have the backbone's dtype. Matrices are cast to the activations' dtype, as
-    autocast does; sums and scales are left to torch's promotion, so that a small change is not lost in bfloat16.
-    Whoever calls casts the result back.
+    Parameters are float32, activations have the backbone's dtype. Matrices and biases are cast to the activations'
+    dtype, as autocast does; scales are left to torch's promotion, as a small change of one is lost in bfloat16. Whoever
+    calls casts the result back.
     """
 
     reads_weight: ClassVar[bool] = False  # whether what it computes depends on the frozen weight, beside x and y

@@ -18,7 +18,7 @@ class BitfitSlot(Slot):
         self.kind = place.kind
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        return y + self.bias
+        return y + self.bias.to(y.dtype)
 
     def folded(self, now: Affine, frozen: Tensor) -> Affine | None:
         if self.kind != Kind.LINEAR:
