@@ -121,6 +121,7 @@ def test_commands_that_are_told_to_be_run_next_take_paths_with_spaces(
     assert [split(words) for words in told] == [["show", str(run.path)], ["search", "--resume", str(run.path)]]
 
 
+@pytest.mark.slow
 def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_process(
     place: Path, searched: dict[str, Any]
 ) -> None:

@@ -30,7 +30,7 @@ def test_the_zoo_has_every_method(backbone: Backbone) -> None:
     assert {method for plan in zoo(backbone.shape) for method in plan.methods} == specs().keys()
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+@pytest.mark.parametrize("kept_bytes", [pytest.param(0, marks=pytest.mark.slow), 2**30])
 def test_mixed_packs_whose_trials_come_and_go_are_what_each_would_be_alone(backbone: Backbone, kept_bytes: int) -> None:
     """Eight at a time of every variant of every method: as one is done, the next enters; some leave before it."""
     plans = zoo(backbone.shape)

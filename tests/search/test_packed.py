@@ -103,6 +103,7 @@ def test_no_trial_starts_beside_others_that_is_foreseen_not_to_finish(
     assert len(refused) <= 6
 
 
+@pytest.mark.slow
 def test_trials_whose_process_died_go_on_alone_and_only_the_guilty_one_fails(tmp_path: Path) -> None:
     told: list[events.Event] = []
     settings = fakes.settings(packed=True, budget="14trials", task="trouble", workers=2, sampler="random", seed=1)

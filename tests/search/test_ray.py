@@ -27,6 +27,8 @@ import ray
 from autodelta.search.executors.ray import tuning
 from autodelta.search.executors.ray.seat import Seat
 
+pytestmark = pytest.mark.slow
+
 OPENED, SEATS = "opened", "seats"
 COURSE = events.TrialStarted | events.TrialReported | events.TrialEnded | events.EntrantConfirmed
 
@@ -135,7 +137,6 @@ def test_an_engine_opens_once_for_all_phases_and_clients_hold_nothing(
     assert {*(tmp_path / "runs" / SEATS).read_text().split()} == {"False"}
 
 
-@pytest.mark.slow
 def test_a_trial_whose_engine_is_killed_goes_on_from_its_last_rung_on_another(tmp_path: Path) -> None:
     heard: list[events.Event] = []
     steps: list[int] = []
@@ -162,7 +163,6 @@ def test_a_trial_whose_engine_is_killed_goes_on_from_its_last_rung_on_another(tm
     assert len((tmp_path / OPENED).read_text().split()) >= 3  # two, one in the place of the dead, and for later phases
 
 
-@pytest.mark.slow
 def test_an_engine_that_trains_several_tells_the_story_of_a_local_worker(tmp_path: Path) -> None:
     stories, courses = [], []
     for executor in ("local", "ray"):
@@ -177,7 +177,6 @@ def test_an_engine_that_trains_several_tells_the_story_of_a_local_worker(tmp_pat
     assert max(len(row.get("trials", ())) for row in rows) == fakes.TOGETHER
 
 
-@pytest.mark.slow
 def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +193,6 @@ def test_a_worker_that_falls_silent_is_ended_and_its_trial_goes_on_once(
     assert sum("it goes on from its last rung" in str(event) for event in heard) == 1
 
 
-@pytest.mark.slow
 def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
     """Ray only counts the GPU here, and the workers are fakes that do not use it."""
     heard: list[events.Event] = []
@@ -210,7 +208,6 @@ def test_two_workers_share_one_gpu(tmp_path: Path) -> None:
     assert kinds == [events.TrialStarted, events.TrialStarted, events.TrialEnded, events.TrialEnded]
 
 
-@pytest.mark.slow
 def test_a_folder_comes_from_the_node_that_sees_it(tmp_path: Path) -> None:
     from autodelta.search.executors.ray import shipping
 
@@ -221,7 +218,6 @@ def test_a_folder_comes_from_the_node_that_sees_it(tmp_path: Path) -> None:
     assert shipping._fetched(sent) == {"train.jsonl": b"rows"}
 
 
-@pytest.mark.slow
 def test_workers_that_die_before_they_are_ready_end_the_search(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="die before they are ready"):
         search(
@@ -231,7 +227,6 @@ def test_workers_that_die_before_they_are_ready_end_the_search(tmp_path: Path) -
         )
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_search_on_ray_in_good_order(tmp_path: Path) -> None:
     def interrupt(event: events.Event) -> None:
         if isinstance(event, events.TrialReported):
@@ -246,7 +241,6 @@ def test_ctrl_c_ends_a_search_on_ray_in_good_order(tmp_path: Path) -> None:
     assert {(trial.state, trial.reason) for trial in run.trials} == {("pruned", "interrupted")}
 
 
-@pytest.mark.slow
 def test_tensorboard_has_each_trial_in_the_runs_folder(tmp_path: Path) -> None:
     run = search(
         fakes.settings(budget="2trials", sampler="random", executor="ray", log=("tensorboard",)),
@@ -257,7 +251,6 @@ def test_tensorboard_has_each_trial_in_the_runs_folder(tmp_path: Path) -> None:
     assert {"trials-0", "trials-1"} < trials
 
 
-@pytest.mark.slow
 def test_ray_and_local_train_the_same_first_trials(tmp_path: Path) -> None:
     runs = [
         search(
@@ -272,7 +265,6 @@ def test_ray_and_local_train_the_same_first_trials(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_a_wall_clock_budget_holds_on_ray(tmp_path: Path) -> None:
     run = search(
         fakes.settings(budget="25s", task="smooth:3", workers=2, executor="ray"),
@@ -284,7 +276,6 @@ def test_a_wall_clock_budget_holds_on_ray(tmp_path: Path) -> None:
     assert run.result is not None
 
 
-@pytest.mark.slow
 def test_a_users_mistake_in_an_actor_is_a_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown backbone"):
         search(

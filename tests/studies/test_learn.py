@@ -14,16 +14,18 @@ from autodelta.meta import fitting, past
 from autodelta.meta.columns import RECORDS, VERSION
 from autodelta.meta.parquet import write as write_parquet
 from autodelta.meta.records import Table, read
+from autodelta.meta.training import Settings
 from autodelta.search import search
 from autodelta.search.run import RUN_FILE
 from autodelta.space import Space
 from autodelta.studies.learn import distinct, gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
-from tests.meta.pasts import QUICK, a_past, write_table
+from tests.meta.pasts import a_past, write_table
 from tests.meta.tables import record, task_features
 from tests.search.fakes import SHAPE, SPACE
 from tests.small import save_backbone, save_task
 
+HARDLY = Settings(steps=2, tasks=8, members=1, hidden=8, heads=4, embedding=2)  # what is learned is not looked at
 OWN = """
 methods:
   lora: {roles: "*_attn.q", sizes: {rank: [1, 2]}, learning_rate: {low: 1e-4, high: 1e-2, log: true}}
@@ -34,7 +36,7 @@ training: {steps: [12, 24], batch_size: 8}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fitting, "Settings", lambda: QUICK)
+    monkeypatch.setattr(fitting, "Settings", lambda: HARDLY)
     monkeypatch.setattr(past, "BUNDLED", tmp_path / "none")
 
 

@@ -50,6 +50,7 @@ def renamed(table: Table, names: dict[str, str]) -> Table:
     return Table(records=records, tasks=tasks, about=table.about)
 
 
+@pytest.mark.slow
 def test_no_model_has_seen_the_family_of_the_task_that_it_ranks_for(place: Path, tmp_path: Path) -> None:
     table = renamed(read(place), {"task1": "mr", "task2": "sst2@500"})
     found = taught(table, tmp_path, folds=4, seed=0, say=lambda text: None)
@@ -168,6 +169,7 @@ def test_p_values_are_adjusted_in_their_order(script: ModuleType) -> None:
 # --- benchmarks/meta_ablations.py ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_part_is_left_out_of_the_same_searches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     script = importlib.import_module("meta_ablations")
