@@ -1,12 +1,12 @@
 """Whether the interval that a search states for its winner's test score holds fresh seeds, on real tasks.
 
-    python benchmarks/interval_holds.py --data TASKS [--tasks sst2,trec,subj] [--also rte] [--budget 10min]
+    python benchmarks/interval_holds.py --data TASKS [--tasks sst2,trec,subj] [--budget 10min] [--also rte:5min]
 
 For each task: a search with the default space; then its winner is trained at ten seeds that the search has not used,
 and scored on test. Must hold: 8 to 10 of the 10 lie inside the 90 % interval, which is no wider than four standard
 deviations between seeds. That deviation is taken from the ten alone, which know it to a quarter of itself, and from
-them and the winner's confirmed seeds together, which know it better. ``--also`` names tasks that are only searched, to
-see what is said at chance level.
+them and the winner's confirmed seeds together, which know it better. ``--also`` names tasks that are only searched, with
+a budget of their own, to see what is said at chance level.
 A script that was stopped goes on where it was.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tasks", default="sst2,trec,subj")
-    parser.add_argument("--also", default="")
+    parser.add_argument("--also", default="", help="task:budget, joined by commas")
     parser.add_argument("--budget", default="10min")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--processes", type=int, default=2)
@@ -61,11 +61,13 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     said = []
-    for task in [*asked.tasks.split(","), *filter(None, asked.also.split(","))]:
-        run = searched(task, asked.data.resolve(), asked.budget, asked.runs)
+    for named in [*asked.tasks.split(","), *filter(None, asked.also.split(","))]:
+        task, _, budget = named.partition(":")
+        run = searched(task, asked.data.resolve(), budget or asked.budget, asked.runs)
         assert run.result is not None
         answer = run.result.answer
-        said += ["", f"What the search says of {task}:", "", *(f"- {line}" for line in run.as_json()["lines"])]
+        given = f", of {budget}" if budget else ""
+        said += ["", f"What the search{given} says of {task}:", "", *(f"- {line}" for line in run.as_json()["lines"])]
         if task not in asked.tasks.split(",") or answer.winner is None or answer.next_seed is None:
             continue
         standing = answer.standing(answer.winner)
