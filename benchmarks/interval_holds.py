@@ -5,8 +5,8 @@
 For each task: a search with the default space; then its winner is trained at ten seeds that the search has not used,
 and scored on test. Must hold: 8 to 10 of the 10 lie inside the 90 % interval, which is no wider than four standard
 deviations between seeds. That deviation is taken from the ten alone, which know it to a quarter of itself, and from
-them and the winner's confirmed seeds together, which know it better. ``--also`` names tasks that are only searched, with
-a budget of their own, to see what is said at chance level.
+them and the winner's confirmed seeds together, which know it better. ``--also`` names tasks that are only searched,
+with a budget of their own, to see what is said at chance level.
 A script that was stopped goes on where it was.
 """
 
