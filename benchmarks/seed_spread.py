@@ -3,19 +3,23 @@
     python benchmarks/seed_spread.py --table DIR [--table DIR]
 
 Of every recorded candidate with three seeds or more, any two of three state where the third will lie on test (90 %, by
-`autodelta.search.answer.variance.prediction`). Ends with a Markdown table: how many third seeds lay inside, and how
-wide the intervals were; for all candidates, and for those among the best third of their task.
+`autodelta.search.answer.variance.prediction`). Ends with two Markdown tables: how many third seeds lay inside, and how
+wide the intervals were. First of candidates alone: of all, and of those among the best third of their task. Then with
+what three others of the task say of how much seeds scatter, as finalists of a search have it: by the way in which the
+others' variances are brought together, and the degrees of freedom that they count as; with the mean log density of the
+third seed, which is the higher the better.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from autodelta.meta.records import read
-from autodelta.search.answer.variance import ENOUGH, FEW, RECORDED, Spread, moderated, pooled, prediction
+from autodelta.search.answer.variance import FEW, PRIOR, RECORDED, Spread, moderated, pooled, prediction, typical
 
 LEVEL = 0.9
 BEST = 2 / 3  # the share of a task's candidates that lie below the best third
@@ -46,12 +50,52 @@ def held(samples: Sequence[Sequence[float]], prior: Spread | None) -> tuple[floa
             two = [score for number, score in enumerate(scores) if number != out]
             spread = pooled([two])
             if prior is not None:
-                spread = moderated(spread, prior, enough=ENOUGH)
+                spread = moderated(spread, prior, enough=100)
             found = prediction(two, spread, level=LEVEL)
             assert found is not None
             inside.append(found.low <= third <= found.high)
             widths.append(found.width)
     return float(np.mean(inside)), float(np.median(widths))
+
+
+def with_others(tables: Sequence[Path]) -> list[tuple[list[float], list[list[float]]]]:
+    """The seeds of a candidate with three, and those of three others of its task."""
+    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for table in tables:
+        for record in read(table).records:
+            if record.state == "complete" and record.test is not None and record.seed is not None:
+                found[record.task][record.candidate.key][record.seed] = record.test
+    rng = np.random.default_rng(0)
+    cases = []
+    for task in found.values():
+        three = [list(scores.values())[:3] for scores in task.values() if len(scores) >= 3]
+        for number, own in enumerate(three):
+            rest = [other for place, other in enumerate(three) if place != number]
+            if len(rest) >= 2:
+                picked = rng.choice(len(rest), min(3, len(rest)), replace=False)
+                cases.append((own, [rest[place] for place in picked]))
+    return cases
+
+
+def foretold(
+    cases: Sequence[tuple[list[float], list[list[float]]]],
+    brought: Callable[[Sequence[Sequence[float]]], Spread],
+    prior: int,
+) -> tuple[float, float, float]:
+    """The share of third seeds inside, the median width, and the mean log density."""
+    inside, widths, logs = [], [], []
+    for own, others in cases:
+        for out, third in enumerate(own):
+            two = [score for number, score in enumerate(own) if number != out]
+            spread = moderated(pooled([two]), brought(others), prior=prior, enough=100)
+            spread = spread.model_copy(update={"sd": max(spread.sd, 1e-3)})  # of a density where seeds agree
+            found = prediction(two, spread, level=LEVEL)
+            assert found is not None
+            inside.append(found.low <= third <= found.high)
+            widths.append(found.width)
+            scale = spread.sd * np.sqrt(1 + 1 / len(two))
+            logs.append(stats.t.logpdf((third - np.mean(two)) / scale, spread.dof) - np.log(scale))
+    return float(np.mean(inside)), float(np.median(widths)), float(np.mean(logs))
 
 
 def main() -> None:
@@ -70,6 +114,18 @@ def main() -> None:
         cells = [f"{share:.3f} | {width:.3f}" for share, width in (held(every, prior), held(best, prior))]
         name = "none" if prior is None else f"{prior.sd}, {prior.dof}"
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    cases = with_others(asked.table)
+    lines += [
+        "",
+        f"With three others of the task, {len(cases)} candidates; used: typical, {PRIOR} degrees of freedom.",
+        "",
+        "| others' variance, counts as | third seeds inside | median width | mean log density |",
+        "|---|---|---|---|",
+    ]
+    for name, brought in (("pooled", pooled), ("typical", typical)):
+        for prior in (0, 1, 2, 3, 4, 8) if name == "typical" else (1, 2, 4, 8):
+            cells = [f"{found:.3f}" for found in foretold(cases, brought, prior)]
+            lines.append(f"| {f'{name}, {prior}' if prior else 'not used'} | {' | '.join(cells)} |")
     asked.out.write_text("\n".join(lines) + "\n", encoding="utf8")
     print("\n".join(lines))
 

@@ -1,10 +1,11 @@
 """Which confirmation run comes next: a race that spends its runs where they can still change the answer.
 
 What is needed most comes first, so that the race may end at any moment: three seeds for each finalist, round by round,
-without those that are significantly behind; five for the leader; LoRA as the plain baseline; five for all that tie;
-the best single method and full fine-tuning; at last sixteen seeds for the leader. A baseline is tried at each of its
-learning rates at the first seed, and goes on with the one that validation prefers. Racing: Maron and Moore 1994,
-Hoeffding races; here with paired t tests, as irace (Lopez-Ibanez et al. 2016).
+without those that are significantly behind; seven for the leader, with which its interval is no wider than four
+standard deviations; LoRA as the plain baseline; five for all that tie; the best single method and full fine-tuning; at
+last sixteen seeds for the leader. A baseline is tried at each of its learning rates at the first seed, and goes on with
+the one that validation prefers. Racing: Maron and Moore 1994, Hoeffding races; here with paired t tests, as irace
+(Lopez-Ibanez et al. 2016).
 """
 
 import math
@@ -17,7 +18,7 @@ from autodelta.search.answer.results import Confirmed, failure, of, scores
 from autodelta.search.answer.select import contenders, leader, worse
 
 RIVALS: tuple[Rival, ...] = ("lora", "full")
-FIRST, THEN = 3, 5  # seeds
+FIRST, THEN, LEADERS = 3, 5, 7  # seeds
 AT_MOST = 16  # seeds of the leader: from then on the width of a prediction is their own scatter
 LEVEL = 0.95  # of leaving somebody behind, at each look; there are a few
 FINALISTS_SHARE = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
@@ -112,7 +113,7 @@ class _Race:
         for seeds in range(1, FIRST + 1):
             yield from ((entrant, seeds) for entrant in self.ahead)
         first = [entrant for entrant in self.ahead if entrant.name == self.leader]
-        yield from ((entrant, THEN) for entrant in first)
+        yield from ((entrant, LEADERS) for entrant in first)
         yield from self._rival("lora", FIRST)
         if all(len(scores(self.results, entrant.name)) >= FIRST for entrant in self.ahead):  # else who ties is open
             yield from self._rounds(self.ahead, THEN)

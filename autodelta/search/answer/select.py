@@ -14,7 +14,17 @@ import numpy as np
 from autodelta.frozen import Frozen
 from autodelta.search.answer.entrants import Entrant
 from autodelta.search.answer.results import Confirmed, Split, failure, scores, shared
-from autodelta.search.answer.variance import FEW, RECORDED, Interval, Spread, below, moderated, pooled, quantile
+from autodelta.search.answer.variance import (
+    FEW,
+    RECORDED,
+    Interval,
+    Spread,
+    below,
+    moderated,
+    pooled,
+    quantile,
+    typical,
+)
 
 LEVEL = 0.9
 DRAWS = 20_000
@@ -50,12 +60,12 @@ class Gap(NamedTuple):
 
 
 def seed_spread(results: Sequence[Confirmed], entrant: str, *, split: Split) -> Spread:
-    """The standard deviation between seeds of an entrant, moderated by that of all the others; where both together say
-    little, by what was recorded elsewhere. Of one seed alone nothing is said.
+    """The standard deviation between seeds of an entrant, moderated by what is typical of all the others; where both
+    together say little, by what was recorded elsewhere. Of one seed alone nothing is said.
     """
     samples = {run.entrant: list(scores(results, run.entrant, split).values()) for run in results}
     own = pooled([samples.pop(entrant, [])])
-    found = moderated(own, pooled(samples.values()))
+    found = moderated(own, typical(samples.values()))
     return moderated(found, RECORDED, enough=FEW) if found.dof else found
 
 

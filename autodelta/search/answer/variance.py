@@ -1,25 +1,28 @@
 """How much a score varies from seed to seed, when each of several candidates has a few seeds only.
 
 Five seeds say little about a standard deviation, so it is moderated: a candidate's own variance s^2 with d degrees of
-freedom is pulled towards the variance s0^2 pooled over the others, which counts as d0 degrees of freedom,
+freedom is pulled towards the variance s0^2 that is typical of the others, which counts as d0 degrees of freedom,
 
     s~^2 = (d0 s0^2 + d s^2) / (d0 + d),    with d0 + d degrees of freedom,
 
-as in Smyth 2004 (limma), equation 5. Departure: d0 is not estimated, which a handful of candidates cannot bear, but is
-what the others have, at most PRIOR (candidates' own standard deviations may then differ by about a quarter), and no
-more than brings the sum to ENOUGH: who has many seeds is judged by them alone, however the others scatter. Where hardly
-anything is known even so, as of two seeds of one candidate, RECORDED helps out in the same way, up to FEW degrees of
-freedom: with it two seeds foretell a third on recorded tables as often as they should (`benchmarks/seed_spread.py`).
+as in Smyth 2004 (limma), equation 5. Departures: s0^2 is the geometric mean of variances without their bias
+(``typical``), and d0 is not estimated, which a handful of candidates cannot bear, but is PRIOR, or what the others have
+if that is less, and no more than brings the sum to ENOUGH: who has many seeds is judged by them alone. On recorded
+tables the standard deviations of one task's candidates differ by factors, and with these two numbers two seeds and the
+other candidates foretell a third as often as they should. Where hardly anything is known even so, as of two seeds of
+one candidate, RECORDED helps out in the same way, up to FEW degrees of freedom (both: `benchmarks/seed_spread.py`).
 """
 
 import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from scipy.special import digamma
 
 from autodelta.frozen import Frozen
 
-PRIOR, ENOUGH = 8, 12
+PRIOR, ENOUGH = 2, 8
+LEAST = 1e-8  # of a variance: seeds that agree to a hundredth of a point
 
 
 class Spread(Frozen):
@@ -49,6 +52,16 @@ def pooled(samples: Iterable[Sequence[float]]) -> Spread:
     dof = sum(len(sample) - 1 for sample in whole)
     squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in whole)
     return Spread(sd=math.sqrt(squares / dof) if dof else 0.0, dof=dof)
+
+
+def typical(samples: Iterable[Sequence[float]]) -> Spread:
+    """The standard deviation within a sample as it is typical of samples that scatter unlike: the exponential of the
+    mean log variance by degrees of freedom, each without the bias log(d / 2) - digamma(d / 2) of its logarithm, so that
+    one that scatters wildly does not speak for all."""
+    each = [one for one in (pooled([sample]) for sample in samples) if one.dof]
+    dof = sum(one.dof for one in each)
+    logs = (one.dof * (math.log(max(one.sd**2, LEAST)) + math.log(one.dof / 2) - digamma(one.dof / 2)) for one in each)
+    return Spread(sd=math.exp(sum(logs) / dof / 2) if dof else 0.0, dof=dof)
 
 
 def moderated(own: Spread, others: Spread, *, prior: int = PRIOR, enough: int = ENOUGH) -> Spread:

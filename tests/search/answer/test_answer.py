@@ -221,7 +221,7 @@ def test_sentences_state_seeds_spread_ties_export_and_comparisons() -> None:
     assert found.winner == "finalist 2"
     said = "\n".join(lines(found))
     winner = found.standing(found.winner or "")
-    assert said.startswith(f"{winner.name}, {winner.parameters:,} parameters: test accuracy {winner.test:.3f}, 5 seeds")
+    assert said.startswith(f"{winner.name}, {winner.parameters:,} parameters: test accuracy {winner.test:.3f}, 7 seeds")
     assert "another seed will lie in 0." in said
     assert "tied with it within noise: " in said
     assert f"the smallest is {found.export}" in said
