@@ -5,7 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import T5Config, T5ForConditionalGeneration, UMT5Config, UMT5ForConditionalGeneration
+from transformers import (
+    MT5Config,
+    MT5ForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+    UMT5Config,
+    UMT5ForConditionalGeneration,
+)
 
 SIZES = {
     "vocab_size": 48,
@@ -28,16 +35,18 @@ def original(**sizes: Any) -> T5ForConditionalGeneration:
     return _ready(T5ForConditionalGeneration(T5Config(**{**SIZES, **sizes})))
 
 
-def gated(**sizes: Any) -> T5ForConditionalGeneration:
+V1_1 = {**SIZES, "num_layers": 1, "num_decoder_layers": 1, "feed_forward_proj": "gated-gelu"}
+
+
+def gated() -> T5ForConditionalGeneration:
     """T5 v1.1: a gated feed-forward network and an output layer of its own."""
-    blocks = {"num_layers": 1, "num_decoder_layers": 1}
-    config = T5Config(**{**SIZES, **blocks, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, **sizes})
-    return _ready(_untied(T5ForConditionalGeneration(config)))
+    return _ready(_untied(T5ForConditionalGeneration(T5Config(**V1_1, tie_word_embeddings=False))))
 
 
-def wide_heads() -> T5ForConditionalGeneration:
-    """d_kv is not d_model / num_heads, as in flan-t5-small and t5-3b."""
-    return gated(d_kv=6, num_heads=3)
+def wide_heads() -> MT5ForConditionalGeneration:
+    """mT5: d_kv is not d_model / num_heads, as in mt5-small, flan-t5-small and t5-3b, too."""
+    config = MT5Config(**{**V1_1, "d_kv": 6, "num_heads": 3})
+    return _ready(_untied(MT5ForConditionalGeneration(config)))
 
 
 def deep_encoder() -> T5ForConditionalGeneration:

@@ -295,9 +295,8 @@ def _parts(flows: Sequence[_Flow]) -> dict[int, Tensor]:
 
 
 def _logit_scale(hf_model: Any) -> float:
-    """What decoder outputs are multiplied by before the output layer."""
+    """What decoder outputs are multiplied by before the output layer. T5 has a flag of its own for it; UMT5 reads
+    another, which mT5 has and does not read."""
     config = hf_model.config
-    scaled = getattr(config, "scale_decoder_outputs", None)
-    if scaled is None:
-        scaled = config.tie_word_embeddings
+    scaled = getattr(config, "scale_decoder_outputs", config.model_type != "mt5" and config.tie_word_embeddings)
     return float(config.d_model**-0.5) if scaled else 1.0
