@@ -10,8 +10,8 @@ import torch
 from autodelta.engine.failures import OutOfMemory
 
 T = TypeVar("T")
-# How allocators say it: torch on a GPU, torch on a CPU, cuBLAS and cuDNN when they make their workspace.
-SAID = ("out of memory", "not enough memory", "ALLOC_FAILED")
+# How allocators say it: torch on a GPU, on a CPU under Linux and elsewhere, cuBLAS and cuDNN for their workspace.
+SAID = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
 UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 

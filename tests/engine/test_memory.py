@@ -28,10 +28,12 @@ EXHAUSTED = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 4 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to "
                  "allocate 4096 bytes."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                 "to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     MemoryError(),
 ]  # fmt: skip
-NEEDED = [2_684_354_560, 4096, None, None]
+NEEDED = [2_684_354_560, 4096, 4096, None, None]
 
 
 @pytest.fixture
@@ -82,6 +84,12 @@ def test_every_kind_of_exhausted_memory_is_named_with_what_it_asked_for(error: E
     assert caught.value.needed_bytes == needed
     assert ("GiB needed" in str(caught.value)) == (needed is not None)
     assert caught.value.__context__ is caught.value.__cause__ is None  # nothing holds the tensors of the attempt
+
+
+def test_what_torch_itself_says_here_is_understood() -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        in_memory(lambda: torch.empty(2**60, dtype=torch.uint8))
+    assert caught.value.needed_bytes == 2**60
 
 
 def test_another_error_is_left_alone() -> None:
