@@ -70,7 +70,7 @@ class Meter:
             storage, size = _storage(tensor)
             if storage not in self._fixed:
                 kept[storage] = size
-            return tensor
+            return tensor.detach()  # itself, it would hold the graph that holds it, if no backward pass follows
 
         with saved_tensors_hooks(note, lambda tensor: tensor):
             yield

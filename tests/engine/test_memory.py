@@ -1,7 +1,9 @@
 """Running out of memory halves the rows that go at once and changes nothing else; what is needed is measured."""
 
 import copy
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -90,6 +92,20 @@ def test_what_torch_itself_says_here_is_understood() -> None:
     with pytest.raises(OutOfMemory) as caught:
         in_memory(lambda: torch.empty(2**60, dtype=torch.uint8))
     assert caught.value.needed_bytes == 2**60
+
+
+def test_a_measured_pass_that_fails_holds_none_of_its_tensors() -> None:
+    """What a backward pass would need is freed, so that half the rows have room."""
+    weight, left = torch.ones(8, requires_grad=True), []
+
+    def fail() -> None:
+        found = weight.exp()  # its backward pass needs the output itself
+        left.append(weakref.ref(found))
+        raise MemoryError
+
+    with suppress(MemoryError), Meter(torch.device("cpu")).forward(1):
+        fail()
+    assert left[0]() is None
 
 
 def test_another_error_is_left_alone() -> None:
