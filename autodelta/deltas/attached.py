@@ -87,9 +87,14 @@ def attach(hf_model: Any, candidate: Candidate, *, seed: int = 0, label_ids: Seq
     Raises:
         ValueError: the candidate does not fit the backbone, or the model has deltas on it already.
     """
+    check_bare(hf_model)
+    return Attached(hf_model, compose(hf_model, candidate, seed=seed, label_ids=label_ids))
+
+
+def check_bare(hf_model: Any) -> None:
+    """Raises UserError where a model has deltas on it."""
     if hf_model in _taken:
         raise UserError("this model has deltas on it already; detach() them first")
-    return Attached(hf_model, compose(hf_model, candidate, seed=seed, label_ids=label_ids))
 
 
 def _put_on(hf_model: Any, composition: Composition) -> list[Callable[[], None]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autodelta.backbones import roles
 from autodelta.candidate import Candidate, Delta
+from autodelta.deltas.attached import check_bare
 from autodelta.deltas.base import Affine
 from autodelta.deltas.compose import Composition, compose
 from autodelta.deltas.spec import spec
@@ -41,8 +42,9 @@ def merge(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], *, b
         biases: False leaves biases to be attached, as a T5's checkpoint has no place for them.
 
     Raises:
-        UserError: the tensors are not the candidate's.
+        UserError: the tensors are not the candidate's, or the model has deltas on it.
     """
+    check_bare(hf_model)
     composition = compose(hf_model, candidate)
     composition.load_tensors(state)
     modules, shape = roles.modules(hf_model), BackboneShape.of(hf_model)

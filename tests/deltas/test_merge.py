@@ -10,6 +10,7 @@ from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.attached import attach
 from autodelta.deltas.merge import Merged, merge
 from autodelta.deltas.spec import MethodConfig, specs
+from autodelta.errors import UserError
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import candidate_of, logits, perturb
 from tests.models import TINY, batch, original, umt5
@@ -132,6 +133,13 @@ def test_a_merged_checkpoint_loads_as_a_plain_t5(tiny: str, roles: tuple[str, ..
     model.save_pretrained(tmp_path)
     again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(logits(again, batch(padded=True)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_attached_deltas_are_taken_off_before_they_are_merged() -> None:
+    """They would count twice."""
+    model, planned = original(), candidate(delta("lora", "encoder.ffn.in", rank=2))
+    with attach(model, planned) as attached, pytest.raises(UserError, match="detach"):
+        merge(model, planned, attached.state_dict())
 
 
 def test_what_merging_cannot_do_is_said() -> None:
