@@ -87,12 +87,12 @@ def _fold(
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         return Affine(torch.empty(0), None), present
-    frozen = weight.detach().float()
-    now = Affine(frozen, None)
+    frozen, own = weight.detach().float(), getattr(module, "bias", None)  # its own: of an earlier merge
+    now = Affine(frozen, None if own is None else own.detach().float())
     slots = composition.at(site)
     for position, slot in enumerate(slots):
         folded = None if present[position] in whole else slot.folded(now, frozen)
-        if folded is None or (folded.bias is not None and not biases):
+        if folded is None or (folded.bias is not None and own is None and not biases):
             if any(left.reads_weight for left in slots[position:]):
                 return Affine(frozen, None), present
             return now, present[position:]

@@ -135,6 +135,16 @@ def test_a_merged_checkpoint_loads_as_a_plain_t5(tiny: str, roles: tuple[str, ..
     torch.testing.assert_close(logits(again, batch(padded=True)), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("biases", [True, False])
+def test_biases_of_an_earlier_merge_are_folded_into_what_comes_later(biases: bool) -> None:
+    model, where = original(), ("encoder.self_attn.k", "decoder.ffn.out")
+    for planned in (candidate(delta("bitfit", *where)), candidate(delta("bitfit", *where), delta("ia3", *where))):
+        state, expected = trained(model, planned)
+        merged = merge(model, planned, state, biases=biases or len(planned.deltas) == 1)
+        torch.testing.assert_close(after(model, merged), expected, atol=1e-4, rtol=1e-4)
+        assert merged.left is None
+
+
 def test_attached_deltas_are_taken_off_before_they_are_merged() -> None:
     """They would count twice."""
     model, planned = original(), candidate(delta("lora", "encoder.ffn.in", rank=2))
