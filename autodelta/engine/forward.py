@@ -113,11 +113,13 @@ class Forward:
         return self.losses([memory], [targets])[0]
 
     def logits(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """(..., vocabulary) of decoder hidden states, or (..., tokens) of these tokens (tokens,) alone."""
+        """(..., vocabulary) of decoder hidden states, or (..., tokens) of these tokens (tokens,) alone: in float32, as
+        that costs little for a few, and rounded to bfloat16 the likeliest two would often tie."""
         flat = hidden.reshape(-1, hidden.shape[-1])
         head = self._all.head.parts[0]
         if tokens is not None and not any(head.owned):
-            found = functional.linear(flat * self.scale, head.weight[tokens])
+            exact = torch.promote_types(flat.dtype, torch.float32)
+            found = functional.linear(flat.to(exact) * self.scale, head.weight[tokens].to(exact))
         else:
             whole = self._logits(flat, [len(flat)])
             found = whole if tokens is None else whole[:, tokens]

@@ -93,6 +93,15 @@ def test_probabilities_among_labels_sum_to_one(name: str) -> None:
     assert torch.allclose(found.exp().sum(1), torch.ones(4, dtype=torch.float64), atol=1e-12)
 
 
+def test_labels_do_not_tie_because_a_bfloat16_is_short() -> None:
+    model, given = copy.deepcopy(TINY["original"]()).to(torch.bfloat16), batch(rows=400)
+    forward = Forward(model)
+    tree = LabelTree.of([np.array(ids) for ids in ([5, 1], [9, 1], [7, 1])], start=0, among=True)
+    found = log_likelihoods(forward, forward.encode(given["input_ids"], given["attention_mask"]), tree)
+    first, second = found.topk(2, dim=1).values.T
+    assert (first > second).all()
+
+
 def test_only_where_labels_part_is_the_decoder_asked() -> None:
     assert len(LabelTree.of(WORDS, start=0)) == 6  # (), 5, 5 6, 5 6 7, 9, 9 8
     assert len(LabelTree.of(WORDS, start=0, among=True)) == 3  # (), 5, 5 6
