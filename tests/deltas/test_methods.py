@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.attached import attach
@@ -58,6 +59,27 @@ def test_a_label_word_that_comes_to_no_token_starts_no_row_of_a_prompt() -> None
     prompt = next(built(model, planned, label_ids=[(), (9,)]).parameters())
     assert torch.equal(prompt[0], model.get_input_embeddings().weight[9])
     assert prompt.isfinite().all()
+
+
+@pytest.mark.parametrize("init", ["vocabulary", "labels", "random"])
+def test_a_prompt_converts_its_own_rows_and_not_the_whole_table(init: str) -> None:
+    """In float32, that of an mT5-xxl takes 4 GB."""
+    model, planned = original().to(torch.bfloat16), candidate("prompt", "encoder.embeddings", length=4, init=init)
+    with Converted() as converted:
+        built(model, planned, label_ids=[(7,), (9, 11)])
+    assert converted.largest <= 4 * 16 < model.shared.weight.numel()
+
+
+class Converted(TorchDispatchMode):
+    """How many numbers the largest tensor had that was made in another dtype."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default:
+            self.largest = max(self.largest, found.numel())
+        return found
 
 
 def test_a_random_prompt_is_not_of_the_vocabulary() -> None:

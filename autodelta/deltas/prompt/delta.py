@@ -22,16 +22,16 @@ class PromptSlot(Slot):
 
     def __init__(self, config: PromptConfig, place: Place, draw: Draw) -> None:
         super().__init__()
-        generator, table = draw.generator(place.site), frozen_weight(place).float()
+        generator, table = draw.generator(place.site), frozen_weight(place)
         if config.init == "random":
             start = torch.empty(config.length, table.shape[1]).uniform_(-0.5, 0.5, generator=generator)
         else:
             rows = torch.randint(table.shape[0], (config.length,), generator=generator)
-            start = table[rows.to(table.device)]
+            start = table[rows.to(table.device)].float()
         if config.init == "labels":
             said = [ids for ids in draw.label_ids if ids]  # a word may come to no token at all
             for position, ids in enumerate(said[: config.length]):
-                start[position] = table[list(ids)].mean(dim=0)
+                start[position] = table[list(ids)].float().mean(dim=0)
         self.embeddings = nn.Parameter(start)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
