@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def load_published(task: Published, data: Path | None) -> Task:
         records = _records(view.name, splits, theirs, task.columns or (*view.inputs, "label"))
         if task.convert is not None:
             records = [row for record in records for row in task.convert(record)]
-        rows[ours] = _rows(view, theirs, records, "label", _class_names(splits[theirs], "label"), notes)
+        classes = _class_names(splits[theirs], "label")
+        order = _order(view, "label", records, names=classes or view.labels, counted=bool(classes))
+        rows[ours] = _rows(view, theirs, records, "label", order, notes)
     source = f"{task.dataset} ({task.config})"
     return assemble(view, rows, group=task.group, kind=task.kind, source=source, licence=task.licence, notes=notes)
 
@@ -69,11 +72,13 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     train = _records(name, splits, columns.train, wanted)
     chosen = _chosen(name, columns, splits)
     records = {"train": train, **{ours: _records(name, splits, theirs, wanted) for ours, theirs in chosen.items()}}
-    names = columns.labels or _class_names(splits[columns.train], columns.label)
+    classes = _class_names(splits[columns.train], columns.label)
+    names = columns.labels or classes
     view = _view(name, columns, names or _labels_shown(name, columns.label, train))
+    order = _order(view, columns.label, chain(*records.values()), names=names, counted=bool(classes))
     notes = [f"test is the split {chosen['test']!r}"] if chosen["test"] != "test" else []
     rows = {
-        ours: _rows(view, chosen.get(ours, columns.train), found, columns.label, names, notes)
+        ours: _rows(view, chosen.get(ours, columns.train), found, columns.label, order, notes)
         for ours, found in records.items()
     }
     return assemble(view, rows, group=columns.group, source=name, notes=notes)
@@ -168,19 +173,33 @@ def _records(name: str, splits: Splits, split: str, columns: tuple[str, ...]) ->
     return [dict(zip(columns, values, strict=True)) for values in zip(*(table[key] for key in columns), strict=True)]
 
 
+def _order(
+    view: View, column: str, records: Iterable[Record], *, names: tuple[str, ...], counted: bool
+) -> tuple[str, ...]:
+    """The labels as a column's integers count them from 0 on; none where its integers are labels themselves.
+
+    That is said of all rows at once: where 1 to 5 are the names of 0 to 4, a 1 is not the label that it looks like.
+    counted: the data set itself says that it counts classes.
+    """
+    shown = {text_of(record[column]) for record in records if isinstance(record[column], int)} - {"-1"}
+    if not names or not (counted or (shown - set(view.labels) and not view.ordinal)):
+        return ()
+    return names if set(names) == set(view.labels) else view.labels
+
+
 def _rows(
-    view: View, split: str, records: list[Record], column: str, names: tuple[str, ...], notes: list[str]
+    view: View, split: str, records: list[Record], column: str, order: tuple[str, ...], notes: list[str]
 ) -> list[Row]:
     found = []
     for number, record in enumerate(records, 1):
-        if _hidden(record[column]) and not _is_label(view, record[column]):
+        if _hidden(record[column]) and (order or not _is_label(view, record[column])):
             continue
         texts = [text_of(record[field]) for field in view.inputs]
         if None in texts:
             field = view.inputs[texts.index(None)]
             raise UserError(f"{view.name}: {split} row {number}: the column {field!r} must hold a text or a number")
         try:
-            label = _label(view, record[column], names)
+            label = _label(view, record[column], order)
         except UserError as error:
             raise UserError(f"{view.name}: {split} row {number}: {error}") from None
         found.append(Row(tuple(map(str, texts)), label))
@@ -191,10 +210,10 @@ def _rows(
     return found
 
 
-def _label(view: View, value: Any, names: tuple[str, ...]) -> str:
-    """A label column's value as a label: an index into the column's own class names, else into the view's labels."""
-    if isinstance(value, int) and not view.ordinal:
-        order = names if set(names) == set(view.labels) else view.labels
-        if str(text_of(value)) not in view.labels and 0 <= value < len(order):
-            return order[int(value)]
+def _label(view: View, value: Any, order: tuple[str, ...]) -> str:
+    """A label column's value as a label: an integer by the order, if there is one."""
+    if order and isinstance(value, int):
+        if not 0 <= value < len(order):
+            raise UserError(f"unknown label '{value}'; labels are counted from 0 on: {', '.join(order)}")
+        return order[value]
     return view.label_of(str(text_of(value)))

@@ -318,6 +318,36 @@ def test_minus_one_is_a_class_where_somebody_says_so(tmp_path: Path) -> None:
     assert len(load("hf:reviews", data=tmp_path, columns=scale).rows["test"]) == 20
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_integers_are_counted_where_they_are_not_all_labels_themselves(counted: bool, tmp_path: Path) -> None:
+    """Five stars, kept as 0 to 4: a 1 means two stars, though there is a label '1'."""
+    names = ("1", "2", "3", "4", "5")
+    for split, size in (("train", 50), ("test", 10)):
+        table = datasets.Dataset.from_dict(
+            {"text": [f"{split} {at}" for at in range(size)], "stars": [at % 5 for at in range(size)]}
+        )
+        made = table.cast_column("stars", datasets.ClassLabel(names=list(names))) if counted else table
+        made.to_parquet(tmp_path / "reviews" / f"{split}.parquet")
+    columns = REVIEWS.model_copy(update={"labels": () if counted else names})
+    task = load("hf:reviews", data=tmp_path, columns=columns)
+    assert [row.label for row in task.rows["test"]] == [*names, *names]
+    if counted:
+        task = load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"metric": "pearson"}))
+        assert [row.label for row in task.rows["test"]] == [*names, *names]
+
+
+def test_integers_that_are_all_labels_are_not_counted(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 40, "test": 8})
+    columns = REVIEWS.model_copy(update={"label": "id", "labels": tuple(str(at) for at in range(1, 41))})
+    for split in ("train", "test"):
+        file = tmp_path / "reviews" / f"{split}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({**row, "id": row["id"] % 4 + 1}) + "\n" for row in rows))
+    assert {row.label for row in load("hf:reviews", data=tmp_path, columns=columns).rows["test"]} == set("1234")
+    with pytest.raises(UserError, match="unknown label '3'; labels are counted from 0 on: a, b, c"):
+        load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"labels": ("a", "b", "c")}))
+
+
 def test_a_missing_label_is_no_label_called_none(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
     for split in ("train", "test"):
