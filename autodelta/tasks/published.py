@@ -134,8 +134,8 @@ def _has_labels(split: Any, column: str) -> bool:
 
 
 def _hidden(value: Any) -> bool:
-    """Whether a label stands for one that is not public: the hub writes -1."""
-    return value is None or value == "" or (not isinstance(value, (str, bool)) and value == -1)
+    """Whether a label is missing, or stands for one that is not public: the hub writes -1."""
+    return value is None or value == "" or value != value or (not isinstance(value, (str, bool)) and value == -1)
 
 
 def _is_label(view: View, value: Any) -> bool:
@@ -152,15 +152,16 @@ def _class_names(split: Any, column: str) -> tuple[str, ...]:
 
 
 def _labels_shown(name: str, column: str, records: list[Record]) -> tuple[str, ...]:
-    values = {record[column] for record in records if not _hidden(record[column])}
+    values = [record[column] for record in records if not _hidden(record[column])]
+    if not all(isinstance(value, (str, int)) for value in values):
+        raise UserError(f"task {name!r}: the column {column!r} holds no classes; name its labels")
     if values and any(record[column] == -1 for record in records):
         raise UserError(
             f"task {name!r}: -1 in the column {column!r} may be a class or a hidden label; name its labels, -1 too if "
             "it is one"
         )
-    if not all(isinstance(value, (str, int)) for value in values):
-        raise UserError(f"task {name!r}: the column {column!r} holds no classes; name its labels")
-    return tuple(str(text_of(value)) for value in sorted(values, key=lambda value: (isinstance(value, str), value)))
+    ordered = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    return tuple(str(text_of(value)) for value in ordered)
 
 
 def _records(name: str, splits: Splits, split: str, columns: tuple[str, ...]) -> list[Record]:
@@ -216,4 +217,7 @@ def _label(view: View, value: Any, order: tuple[str, ...]) -> str:
         if not 0 <= value < len(order):
             raise UserError(f"unknown label '{value}'; labels are counted from 0 on: {', '.join(order)}")
         return order[value]
-    return view.label_of(str(text_of(value)))
+    text = text_of(value)
+    if text is None:
+        raise UserError(f"a label must be a text or a number, not {value!r}")
+    return view.label_of(text)

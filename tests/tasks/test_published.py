@@ -348,6 +348,15 @@ def test_integers_that_are_all_labels_are_not_counted(tmp_path: Path) -> None:
         load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"labels": ("a", "b", "c")}))
 
 
+def test_a_label_that_is_a_list_is_refused_in_one_line(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 30, "test": 8}, several=[0, 1])
+    columns = REVIEWS.model_copy(update={"label": "several"})
+    with pytest.raises(UserError, match="the column 'several' holds no classes"):
+        load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"labels": ()}))
+    with pytest.raises(UserError, match=r"train row 1: a label must be a text or a number, not \[0, 1\]"):
+        load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"labels": ("None", "Some")}))
+
+
 def test_a_missing_label_is_no_label_called_none(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
     for split in ("train", "test"):
