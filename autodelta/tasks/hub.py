@@ -12,6 +12,7 @@ from autodelta.tasks.files import CARD
 
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
 EXPORT = "refs/convert/parquet"  # where the hub keeps a Parquet copy of data sets that are loading scripts
+AS_WRITTEN: dict[str, dict[str, Any]] = {"csv": {"keep_default_na": False}}  # None, null and NA are texts
 Splits = Mapping[str, Any]  # split name -> datasets.Dataset
 Reading = tuple[str, str | None]  # data set, config
 
@@ -47,17 +48,17 @@ def _local(root: Path, config: str | None) -> Splits:
         return {}
     import datasets
 
-    with _quiet():
-        for builder, suffixes in BUILDERS.items():
-            files = _files_by_split(folder, suffixes)
-            if files:
-                try:  # one by one: a test split without labels has other columns
+    try:
+        with _quiet():
+            for builder, suffixes in BUILDERS.items():
+                files, options = _files_by_split(folder, suffixes), AS_WRITTEN.get(builder, {})
+                if files:  # one by one: a test split without labels has other columns
                     return {
-                        split: datasets.load_dataset(builder, data_files={split: paths}, split=split)
+                        split: datasets.load_dataset(builder, data_files={split: paths}, split=split, **options)
                         for split, paths in files.items()
                     }
-                except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-                    raise UserError(f"{str(folder)!r} cannot be read as a data set: {_innermost(error)}") from None
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"{str(folder)!r} cannot be read as a data set: {_innermost(error)}") from None
     return {}
 
 

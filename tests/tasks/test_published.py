@@ -270,6 +270,17 @@ def test_any_data_set_is_a_task_by_its_columns(name: str, folder: str, tmp_path:
     assert task.examples("test")[1] == (f"{prefix} text: test 1", "good", "good")
 
 
+def test_words_that_other_programs_read_as_missing_are_texts_and_labels(tmp_path: Path) -> None:
+    (tmp_path / "reviews").mkdir()
+    for split in ("train", "test"):
+        rows = [f"{('NA', 'null', f'{split} {at}')[at % 3]},{('None', 'Some')[at % 2]}\n" for at in range(30)]
+        (tmp_path / "reviews" / f"{split}.csv").write_text("text,stars\n" + "".join(rows))
+    task = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ()}))
+    assert task.labels == ("None", "Some")
+    assert len(task.rows["test"]) == 30
+    assert {("NA",), ("null",)} < {row.fields for row in task.rows["test"]}
+
+
 def test_without_public_test_labels_the_validation_split_is_test(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "dev": 8})
     (tmp_path / "reviews" / "test.jsonl").write_text('{"text": "a", "stars": -1}\n')
