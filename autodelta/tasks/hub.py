@@ -57,6 +57,8 @@ def _local(root: Path, config: str | None) -> Splits:
                         split: datasets.load_dataset(builder, data_files={split: paths}, split=split, **options)
                         for split, paths in files.items()
                     }
+    except StopIteration:  # what the JSON reader of `datasets` raises
+        raise UserError(f"{str(folder)!r} cannot be read as a data set: a file is empty") from None
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{str(folder)!r} cannot be read as a data set: {_innermost(error)}") from None
     return {}

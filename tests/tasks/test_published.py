@@ -281,6 +281,12 @@ def test_words_that_other_programs_read_as_missing_are_texts_and_labels(tmp_path
     assert {("NA",), ("null",)} < {row.fields for row in task.rows["test"]}
 
 
+def test_an_empty_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 30, "test": 0})
+    with pytest.raises(UserError, match="cannot be read as a data set: a file is empty"):
+        load("hf:reviews", data=tmp_path, columns=REVIEWS)
+
+
 def test_without_public_test_labels_the_validation_split_is_test(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "dev": 8})
     (tmp_path / "reviews" / "test.jsonl").write_text('{"text": "a", "stars": -1}\n')
