@@ -12,6 +12,7 @@ from autodelta.tasks.files import CARD
 
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
 EXPORT = "refs/convert/parquet"  # where the hub keeps a Parquet copy of data sets that are loading scripts
+ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json")  # which hold no rows
 AS_WRITTEN: dict[str, dict[str, Any]] = {"csv": {"keep_default_na": False}}  # None, null and NA are texts
 Splits = Mapping[str, Any]  # split name -> datasets.Dataset
 Reading = tuple[str, str | None]  # data set, config
@@ -69,7 +70,7 @@ def _files_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[s
     found: dict[str, list[str]] = {}
     for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
-        if suffix is None or not path.is_file():
+        if suffix is None or path.name in ABOUT or not path.is_file():
             continue
         stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.name.removesuffix(suffix))
         split = path.parent.name if path.parent != folder and stem.isdecimal() else stem

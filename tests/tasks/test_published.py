@@ -281,6 +281,18 @@ def test_words_that_other_programs_read_as_missing_are_texts_and_labels(tmp_path
     assert {("NA",), ("null",)} < {row.fields for row in task.rows["test"]}
 
 
+def test_files_about_a_data_set_are_not_taken_for_its_rows(tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
+    for split in ("train", "test"):
+        file = tmp_path / "reviews" / f"{split}.jsonl"
+        datasets.Dataset.from_list([json.loads(line) for line in file.read_text().splitlines()]).to_csv(
+            file.with_suffix(".csv")
+        )
+        file.unlink()
+    (tmp_path / "reviews" / "dataset_infos.json").write_text('{"default": {"splits": {}}}')
+    assert len(load("hf:reviews", data=tmp_path, columns=REVIEWS).rows["test"]) == 8
+
+
 def test_an_empty_file_is_refused_in_one_line(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "test": 0})
     with pytest.raises(UserError, match="cannot be read as a data set: a file is empty"):
