@@ -13,6 +13,7 @@ from autodelta.tasks.files import CARD
 BUILDERS = {"parquet": (".parquet",), "json": (".jsonl", ".json", ".jsonl.gz"), "csv": (".csv", ".csv.gz")}
 EXPORT = "refs/convert/parquet"  # where the hub keeps a Parquet copy of data sets that are loading scripts
 ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json")  # which hold no rows
+ON_DISK = "dataset_dict.json"  # of a folder that `DatasetDict.save_to_disk` wrote
 AS_WRITTEN: dict[str, dict[str, Any]] = {"csv": {"keep_default_na": False}}  # None, null and NA are texts
 Splits = Mapping[str, Any]  # split name -> datasets.Dataset
 Reading = tuple[str, str | None]  # data set, config
@@ -51,6 +52,9 @@ def _local(root: Path, config: str | None) -> Splits:
 
     try:
         with _quiet():
+            if (folder / ON_DISK).is_file():
+                found: Splits = datasets.load_from_disk(str(folder))
+                return found
             for builder, suffixes in BUILDERS.items():
                 files, options = _files_by_split(folder, suffixes), AS_WRITTEN.get(builder, {})
                 if files:  # one by one: a test split without labels has other columns

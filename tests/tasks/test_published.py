@@ -293,6 +293,16 @@ def test_files_about_a_data_set_are_not_taken_for_its_rows(tmp_path: Path) -> No
     assert len(load("hf:reviews", data=tmp_path, columns=REVIEWS).rows["test"]) == 8
 
 
+def test_a_data_set_saved_to_disk_is_read(tmp_path: Path) -> None:
+    rows = {"text": [str(at) for at in range(30)], "stars": [at % 2 for at in range(30)]}
+    whole = datasets.Dataset.from_dict(rows)
+    datasets.DatasetDict({"train": whole, "test": whole}).save_to_disk(tmp_path / "reviews")
+    assert len(load("hf:reviews", data=tmp_path, columns=REVIEWS).rows["test"]) == 30
+    next((tmp_path / "reviews" / "test").glob("*.arrow")).write_bytes(b"torn")
+    with pytest.raises(UserError, match="cannot be read as a data set"):
+        load("hf:reviews", data=tmp_path, columns=REVIEWS)
+
+
 def test_an_empty_file_is_refused_in_one_line(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "test": 0})
     with pytest.raises(UserError, match="cannot be read as a data set: a file is empty"):
