@@ -3,15 +3,16 @@
 #   docker run --gpus all -v "$PWD/runs:/home/autodelta/runs" autodelta search --task demo/entailment --budget 30min
 FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04
 
+# `ray up` copies files into the container and opens nodes from the head's; KubeRay looks with wget whether a pod is well.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends make python3 python3-venv \
+    && apt-get install --yes --no-install-recommends make python3 python3-venv openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/autodelta
 COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY autodelta autodelta
 COPY search_spaces search_spaces
-RUN PIP_NO_CACHE_DIR=1 make install VENV=/opt/venv PACKAGE='.[ray]'
+RUN PIP_NO_CACHE_DIR=1 make install VENV=/opt/venv PACKAGE="'.[ray]' boto3"
 
 RUN useradd --create-home autodelta \
     && install --directory --owner=autodelta /home/autodelta/runs

@@ -196,3 +196,12 @@ def test_the_containers_run_the_image_of_the_dockerfile() -> None:
     assert "--entrypoint=" in options
     mounted = next(option.rpartition(":")[2] for option in options if option.startswith("--volume="))
     assert f"VOLUME {mounted}" in dockerfile
+
+
+def test_the_image_has_what_the_two_ways_to_a_cluster_call_in_it() -> None:
+    """`ray up` runs rsync in every container, and ssh and boto3 in the head's; KubeRay's probes run wget."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    packages = re.search(r"apt-get install (.*)", dockerfile)
+    assert packages is not None
+    assert {"openssh-client", "rsync", "wget"} <= set(packages[1].split())
+    assert "boto3" in dockerfile
