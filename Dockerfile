@@ -14,7 +14,9 @@ COPY autodelta autodelta
 COPY search_spaces search_spaces
 RUN PIP_NO_CACHE_DIR=1 make install VENV=/opt/venv PACKAGE="'.[ray]' boto3"
 
-RUN useradd --create-home autodelta \
+# The user has the number 1000, as the first user of most machines, whose runs' folder is mounted; Ubuntu's own had it.
+RUN userdel --remove ubuntu \
+    && useradd --create-home --uid 1000 autodelta \
     && install --directory --owner=autodelta /home/autodelta/runs
 USER autodelta
 WORKDIR /home/autodelta

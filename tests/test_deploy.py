@@ -205,3 +205,10 @@ def test_the_image_has_what_the_two_ways_to_a_cluster_call_in_it() -> None:
     assert packages is not None
     assert {"openssh-client", "rsync", "wget"} <= set(packages[1].split())
     assert "boto3" in dockerfile
+
+
+def test_the_image_user_may_write_to_a_mounted_folder_of_the_first_user_of_a_machine() -> None:
+    """Ubuntu's image has a user of its own who would take the number 1000."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "userdel --remove ubuntu" in dockerfile
+    assert "useradd --create-home --uid 1000 autodelta" in dockerfile
