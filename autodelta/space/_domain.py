@@ -103,7 +103,8 @@ class Range(_Domain):
             return None
         if self.whole:  # which may be millions, and take no room
             return range(int(self.low), int(self.high) + 1, int(step))
-        return tuple(self.low + number * step for number in range(round((self.high - self.low) / step) + 1))
+        steps = round((self.high - self.low) / step)
+        return tuple(min(self.high, self.low + number * step) for number in range(steps + 1))  # 0.1 + 2 * 0.1 > 0.3
 
     def bounds(self) -> tuple[float, float] | None:
         """The lowest and highest value."""

@@ -32,7 +32,7 @@ class RandomTrial:
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         if step is not None:
-            return low + step * int(self._rng.integers(round((high - low) / step) + 1))
+            return min(high, low + step * int(self._rng.integers(round((high - low) / step) + 1)))
         if log:
             return min(high, max(low, math.exp(self._rng.uniform(math.log(low), math.log(high)))))
         return float(self._rng.uniform(low, high))

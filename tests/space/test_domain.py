@@ -11,6 +11,7 @@ DOMAINS = [
     domain({"low": 3, "high": 9}),
     domain({"low": 4, "high": 20, "step": 4}),
     domain({"low": 0.25, "high": 1.0, "step": 0.25}),
+    domain({"low": 0.1, "high": 0.3, "step": 0.1}),
     domain({"low": 1e-4, "high": 1e-1, "log": True}),
     of_reals(domain({"low": 0, "high": 1})),
     domain({"low": -6, "high": -1}),
