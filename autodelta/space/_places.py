@@ -48,7 +48,7 @@ def blocks(words: str, stack: Stack, depth: int) -> tuple[int, ...]:
     for piece in words.split(","):
         match = _parsed(piece)
         if match["stack"] in (None, stack):
-            found.update(block for block in _reach(match, depth) if block < depth)
+            found.update(_reach(match, depth))
     return tuple(sorted(found))
 
 
@@ -110,7 +110,7 @@ def _parsed(piece: str) -> re.Match[str]:
 
 def _reach(match: re.Match[str], depth: int) -> range:
     if match["low"]:
-        return range(int(match["low"]), int(match["high"] or match["low"]) + 1)
+        return range(int(match["low"]), min(depth, int(match["high"] or match["low"]) + 1))
     if match["end"]:
         number = min(int(match["number"]), depth)
         return range(number) if match["end"] == "first" else range(depth - number, depth)

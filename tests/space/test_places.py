@@ -15,6 +15,7 @@ from autodelta.space._places import blocks, check_blocks, check_roles, place
         ("0-2", 6, "012"),
         ("0-2", 2, "01"),
         ("5", 4, ""),
+        ("1-99999999999", 4, "123"),
         ("first 2", 6, "01"),
         ("last 2", 6, "45"),
         ("last 9", 3, "012"),
