@@ -168,8 +168,6 @@ def _range(raw: Mapping[str, Any]) -> Range:
         raise ValueError("a range on a log scale has no step")
     if step is not None and not _is_multiple(found.high - found.low, step):
         raise ValueError(f"high must be a whole number of steps above low: {found.low} to {found.high} by {step}")
-    if found.whole and step is not None and not isinstance(step, int):
-        raise ValueError(f"a range of whole numbers has a whole step, not {step}")
     return found
 
 

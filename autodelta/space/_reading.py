@@ -16,7 +16,7 @@ from autodelta.candidate import THEN, TOGETHER, Delta, Training
 from autodelta.deltas.spec import spec
 from autodelta.errors import UserError, one_of
 from autodelta.space._document import Document, Position
-from autodelta.space._domain import Choices, Domain, Value, of_reals
+from autodelta.space._domain import Choices, Domain, Range, Value, of_reals
 from autodelta.space._places import STACK_CHOICES, check_blocks, check_roles
 from autodelta.space._plan import Constraints, MethodPlan, Plan
 
@@ -105,6 +105,8 @@ def _checked(document: Document, here: Position, model: type[BaseModel], genes: 
     except ValidationError as error:
         raise _first(document, here, error) from error
     for name, gene in typed.items():
+        if isinstance(gene, Range) and gene.whole and isinstance(gene.step, float):
+            raise document.error((*here, name), f"a range of whole numbers has a whole step, not {gene.step}")
         for position, value in _ends((*here, name), gene):
             _valid(document, position, partial(model.model_validate, {**first, name: value}, strict=True))
     return typed

@@ -74,6 +74,8 @@ def test_the_file_that_the_mistakes_are_made_in_is_good(space: Callable[..., Spa
         ("  steps: 20", "  steps: 20\n  schedule: [linear, cosien]", 17, "must be 'linear', 'cosine' or 'constant', n"),
         ("  steps: 20", "  steps: 20\n  sequence: lora > prompt", None, None),
         ("  steps: 20", "  steps: 20\n  sequence: [together, prefix > lora]", 17, "unknown method of this space"),
+        ("  steps: 20", "  steps: {low: 10, high: 20, step: 2.5}", 16, "a range of whole numbers has a whole step"),
+        ("  steps: 20", "  steps: 20\n  warmup: {low: 0, high: 1, step: 0.25}", None, None),
         ("  steps: 20", "  steps: 20\n  warmup: 1.5", 17, "training.warmup: must be less than or equal to 1, not 1.5"),
         ("trainable_parameters:", "parameters:", 19, "unknown key 'parameters'; did you mean 'trainable_parameters'?"),
         ('"<= 50%"', "50%", 19, "must read like '<= 1%', '<= 50k' or '<= 2.5M', not '50%'"),
