@@ -151,16 +151,26 @@ class Recipe(Frozen):
         """Writes the recipe with its weights and card; what stood there before is replaced file by file.
 
         Without weights it is a suggestion: it has no scores, and can be trained.
+
+        Raises:
+            UserError: the folder has a README of its own, which the card would replace.
         """
+        check_readme(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if weights is not None:
             from safetensors.torch import save_file
 
             write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
-        write_text(folder / CARD_FILE, card(self))
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / RECIPE_FILE, text)
+        write_text(folder / CARD_FILE, card(self))  # last: beside a recipe it is known as the recipe's own
         return Recipe.load(folder)
+
+
+def check_readme(folder: Path) -> None:
+    """Raises UserError where a folder has a README that is no recipe's: somebody wrote it, and it would be replaced."""
+    if (folder / CARD_FILE).exists() and not (folder / RECIPE_FILE).exists():
+        raise UserError(f"{str(folder)!r} has a {CARD_FILE} that is no recipe's; choose another folder")
 
 
 def _said(error: Exception) -> str:

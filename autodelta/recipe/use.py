@@ -17,7 +17,7 @@ from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
 from autodelta.files import in_the_way
-from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
+from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, check_readme
 from autodelta.search.settings import versions
 from autodelta.tasks.files import inputs_of
 
@@ -173,6 +173,7 @@ def check_place(to: Path, *, taken_by: str) -> None:
     nearest = in_the_way(to)
     if nearest is not None:
         raise UserError(f"no recipe can be written to {str(to)!r}: {nearest} is no folder that can be written")
+    check_readme(to)
 
 
 def _check_file(to: Path) -> None:

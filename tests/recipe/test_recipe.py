@@ -154,6 +154,20 @@ def test_a_folder_that_holds_a_recipe_is_not_overwritten_by_training(trained: Re
         train(trained, to=place / "recipe", data=place / "data")
 
 
+def test_somebodys_readme_is_not_replaced_by_a_card(
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / CARD_FILE).write_text("mine")
+    monkeypatch.setattr(Worker, "run", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(UserError, match=f"has a {CARD_FILE} that is no recipe's"):
+        train(trained, to=tmp_path, data=place / "data")
+    with pytest.raises(UserError, match=f"has a {CARD_FILE} that is no recipe's"):
+        trained.write(tmp_path, trained.weights())
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(CARD_FILE, "mine")]
+    again = trained.write(tmp_path / "new", trained.weights()).write(tmp_path / "new", trained.weights())
+    assert (again.folder / CARD_FILE).read_text() == card(trained)
+
+
 @pytest.mark.parametrize("where", ["file", "file/below"])
 def test_a_place_that_no_recipe_can_be_written_to_is_refused_before_training(
     trained: Recipe, place: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
