@@ -72,13 +72,16 @@ def label(
     ``backbone`` names where the recipe's backbone lies now; ``to`` takes the labels as JSON lines, row by row.
 
     Raises:
-        UserError: the backbone differs from the recipe's, a row lacks an input, or ``to`` has no place.
+        UserError: the backbone differs from the recipe's, a row lacks an input, or ``to`` has no place or is the
+            file of the rows.
     """
-    to = None if to is None else Path(to)
+    rows, to = Path(rows), None if to is None else Path(to)
     if to is not None:
         _check_file(to)
+    if to is not None and to.exists() and rows.exists() and to.samefile(rows):
+        raise UserError(f"the labels would replace the rows in {str(rows)!r}; choose another file")
     view = tasks.View.model_validate(recipe.task)
-    inputs = inputs_of(view, Path(rows))
+    inputs = inputs_of(view, rows)
     with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
         encoded = encode_unlabelled(loaded, view, inputs)
         found = label_rows(forward, encoded, view, loss=recipe.candidate.training.loss)

@@ -251,6 +251,18 @@ def test_rows_that_cannot_be_labelled_are_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_labels_do_not_replace_the_rows_that_they_are_for(
+    trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(use, "load", None)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"sentence": "a"}\n')
+    (tmp_path / "link.jsonl").symlink_to(rows)
+    with pytest.raises(UserError, match="the labels would replace the rows"):
+        label(trained, rows, to=tmp_path / "link.jsonl")
+    assert rows.read_text() == '{"sentence": "a"}\n'
+
+
 def test_a_card_is_well_formed_whatever_things_are_called(trained: Recipe) -> None:
     name = 'T5s/my "best": #1'
     task = trained.task | {"template": "read `this`:\n{sentence}", "words": {"yes": "``y``", "no": "n"}}
