@@ -13,6 +13,7 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0)  # C
 LONGEST = (1, 2)  # words alone, or words and pairs of neighbours
 FOLDS = 3
 ROWS = 5000  # of train, drawn by class: more make the floor slower and hardly higher
+WEIGHTS = 2_000_000  # of the classifier: its fits, two dozen, then take minutes and a gigabyte at most
 TOKENS = r"\w+|[^\w\s]"
 
 
@@ -39,7 +40,7 @@ def majority(labels: Sequence[str], order: Sequence[str]) -> str:
 
 def counting(texts: Sequence[str], labels: Sequence[str], *, longest: Sequence[int] = LONGEST) -> Any:
     """A fitted scikit-learn classifier of texts on n-grams of up to so many words: cross-validation on these rows
-    chooses how many, and C.
+    chooses how many, and C. Where there are many classes, the rarer n-grams are left out.
 
     Rows of a single class give a classifier that always answers with it.
     """
@@ -49,11 +50,17 @@ def counting(texts: Sequence[str], labels: Sequence[str], *, longest: Sequence[i
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
 
-    smallest = min(Counter(labels).values())
+    counted = Counter(labels)
+    smallest = min(counted.values())
     if smallest == len(labels):
         return DummyClassifier(strategy="most_frequent").fit(list(texts), list(labels))
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, longest[-1]), token_pattern=TOKENS, sublinear_tf=True),
+        TfidfVectorizer(
+            ngram_range=(1, longest[-1]),
+            token_pattern=TOKENS,
+            sublinear_tf=True,
+            max_features=max(1, WEIGHTS // len(counted)),
+        ),
         LogisticRegression(max_iter=500),
     )
     if smallest < 2:  # a class that cannot stand in two folds: nothing to choose C by

@@ -56,6 +56,14 @@ def test_the_order_of_two_words_is_seen_in_pairs_alone() -> None:
     assert len(set(counting(texts, labels, longest=(1,)).predict([hit, miss]))) == 1
 
 
+def test_of_many_classes_only_frequent_words_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 classes with all pairs of words are 60 million weights: half an hour and 13 GB when a search is over."""
+    monkeypatch.setattr("autodelta.tasks.floor.WEIGHTS", 60)
+    labels = [f"{number}" for number in range(20)]
+    found = counting([f"a b {label}" for label in labels], labels)
+    assert set(found["tfidfvectorizer"].vocabulary_) == {"a", "b", "a b"}
+
+
 @pytest.mark.parametrize(("labels", "expected"), [(["a", "a", "a"], {"a"}), (["a", "a", "b"], {"a", "b"})])
 def test_classes_too_small_for_folds_still_give_an_answer(labels: list[str], expected: set[str]) -> None:
     assert set(counting(["x one", "x two", "y three"], labels).predict(["x one", "y three"])) <= expected
