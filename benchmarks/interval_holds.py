@@ -7,7 +7,7 @@ and scored on test. Must hold: 8 to 10 of the 10 lie inside the 90 % interval, w
 deviations between seeds. That deviation is taken from the ten alone, which know it to a quarter of itself, and from
 them and the winner's confirmed seeds together, which know it better. ``--also`` names tasks that are only searched,
 with a budget of their own, to see what is said at chance level.
-A script that was stopped goes on where it was.
+A script that was stopped goes on where it was, also with a larger budget.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def searched(task: str, data: Path, budget: str, runs: Path) -> Run:
     """The run of a task, taken up again or made."""
     name = f"interval-{task}"
     if (runs / name / "run.json").exists():
-        return autodelta.resume(name, runs=runs, listener=print)
+        return autodelta.resume(name, budget=budget, runs=runs, listener=print)
     return autodelta.search(task, budget=budget, data=data, name=name, runs=runs, executor="local", listener=print)
 
 
@@ -42,7 +42,7 @@ def fresh(job: tuple[WorkerSpec, Any, int]) -> dict[str, Any]:
     seed = derived(0, PURPOSE, number)  # type: ignore[arg-type]
     for _ in worker.run(Assignment(number=0, candidate=candidate, seed=seed, report_at=(candidate.training.steps,))):
         pass
-    return {"task": spec.task, "seed": seed, "test": worker.evaluate_running("test").score}
+    return {"task": spec.task, "candidate": candidate.key, "seed": seed, "test": worker.evaluate_running("test").score}
 
 
 def main() -> None:
@@ -72,7 +72,9 @@ def main() -> None:
             continue
         standing = answer.standing(answer.winner)
         candidate = next(trial.candidate for trial in run.trials if trial.number == standing.trial)
-        have = {row["seed"]: float(row["test"]) for row in done if row["task"] == task}
+        have = {
+            row["seed"]: float(row["test"]) for row in done if (row["task"], row["candidate"]) == (task, candidate.key)
+        }
         jobs = [
             (run.settings.worker, candidate, number)
             for number in range(FRESH)
