@@ -26,6 +26,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"cpu": "eager", "cuda": "sdpa"}  # whichever is the faster one there at the lengths of tasks
 TRANSFORMERS = Version(importlib.metadata.version("transformers"))
 UMT5_IS_CAUSAL = Version("5.18.0")  # measured: docs/decisions/0003
+SPECIAL = ("pad_token_id", "decoder_start_token_id")  # tokens that training needs
 READERS = ("sentencepiece", "protobuf", "tiktoken")  # transformers tries the last one where one of the others lacks
 BUNDLED = Path(__file__).parent
 
@@ -83,7 +84,7 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         allow_pickle: also accept a checkpoint that exists only as ``pytorch_model.bin``.
 
     Raises:
-        UserError: there is no such checkpoint at hand, it is no T5, or the dtype is none of the two.
+        UserError: no such checkpoint is at hand, it is no T5 or has half a config, or the dtype is none of the two.
     """
     if dtype is not None and dtype not in DTYPES:
         raise one_of("dtype", dtype, DTYPES)
@@ -101,6 +102,9 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
         raise UserError(
             f"UMT5's decoder sees later tokens in transformers {TRANSFORMERS}; it needs {UMT5_IS_CAUSAL} or later"
         )
+    for token in SPECIAL:
+        if getattr(config, token, None) is None:
+            raise UserError(f"the config of backbone {name!r} has no {token}; T5's is 0: write it into its config.json")
     weights: dict[str, Any] = where_from if allow_pickle else {**where_from, "use_safetensors": True}
     model = _read(
         lambda: AutoModelForSeq2SeqLM.from_pretrained(

@@ -42,6 +42,18 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
+@pytest.mark.parametrize("token", ["decoder_start_token_id", "pad_token_id"])
+def test_a_config_without_a_token_that_training_needs_says_what_to_write(
+    checkpoint: Path, tmp_path: Path, token: str
+) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[token] = None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"has no {token}; T5's is 0: write it into its config.json"):
+        load(str(tmp_path))
+
+
 def test_pickled_weights_are_read_only_on_request(checkpoint: Path, tmp_path: Path) -> None:
     for file in checkpoint.iterdir():
         if file.suffix == ".json":
