@@ -76,6 +76,12 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     names = columns.labels or classes
     view = _view(name, columns, names or _labels_shown(name, columns.label, train))
     order = _order(view, columns.label, chain(*records.values()), names=names, counted=bool(classes))
+    shown = {record[columns.label] for record in train if isinstance(record[columns.label], int)}
+    if order and -1 in shown and len(shown) <= len(order) and not classes:
+        raise UserError(
+            f"task {name!r}: the column {columns.label!r} holds {', '.join(map(str, sorted(shown)))} for {len(order)} "
+            "labels; if -1 is one of them, name them as they stand there, else clear the rows with -1"
+        )
     notes = [f"test is the split {chosen['test']!r}"] if chosen["test"] != "test" else []
     rows = {
         ours: _rows(view, chosen.get(ours, columns.train), found, columns.label, order, notes)

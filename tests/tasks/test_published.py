@@ -351,6 +351,9 @@ def test_minus_one_is_a_class_where_somebody_says_so(tmp_path: Path) -> None:
     named = load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ("-1", "0", "1")}))
     assert len(named.rows["test"]) == 20
     assert {row.label for row in named.rows["test"]} == {"-1", "0", "1"}
+    words = REVIEWS.model_copy(update={"labels": ("bad", "fair", "good")})  # which would be counted from 0 on
+    with pytest.raises(UserError, match="holds -1, 0, 1 for 3 labels; if -1 is one of them, name them as they stand"):
+        load("hf:reviews", data=tmp_path, columns=words)
     with pytest.raises(UserError, match="may be a class or a hidden label; name its labels, -1 too if it is one"):
         load("hf:reviews", data=tmp_path, columns=REVIEWS.model_copy(update={"labels": ()}))
     scale = REVIEWS.model_copy(update={"labels": ("-1.0", "0.0", "1.0"), "metric": "pearson"})
