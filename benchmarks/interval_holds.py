@@ -48,7 +48,7 @@ def fresh(job: tuple[WorkerSpec, Any, int]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", default="sst2,trec,subj")
+    parser.add_argument("--tasks", default="sst2,trec,subj", help="task or task:budget, joined by commas")
     parser.add_argument("--also", default="", help="task:budget, joined by commas")
     parser.add_argument("--budget", default="10min")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -66,9 +66,13 @@ def main() -> None:
         run = searched(task, asked.data.resolve(), budget or asked.budget, asked.runs)
         assert run.result is not None
         answer = run.result.answer
-        given = f", of {budget}" if budget else ""
-        said += ["", f"What the search{given} says of {task}:", "", *(f"- {line}" for line in run.as_json()["lines"])]
-        if task not in asked.tasks.split(",") or answer.winner is None or answer.next_seed is None:
+        said += [
+            "",
+            f"What the search of {budget or asked.budget} says of {task}:",
+            "",
+            *(f"- {line}" for line in run.as_json()["lines"]),
+        ]
+        if named not in asked.tasks.split(",") or answer.winner is None or answer.next_seed is None:
             continue
         standing = answer.standing(answer.winner)
         candidate = next(trial.candidate for trial in run.trials if trial.number == standing.trial)
