@@ -127,7 +127,7 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         normed, inverse, weight = ctx.saved_tensors
-        g = (gradients[0] * weight).to(torch.float32, copy=True)
+        g = (gradients[0] * weight).float()
         y = normed.to(torch.float32, copy=True)
         along = (y * g).mean(-1, keepdim=True)
         return g.sub_(y.mul_(along)).mul_(inverse).to(normed.dtype), None, None
@@ -256,7 +256,7 @@ class Attention(NamedTuple):
         scores = torch.matmul(q, seen.keys.transpose(2, 3))
         if seen.bias is not None:
             scores = scores + seen.bias
-        return torch.matmul(_softmax(scores), seen.values)
+        return torch.matmul(softmax(scores), seen.values)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, length, heads * d_kv) to (batch, heads, length, d_kv)."""
@@ -264,7 +264,7 @@ class Attention(NamedTuple):
         return x.view(batch, length, self.heads, -1).transpose(1, 2)
 
 
-def _softmax(scores: Tensor) -> Tensor:
+def softmax(scores: Tensor) -> Tensor:
     """Over the keys; in float32, as transformers has it, where torch is slow in bfloat16: on a CPU it takes the end of
     a row that fills no register entry by entry, which makes rows of 17 to 63 up to five times slower."""
     keys = scores.shape[-1]

@@ -17,6 +17,8 @@ from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine.activations import Activations
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.labels import LabelTree, log_likelihoods
+from autodelta.engine.layers import Norm, softmax
+from autodelta.engine.layout import Layout, Part
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import candidate_of, perturb
 from tests.models import TINY, batch
@@ -66,6 +68,54 @@ def test_logits_loss_and_gradients_are_those_of_the_model_with_hooks(
             assert loss.item() == pytest.approx(expected.loss.item(), abs=1e-10)
             for ours, theirs in zip(gradients(loss, on), gradients(expected.loss, on), strict=True):
                 assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("method", "config"), VARIANTS, ids=[f"{m}-{n}" for n, (m, _) in enumerate(VARIANTS)])
+def test_so_they_are_in_float32_in_which_the_norm_has_its_own_gradient(
+    name: str, method: str, config: MethodConfig
+) -> None:
+    model = copy.deepcopy(wide(name)).float()
+    on = Attached(model, compose(model, candidate_of(BackboneShape.of(model), (method, config))))
+    with on:
+        perturb(on)
+        given = batch(**SETS[1])
+        expected, forward = model(**given, use_cache=False), Forward(model, on.composition)
+        assert _apart(logits_of(forward, model, given), expected.logits) < 1e-4
+        loss = forward.loss(forward.encode(given["input_ids"], given["attention_mask"]), given["labels"])
+        ours, theirs = (torch.cat([g.flatten() for g in gradients(one, on)]) for one in (loss, expected.loss))
+        assert _apart(ours, theirs) < 1e-4
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 5e-3)])
+def test_the_norms_own_gradient_is_that_of_the_plain_lines(dtype: torch.dtype, near: float) -> None:
+    generator, layout = torch.Generator().manual_seed(0), Layout(((Part(0, 50, 1),),))
+    x, g = (torch.randn(50, 48, generator=generator).to(dtype) for _ in range(2))
+    norm = Norm((torch.rand(48, generator=generator) + 0.5).to(dtype), 1e-6, ((),))
+    narrow, wide = x.clone().requires_grad_(), x.double().requires_grad_()
+    ours = norm(narrow, layout)
+    theirs = norm._replace(weight=norm.weight.double())(wide, layout)
+    assert ours.dtype == dtype
+    assert _apart(ours, theirs) < near
+    (ours_g,), (theirs_g,) = (torch.autograd.grad(y, z, g.to(y.dtype)) for y, z in ((ours, narrow), (theirs, wide)))
+    assert _apart(ours_g, theirs_g) < near
+    assert torch.equal(narrow, x)  # what is computed in place is a copy
+
+
+@pytest.mark.parametrize("keys", [5, 16, 17, 30, 32, 63, 64, 100])
+def test_softmax_in_bfloat16_is_that_of_float32_rounded(keys: int) -> None:
+    scores = (3 * torch.randn(4, 2, 7, keys, generator=torch.Generator().manual_seed(0))).bfloat16().requires_grad_()
+    g = torch.randn(scores.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    wide = scores.detach().float().requires_grad_()
+    ours, theirs = softmax(scores), functional.softmax(wide, dim=-1)
+    assert ours.dtype == torch.bfloat16
+    assert _apart(ours, theirs) < 4e-3
+    (ours_g,), (theirs_g,) = (torch.autograd.grad(y, x, g.to(y.dtype)) for y, x in ((ours, scores), (theirs, wide)))
+    assert _apart(ours_g, theirs_g) < 1e-2
 
 
 @pytest.mark.parametrize("name", TINY)
