@@ -12,7 +12,7 @@ third seed, which is the higher the better.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from autodelta.meta.records import read
 from autodelta.search.answer.variance import FEW, PRIOR, RECORDED, Spread, moderated, pooled, prediction, typical
 
 LEVEL = 0.9
+LEAST_SD = 1e-3  # of a density, where seeds agree
 BEST = 2 / 3  # the share of a task's candidates that lie below the best third
 PRIORS = (RECORDED, *(Spread(sd=sd, dof=dof) for sd, dof in ((0.013, 1), (0.013, 2), (0.02, 1), (0.03, 2))))
 
@@ -40,22 +41,6 @@ def seeds(tables: Sequence[Path]) -> tuple[list[list[float]], list[list[float]]]
         every += three
         best += [scores for scores in three if np.mean(scores) >= bar]
     return every, best
-
-
-def held(samples: Sequence[Sequence[float]], prior: Spread | None) -> tuple[float, float]:
-    """The share of third seeds inside, and the median width."""
-    inside, widths = [], []
-    for scores in samples:
-        for out, third in enumerate(scores):
-            two = [score for number, score in enumerate(scores) if number != out]
-            spread = pooled([two])
-            if prior is not None:
-                spread = moderated(spread, prior, enough=100)
-            found = prediction(two, spread, level=LEVEL)
-            assert found is not None
-            inside.append(found.low <= third <= found.high)
-            widths.append(found.width)
-    return float(np.mean(inside)), float(np.median(widths))
 
 
 def with_others(tables: Sequence[Path]) -> list[tuple[list[float], list[list[float]]]]:
@@ -77,23 +62,19 @@ def with_others(tables: Sequence[Path]) -> list[tuple[list[float], list[list[flo
     return cases
 
 
-def foretold(
-    cases: Sequence[tuple[list[float], list[list[float]]]],
-    brought: Callable[[Sequence[Sequence[float]]], Spread],
-    prior: int,
-) -> tuple[float, float, float]:
-    """The share of third seeds inside, the median width, and the mean log density."""
+def foretold(cases: Iterable[tuple[Sequence[float], Spread]], *, prior: int) -> tuple[float, float, float]:
+    """Of the third of three seeds, from two of them and what else is known of how much seeds scatter: the share inside,
+    the median width, and the mean log density."""
     inside, widths, logs = [], [], []
-    for own, others in cases:
+    for own, known in cases:
         for out, third in enumerate(own):
             two = [score for number, score in enumerate(own) if number != out]
-            spread = moderated(pooled([two]), brought(others), prior=prior, enough=100)
-            spread = spread.model_copy(update={"sd": max(spread.sd, 1e-3)})  # of a density where seeds agree
+            spread = moderated(pooled([two]), known, prior=prior, enough=100)
             found = prediction(two, spread, level=LEVEL)
             assert found is not None
             inside.append(found.low <= third <= found.high)
             widths.append(found.width)
-            scale = spread.sd * np.sqrt(1 + 1 / len(two))
+            scale = max(spread.sd, LEAST_SD) * np.sqrt(1 + 1 / len(two))
             logs.append(stats.t.logpdf((third - np.mean(two)) / scale, spread.dof) - np.log(scale))
     return float(np.mean(inside)), float(np.median(widths)), float(np.mean(logs))
 
@@ -110,9 +91,10 @@ def main() -> None:
         "| recorded s.d., degrees of freedom | third seeds inside | median width | of the best third | median width |",
         "|---|---|---|---|---|",
     ]
-    for prior in (None, *PRIORS):
-        cells = [f"{share:.3f} | {width:.3f}" for share, width in (held(every, prior), held(best, prior))]
-        name = "none" if prior is None else f"{prior.sd}, {prior.dof}"
+    for known in (Spread(sd=0.0, dof=0), *PRIORS):
+        found = [foretold([(own, known) for own in samples], prior=known.dof) for samples in (every, best)]
+        cells = [f"{share:.3f} | {width:.3f}" for share, width, _ in found]
+        name = f"{known.sd}, {known.dof}" if known.dof else "none"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     cases = with_others(asked.table)
     lines += [
@@ -124,7 +106,8 @@ def main() -> None:
     ]
     for name, brought in (("pooled", pooled), ("typical", typical)):
         for prior in (0, 1, 2, 3, 4, 8) if name == "typical" else (1, 2, 4, 8):
-            cells = [f"{found:.3f}" for found in foretold(cases, brought, prior)]
+            told = foretold([(own, brought(others)) for own, others in cases], prior=prior)
+            cells = [f"{figure:.3f}" for figure in told]
             lines.append(f"| {f'{name}, {prior}' if prior else 'not used'} | {' | '.join(cells)} |")
     asked.out.write_text("\n".join(lines) + "\n", encoding="utf8")
     print("\n".join(lines))
