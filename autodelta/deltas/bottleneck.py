@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autodelta.deltas.base import Slot, activation, zeros
+from autodelta.deltas.base import Slot, activation, narrowed, zeros
 
 Placement = Literal["serial", "pfeiffer", "parallel"]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -29,10 +29,11 @@ class BottleneckSlot(Slot):
 
     def forward(self, x: Tensor, y: Tensor, weight: None) -> Tensor:
         source = y if self.placement == "serial" else x if self.placement == "parallel" else x + y
+        source = narrowed(source, *self.down_bias.shape, *self.up_bias.shape)
         down, up = (matrix.to(source.dtype) for matrix in self.matrices())
         hidden = self.activation(linear(source, down, self.down_bias.to(source.dtype)))
         change = linear(hidden, up, self.up_bias.to(source.dtype))
-        return y + (change if self.scale == 1 else change * self.scale)
+        return y + (change if self.scale == 1 else change * self.scale).to(y.dtype)
 
 
 class PlainBottleneck(BottleneckSlot):

@@ -1,7 +1,10 @@
-"""What happens when memory runs out: fewer rows go through the backbone at once."""
+"""What happens when memory runs out: fewer rows go through the backbone at once. And what is kept of what is free."""
 
+import ctypes
 import gc
+import os
 import re
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,6 +16,9 @@ T = TypeVar("T")
 # How allocators say it: torch on a GPU, on a CPU under Linux and elsewhere, cuBLAS and cuDNN for their workspace.
 SAID = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+# Options of glibc's mallopt (malloc.h): how much may lie free at the end of the heap; the largest block of the heap.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, BLOCK_BYTES = 2**28, 2**25
 UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
@@ -56,6 +62,18 @@ def release() -> None:
     if torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def keep_freed() -> None:
+    """Lets this process keep up to 256 MiB that it has freed, under glibc and unless its user has set how malloc works:
+    else every step gives what it needed back to the system, and gets the same back as pages to be cleared."""
+    chosen = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform != "linux" or chosen:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES)
 
 
 def exhaustion(error: Exception) -> OutOfMemory | None:

@@ -144,8 +144,7 @@ class Trial:
 
     def clip(self) -> Tensor:
         """Bounds the gradient; its norm before, on the device."""
-        parameters = [p for p in self.composition.parameters() if p.requires_grad]
-        return torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        return torch.nn.utils.clip_grad_norm_(self._trained, MAX_GRADIENT_NORM)
 
     def update(self) -> None:
         """Moves the weights by their gradients, at the learning rate of this step.
@@ -224,8 +223,8 @@ class Trial:
                 ):
                     rate = {"peak": delta.learning_rate, "lr": delta.learning_rate}
                     groups += [{"params": part, "weight_decay": decay, **rate}] if part else []
-        trained = (parameter for group in groups for parameter in group["params"])
-        self.meter.begin((self.backbone.model, self.composition), trained, also=self.forward.stacked)
+        self._trained = [parameter for group in groups for parameter in group["params"]]
+        self.meter.begin((self.backbone.model, self.composition), self._trained, also=self.forward.stacked)
         return AdamW(groups, fused=True)
 
     def _end_of(self, phase: int) -> int:

@@ -21,6 +21,7 @@ from autodelta.engine.course import Course
 from autodelta.engine.encode import Encoded, encode
 from autodelta.engine.evaluate import evaluate
 from autodelta.engine.forward import Forward
+from autodelta.engine.memory import keep_freed
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.roster import Member, News, Roster
 from autodelta.engine.train import Trial
@@ -47,6 +48,8 @@ class Worker:
         self.backbone = spec.load_backbone()
         self._costs = spec.costs or PLAIN
         self._kept = Activations()
+        if self.backbone.device.type == "cpu":
+            keep_freed()
 
     @cached_property
     def _train(self) -> Encoded:

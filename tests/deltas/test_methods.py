@@ -1,5 +1,6 @@
 """What single methods promise beyond what holds for all; what peft and adapters check is left to their oracles."""
 
+import copy
 from math import prod
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from autodelta.backbones.roles import modules
 from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.attached import attach
+from autodelta.deltas.base import SMALL, mapped
 from autodelta.deltas.compose import Composition, compose
 from autodelta.errors import UserError
 from autodelta.shape import BackboneShape, Site
@@ -214,6 +217,40 @@ def test_a_compacter_that_does_not_divide_is_refused(config: dict[str, object], 
 def test_a_subspace_larger_than_its_weights_is_refused() -> None:
     with pytest.raises(UserError, match="33 > 16"):
         attach(original(), candidate("subspace", "encoder.final_norm", dimension=33))
+
+
+@pytest.mark.parametrize(
+    ("method", "role", "config"),
+    [
+        ("lora", "encoder.self_attn.q", {"rank": 4}),
+        ("lora", "encoder.self_attn.q", {"rank": 4, "dora": True}),
+        ("adapter", "encoder.self_attn", {"bottleneck": 4, "placement": "parallel", "activation": "tanh"}),
+    ],
+)
+def test_few_rows_in_bfloat16_are_rounded_less_than_many(method: str, role: str, config: dict[str, object]) -> None:
+    """They go through narrow products in float32, in which nothing is rounded on the way."""
+    model = original()
+    (site, (slot,)), *_ = built(model, candidate(method, role, **config)).slots.items()
+    perturb(slot, scale=0.3)
+    exact = copy.deepcopy(slot).double()
+    weight = getattr(modules(model)[site], "weight", torch.zeros(16, 16)).detach()
+    out, into = weight.shape
+    few, drawn = SMALL // (max(out, into) * 32), torch.Generator().manual_seed(3)
+    x, y, g = (torch.randn(few + 1, width, generator=drawn).bfloat16() for width in (into, out, out))
+
+    def errors(rows: int) -> list[float]:
+        """Of the output, and of the gradients of x, y and each parameter."""
+        found = []
+        for of, dtype in ((slot, torch.bfloat16), (exact, torch.float64)):
+            enters, comes = (one[:rows].to(dtype).requires_grad_() for one in (x, y))
+            end = mapped([of], enters, comes, weight.to(dtype))
+            gradients = torch.autograd.grad(end, [enters, comes, *of.parameters()], g[:rows].to(dtype))
+            found.append([end.detach().double(), *(one.double() for one in gradients)])
+        return [float((ours - theirs).norm() / theirs.norm()) for ours, theirs in zip(*found, strict=True)]
+
+    less, more = errors(few), errors(few + 1)
+    assert max(less + more) < 2e-2
+    assert less[3] < more[3] / 2
 
 
 def test_a_reparameterised_prefix_is_one_network_for_all_sites() -> None:

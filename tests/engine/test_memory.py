@@ -1,6 +1,10 @@
 """Running out of memory halves the rows that go at once and changes nothing else; what is needed is measured."""
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -106,6 +110,37 @@ def test_a_measured_pass_that_fails_holds_none_of_its_tensors() -> None:
     with suppress(MemoryError), Meter(torch.device("cpu")).forward(1):
         fail()
     assert left[0]() is None
+
+
+FAULTS = """
+import os, resource
+import numpy
+from autodelta.engine.memory import keep_freed
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        blocks = [numpy.ones(20 << 20, numpy.uint8) for _ in range(4)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+os.environ["MALLOC_ARENA_MAX"] = "2"
+keep_freed()
+chosen = faults()
+del os.environ["MALLOC_ARENA_MAX"]
+keep_freed()
+faults()
+print(chosen, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how malloc works elsewhere is left alone")
+def test_what_a_step_has_freed_is_there_for_the_next_one_unless_the_user_chose_otherwise() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    said = subprocess.run([sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True)
+    chosen, kept = map(int, said.stdout.split())
+    assert chosen > 10_000  # pages of 4 KiB: 200,000 were written to
+    assert kept < 1_000
 
 
 def test_another_error_is_left_alone() -> None:

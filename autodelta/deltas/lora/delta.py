@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autodelta.deltas.base import Affine, DeltaModule, Draw, Place, Slot, frozen_weight, kaiming_uniform, zeros
+from autodelta.deltas.base import (
+    Affine,
+    DeltaModule,
+    Draw,
+    Place,
+    Slot,
+    frozen_weight,
+    kaiming_uniform,
+    narrowed,
+    zeros,
+)
 from autodelta.deltas.lora.spec import LoraConfig
 from autodelta.shape import BackboneShape
 
@@ -26,8 +36,10 @@ class LoraSlot(Slot):
         self.scaling = config.scaling
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        (rank, into), (out, _) = self.a.shape, self.b.shape
+        x = narrowed(x, rank, max(into, out))
         # The scale goes on the narrow side.
-        return y + linear(linear(x, self.a.to(x.dtype)) * self.scaling, self.b.to(x.dtype))
+        return y + linear(linear(x, self.a.to(x.dtype)) * self.scaling, self.b.to(x.dtype)).to(y.dtype)
 
     def folded(self, now: Affine, frozen: Tensor) -> Affine:
         return Affine(now.weight + self.scaling * self.b @ self.a, now.bias)
