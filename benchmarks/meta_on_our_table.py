@@ -5,8 +5,9 @@
 Models are fitted to folds of tasks that leave the family of the judged task out. A search chooses by the one validation
 score of each candidate; its choice is judged by the mean test score over repeats, as regret normalised by task: 0 for
 the best candidate of the pool, 1 for the worst. Intervals: 95 %, families of tasks drawn again, and searches of each
-task. Better: one-sided Wilcoxon over families of each one's mean over tasks and searches, Holm over all of these
-comparisons. A table that is still being collected will do: tasks with too few trials are left out, and said.
+task. Better: one-sided Wilcoxon, over tasks, and over families as tasks of one may be alike, of means over searches;
+Holm over all comparisons of either. A table that is still being collected will do: tasks with too few trials are left
+out, and said.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def answer(found: Comparison) -> dict[str, Any]:
     names = [sampler for sampler, _ in found.bench.methods]
     families = [family(task) for task in found.tasks]
     weights = resampled(families, found.bench.searches)
-    bands, by_family = band(axis.regret, weights), _by_family(axis.regret.mean(axis=2), families)
+    bands, by_task = band(axis.regret, weights), axis.regret.mean(axis=2)
     drawn = curves(axis.regret, weights)
     last = min(REACHED, len(axis.grid))
     at = {point: min(point, last) - 1 for point in (*POINTS, last)}
@@ -81,11 +82,11 @@ def answer(found: Comparison) -> dict[str, Any]:
         }
         for row, name in enumerate(names)
     }
-    less = {
-        (name, point): _p(by_family[mine, :, at[point]] - by_family[names.index(name), :, at[point]])
-        for name in BEATEN
-        for point in POINTS
-    }
+    asked = {f"{name}@{point}": (names.index(name), at[point]) for name in BEATEN for point in POINTS}
+    better = {}
+    for over, values in (("tasks", by_task), ("families", _by_family(by_task, families))):
+        found_p = [_p(values[mine, :, place] - values[other, :, place]) for other, place in asked.values()]
+        better[over] = dict(zip(asked, holm(found_p), strict=True))
     against = names.index("portfolio")
     behind = {point: drawn[:, mine, at[point]] - drawn[:, against, at[point]] for point in POINTS}
     goal = bands.mean[names.index("tpe"), at[last]]
@@ -96,7 +97,7 @@ def answer(found: Comparison) -> dict[str, Any]:
         "candidates": len(axis.grid),
         "last": last,
         "regret": regrets,
-        "p_holm": {f"{name}@{point}": p for (name, point), p in zip(less, holm(list(less.values())), strict=True)},
+        "p_holm": better,
         "minus_portfolio": {
             str(point): [
                 float(bands.mean[mine, at[point]] - bands.mean[against, at[point]]),
@@ -163,8 +164,10 @@ def lines(found: dict[str, Any], said: str) -> list[str]:
         reached = found["trials_to_reach_tpe"][name]
         rows.append(f"| {name} | {cells} | {'never' if reached is None else reached} |")
     rows += ["", "| better than | " + " | ".join(f"p @{point}" for point in POINTS) + " |", "|---" * 4 + "|"]
-    for name in BEATEN:
-        rows.append(f"| {name} | " + " | ".join(f"{found['p_holm'][f'{name}@{point}']:.4f}" for point in POINTS) + " |")
+    for over, values in found["p_holm"].items():
+        for name in BEATEN:
+            cells = " | ".join(f"{values[f'{name}@{point}']:.4f}" for point in POINTS)
+            rows.append(f"| {name}, over {over} | {cells} |")
     behind = " | ".join(
         f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" for mean, low, high in found["minus_portfolio"].values()
     )
