@@ -65,7 +65,12 @@ class Volume(Part):
     persistentVolumeClaim: Claim
 
 
+class Security(Part):
+    fsGroup: Whole | None = None
+
+
 class Pod(Part):
+    securityContext: Security = Security()
     containers: Annotated[list[Container], Field(min_length=1)]
     volumes: list[Volume] = []
 
@@ -161,6 +166,7 @@ def test_the_rayjob_fits_kuberays_fields_and_its_volumes_are_there() -> None:
     cluster = job.spec.rayClusterSpec
     for pod in (cluster.headGroupSpec.template.spec, *(group.template.spec for group in cluster.workerGroupSpecs)):
         volumes = {volume.name: volume.persistentVolumeClaim.claimName for volume in pod.volumes}
+        assert f"--uid {pod.securityContext.fsGroup} " in (ROOT / "Dockerfile").read_text()  # who writes to them
         assert set(volumes.values()) == {claim["metadata"]["name"]}
         assert {mount.name for container in pod.containers for mount in container.volumeMounts} == set(volumes)
     for group in cluster.workerGroupSpecs:

@@ -77,7 +77,7 @@ def _json_lines(path: Path) -> Iterator[Placed]:
 
 
 def _csv(path: Path) -> Iterator[Placed]:
-    delimiter = "\t" if ".tsv" in path.name else ","
+    delimiter = "\t" if path.name.endswith((".tsv", ".tsv.gz")) else ","
     with _open(path) as lines:
         reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         csv.field_size_limit(LONGEST_FIELD)

@@ -10,6 +10,7 @@ import pytest
 
 from autodelta.errors import UserError
 from autodelta.tasks import SPLITS, load
+from autodelta.tasks.tables import records
 
 CARD: dict[str, Any] = {"name": "tiny", "labels": ["good", "very_bad"], "inputs": ["text"], "metric": "macro_f1"}
 Table = list[dict[str, Any]]
@@ -79,6 +80,11 @@ def test_other_tables_hold_the_same_task(data: Path, tmp_path: Path, suffix: str
     for split, table in ROWS.items():
         write(other / f"{split}{suffix}", table)
     assert load("other", data=data).rows == load("tiny", data=data).rows
+
+
+def test_only_the_end_of_a_files_name_says_how_it_is_written(tmp_path: Path) -> None:
+    _as_csv(tmp_path / "rows.tsv.csv", ROWS["test"])
+    assert [row["text"] for _, row in records(tmp_path / "rows.tsv.csv")] == [row["text"] for row in ROWS["test"]]
 
 
 def test_a_card_may_say_template_and_words(tmp_path: Path) -> None:
