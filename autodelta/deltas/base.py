@@ -70,7 +70,7 @@ def narrowed(x: Tensor, rank: int, width: int) -> Tensor:
 
     On a CPU that is float32 for few rows: a product in bfloat16 takes its 12 us there, however small it is.
     """
-    if x.dtype == torch.bfloat16 and x.is_cpu and x[..., 0].numel() * width * max(rank, 32) <= SMALL:
+    if x.dtype == torch.bfloat16 and x.is_cpu and x.numel() // x.shape[-1] * width * max(rank, 32) <= SMALL:
         return x.float()
     return x
 

@@ -36,10 +36,11 @@ class LoraSlot(Slot):
         self.scaling = config.scaling
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        (rank, into), (out, _) = self.a.shape, self.b.shape
+        a, b = self.a, self.b
+        (rank, into), (out, _) = a.shape, b.shape
         x = narrowed(x, rank, max(into, out))
         # The scale goes on the narrow side.
-        return y + linear(linear(x, self.a.to(x.dtype)) * self.scaling, self.b.to(x.dtype)).to(y.dtype)
+        return y + linear(linear(x, a.to(x.dtype)) * self.scaling, b.to(x.dtype)).to(y.dtype)
 
     def folded(self, now: Affine, frozen: Tensor) -> Affine:
         return Affine(now.weight + self.scaling * self.b @ self.a, now.bias)
