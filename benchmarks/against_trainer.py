@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tasks", default="trec,rte")
     parser.add_argument("--backbones", default="nano,d256")
+    parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--candidates", type=int, default=24)
     parser.add_argument("--usual", help=argparse.SUPPRESS)
     parser.add_argument("--resident", action="store_true", help=argparse.SUPPRESS)
@@ -303,7 +304,7 @@ def main() -> None:
                 save_wide(folders[name])
             for task in given.tasks.split(","):
                 asked = {"folder": str(folders[name]), "task": task, "data": str(given.data)}
-                for kind in SETS:
+                for kind in given.sets.split(","):
                     compare(asked, name, kind, given.candidates)
                     TABLE.write_text(table(), encoding="utf8")
     print(table())
