@@ -75,10 +75,18 @@ def search(
     except (CannotWrite, AllFail):
         raise
     except UserError:
-        if not run.trials:
+        if _without_trials(run):
             discard(run)
         raise
     return run
+
+
+def _without_trials(run: Run) -> bool:
+    """Whether nothing would be lost with the run; what cannot be read may yet be mended."""
+    try:
+        return not run.trials
+    except UserError:
+        return False
 
 
 def take_up(

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from autodelta.errors import UserError, one_line
+from autodelta.files import write_whole
 
 FILE = "study.db"
 NAME = "autodelta"
@@ -34,6 +35,8 @@ class Disk:
     def __init__(self, folder: Path, directions: list[StudyDirection]) -> None:
         self._folder = folder
         _refuse_emptied(folder)
+        if not (folder / FILE).exists() or not (folder / FILE).stat().st_size:
+            write_whole(folder / FILE, partial(_make, directions))
         with _readable_or_told(folder):
             self._storage = writable(folder)
             study = optuna.create_study(
@@ -78,8 +81,17 @@ class Disk:
             connection.execute("PRAGMA journal_mode = DELETE")
 
 
+def _make(directions: list[StudyDirection], path: Path) -> None:
+    """A study without trials. It is made beside its place: a search that ends while its tables are made, or for want of
+    room, leaves none that cannot be read."""
+    storage = RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": partial(_connect_to_make, path)})
+    optuna.create_study(study_name=NAME, storage=storage, directions=directions)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def writable(folder: Path) -> RDBStorage:
-    """The storage of a run's study, made if it is missing.
+    """The storage of a run's study.
 
     With a write-ahead log a commit survives the death of the process at once, and that of the machine from the next
     ``sync`` on; a flush to disk at each commit would cost more than the rest.
@@ -150,6 +162,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _connect_to_make(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = MEMORY")  # no file beside it
+    connection.execute("PRAGMA synchronous = OFF")  # the whole file is flushed at once
     return connection
 
 

@@ -302,6 +302,40 @@ def test_a_disk_that_is_full_before_the_first_trial_leaves_what_can_be_taken_up_
     assert [trial.state for trial in run.trials] == ["complete", "complete"]
 
 
+def test_a_disk_without_room_for_the_study_leaves_what_can_be_taken_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = sqlite3.connect
+
+    def small(*words: Any, **more: Any) -> sqlite3.Connection:
+        connection = plain(*words, **more)
+        connection.execute("PRAGMA max_page_count = 8")  # of which its tables alone take more
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", small)
+        with pytest.raises(UserError, match="disk is full; nothing that was finished is lost: mend it, then"):
+            begun(tmp_path, budget="2trials")
+    run = Run(tmp_path / "run", fakes.settings(budget="2trials"))
+    assert run.as_json()["trials"] == []
+    assert not list(run.path.glob("*study.db*"))
+    gone_on_with(run, tmp_path, budget="2trials")
+    assert [trial.state for trial in run.trials] == ["complete", "complete"]
+
+
+def test_a_new_study_that_cannot_be_opened_is_told_by_its_own_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        (folder / FILE).write_bytes(b"half")  # nor can it be read when the search looks whether anything is lost
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(storage, "writable", full)
+    with pytest.raises(UserError, match="cannot be read: database or disk is full; nothing was changed"):
+        begun(tmp_path, budget="2trials")
+    assert (tmp_path / "run" / RUN_FILE).exists()
+
+
 @pytest.mark.parametrize("place", ["asking", "study", "flush", "ledger", "checkpoint", "weights"])
 def test_a_full_disk_is_one_line_and_costs_no_trial(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
