@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 STATE_STYLES = {"complete": "", "pruned": "yellow", "infeasible": "dim", "failed": "red", "running": "cyan"}
+WRONG = ("infeasible", "failed")
 SHOWN = 20
 
 
@@ -86,6 +87,8 @@ def conclusion(summary: Mapping[str, Any]) -> list[str]:
             f"best: trial {best['number']}, {methods}, {best['parameters']:,} parameters, "
             f"validation {best['score']:.4f} at one seed, not confirmed yet"
         )
+    if summary["trials"]:
+        found.append(f"trials: {', '.join(_states(summary['trials']))}")
     if summary["ended_early"]:
         found.append(f"ended before its budget: {summary['ended_early']}")
     spent = budget["spent"]
@@ -94,6 +97,18 @@ def conclusion(summary: Mapping[str, Any]) -> list[str]:
         f"spent: {duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time"
         f"{f' ({kinds})' if kinds else ''}, {spent['trials']} trials, of {budget['text']}"
     )
+    return found
+
+
+def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many trials ended how, and the first of those that went wrong: they stand below the best, where a long table
+    is cut."""
+    found = []
+    for state in STATE_STYLES:
+        there = [trial for trial in trials if trial["state"] == state]
+        if there:
+            first = f" (trial {there[0]['number']}: {shortened(there[0]['reason'], 60)})"
+            found.append(f"{len(there)} {state}{first if state in WRONG else ''}")
     return found
 
 
