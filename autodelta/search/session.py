@@ -56,10 +56,11 @@ class Session(Work):
     def next(self, *, beside: int = 0, room: bool = True) -> Order | None:
         """The next trial to start; None when this worker is not needed any more, or for nothing beside its others."""
         self.tick()
-        owed = self._owed_to(beside, room)
-        if owed is not None:
+        while (owed := self._owed_to(beside, room)) is not None:
             self._owed.remove(owed)
-            return self._start(self.study.assignment(owed))
+            if self._still_fits(owed):
+                return self._start(self.study.assignment(owed))
+            self.ended(owed, Outcome(state="pruned"))
         if beside and not (room and self._may_join(beside)):
             return None
         if self.all_fail:
@@ -168,6 +169,13 @@ class Session(Work):
         """
         fit = [number for number in self._owed if not (beside and self.study.trial(number).lost)]
         return fit[0] if fit and (room or self.workers == 1) else None
+
+    def _still_fits(self, number: int) -> bool:
+        """Whether a trial whose worker or search died may go on: time went by since that was said of it."""
+        trial = self.study.trial(number)
+        if trial.curve:
+            return trial.curve[-1].done or self.outlook.may_go_on(number, trial.curve[-1])
+        return self.outlook.seconds_left() > 0 and self.outlook.rest_fits(trial)
 
     def _may_join(self, beside: int) -> bool:
         """Whether a new trial may start beside others: not before these are where they were when the search was killed,

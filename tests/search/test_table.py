@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autodelta.candidate import Candidate
+from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.meta.records import Record
 from autodelta.search.attempt import CHECKPOINT
@@ -16,7 +17,7 @@ from autodelta.search.executors import Executor
 from autodelta.search.executors.local import InProcess
 from autodelta.search.executors.processes import Processes
 from autodelta.search.executors.table import Replayed, Table, VirtualClock, replayed
-from autodelta.search.ledger import Ledger
+from autodelta.search.ledger import Ledger, Spending
 from autodelta.search.pool import Pool, entries
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import TrialRecord
@@ -310,6 +311,27 @@ def test_what_was_cut_short_goes_on_where_no_whole_trial_would_fit(tmp_path: Pat
         session = search.go_on("10cpu-s")  # of which the rest takes six, and a whole trial nine
     assert [(trial.state, trial.continues) for trial in search.study.trials()[1:]] == [("complete", 0)]
     assert session.end_reason == "budget"
+
+
+@pytest.mark.parametrize(("lost", "goes_on"), [(1.5, True), (3.5, False)])
+def test_a_trial_whose_worker_died_goes_on_only_where_the_rest_of_its_rung_fits(
+    tmp_path: Path, lost: float, goes_on: bool
+) -> None:
+    space = fakes.space(tmp_path, fakes.SPACE.replace("steps: [40, 80]", "steps: 90"))
+    with quiet():
+        search = Replay(space, [paced(record, 0.1) for record in records(space, 4)])
+        session = search.session("5cpu-s")
+        order = session.next()
+        assert order is not None
+        session.holds(0, Spending.TRAINING, trials=(order.number,))
+        search.clock.now += 1
+        assert session.report(order.number, Report(step=10, score=0.5, train_loss=1.0, device_seconds=1.0, done=False))
+        search.clock.now += lost
+        session.lost(order.number, "its worker died")
+        again = session.next()  # the next rung takes two seconds
+    (trial,) = search.study.trials()
+    assert (again is not None) == goes_on
+    assert (trial.state, trial.reason) == (("running", "") if goes_on else ("pruned", "budget"))
 
 
 def test_a_search_goes_on_until_its_last_trial_has_ended(tmp_path: Path) -> None:
