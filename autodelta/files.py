@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,17 @@ class Lines:
 
     def append(self, *rows: dict[str, Any]) -> None:
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        with self.path.open("ab+") as file:
-            if file.tell() > 0 and _last_byte(file) != b"\n":
+        with self.path.open("ab+", buffering=0) as file:
+            before = file.tell()
+            if before > 0 and _last_byte(file) != b"\n":
                 text = "\n" + text  # a torn last line stays alone
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                _write_all(file, text.encode())
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # what was refused may come again, and must not stand there twice
+                    file.truncate(before)
+                raise
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line; one torn by a crash is passed over."""
@@ -90,6 +96,11 @@ class Lines:
             if isinstance(row, dict):
                 rows.append(row)
         return rows
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    while data:  # a disk that fills up takes a part
+        data = data[file.write(data) :]
 
 
 def _last_byte(file: Any) -> bytes:

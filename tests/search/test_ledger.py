@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,28 @@ def test_seconds_that_a_full_disk_refused_are_written_when_it_has_room(
     monkeypatch.undo()
     ledger.close()
     assert read(path)["training"] == 5
+
+
+def test_seconds_that_a_disk_refused_after_it_took_them_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, path = Clock(), tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, clock=clock)
+    ledger.enter(0, Spending.TRAINING, trials=(0,))
+    clock.now += 3
+    ledger.tick(force=True)
+    clock.now += 5
+
+    def full(descriptor: int) -> None:  # as a file system says it that takes lines and finds room for them later
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            ledger.tick(force=True)
+    assert read(path)["training"] == 3
+    ledger.close()
+    assert read(path)["training"] == 8
 
 
 def test_a_torn_last_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:
