@@ -277,9 +277,16 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
 
 def _refuse_if_all_fail(session: Session) -> None:
     """What fails each trial in the same way is to be mended; to spend the budget on it would tell nothing more."""
-    if session.all_fail:
+    if not session.all_fail:
+        return
+    if not session.infeasible:
         number, reason = len(session.failures), session.failures[0]
         raise AllFail(f"the first {number} trials all failed: {reason}; once that is mended, go on with --resume")
+    number, reason = len(session.failures) + len(session.infeasible), session.infeasible[-1]
+    raise AllFail(
+        f"none of the first {number} candidates could be trained, the last for {reason!r}: search again in a space of "
+        "looser constraints; or, where the machine has more room by now, go on with --resume"
+    )
 
 
 def logged(path: Path, events: Listener) -> Listener:

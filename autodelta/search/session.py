@@ -20,6 +20,7 @@ from autodelta.search.worth import Enough
 
 UNFIT_IN_A_ROW = 3  # trials asked for and not started, because the budget is too small for them
 ALIKE = 5  # trials of this session that failed for one reason, before any other reported: the rest would, too
+HOPELESS = 100  # trials of this session that ended before any reported, for whatever reason
 FINISHED, NOT_WORTH, ALL_FAIL = "finished", "another trial is not worth its cost", "every trial fails"
 
 
@@ -48,6 +49,7 @@ class Session(Work):
         self.files = TrialFiles(folder, study)
         self._unfit = False
         self.failures: list[str] = []  # why, of this session's trials
+        self.infeasible: list[str] = []  # why, of those that a worker found to be so
         self._stopped_for: dict[int, str] = {}
         study.on_rejected = lambda trial: accounts.emit(TrialEnded(trial=trial))
 
@@ -112,6 +114,8 @@ class Session(Work):
         trial = self.study.tell(number, outcome)
         if outcome.state == "failed":
             self.failures.append(outcome.reason)
+        if outcome.state == "infeasible":
+            self.infeasible.append(outcome.reason)
         self._running.pop(number, None)
         self._stopped_for.pop(number, None)
         self.accounts.emit(TrialEnded(trial=trial))
@@ -152,8 +156,10 @@ class Session(Work):
 
     @property
     def all_fail(self) -> bool:
-        """Whether no trial of this session has reported anything, and several failed for the same reason."""
-        return not self._heard and len(self.failures) >= ALIKE and len(set(self.failures)) == 1
+        """Whether no trial of this session has reported anything, and several failed for the same reason, or very many
+        could not be trained."""
+        alike = len(self.failures) >= ALIKE and len(set(self.failures)) == 1
+        return not self._heard and (alike or len(self.failures) + len(self.infeasible) >= HOPELESS)
 
     def best(self) -> TrialRecord | None:
         """The finished trial of the highest score."""

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from autodelta.engine.assignment import Assignment
+from autodelta.engine.failures import Violated
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
-from autodelta.search import events
+from autodelta.search import events, session
 from autodelta.search.driver import search, take_up
 from autodelta.search.run import Run
 from autodelta.search.session import Session
@@ -268,6 +269,20 @@ def test_trials_that_all_fail_alike_end_the_search_and_it_goes_on_once_that_is_m
     take_up(run, fakes.space(tmp_path))
     assert sum(trial.state == "complete" for trial in run.trials) > 10
     assert run.result is not None
+
+
+def test_a_search_none_of_whose_candidates_can_be_trained_does_not_spend_its_budget_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enter(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None = None) -> None:
+        raise Violated("memory", 2e9, 1e9)
+
+    monkeypatch.setattr(session, "HOPELESS", 8)
+    monkeypatch.setattr(fakes.FakeWorker, "enter", enter)
+    with pytest.raises(UserError, match="none of the first 8 candidates could be trained, the last for 'memory: 2 GB"):
+        searched(tmp_path, budget="40trials", sampler="random")
+    run = Run(tmp_path / "runs" / "run", fakes.settings(budget="40trials", sampler="random"))
+    assert [trial.state for trial in run.trials] == ["infeasible"] * 8
 
 
 def test_a_search_that_completes_nothing_has_no_best_and_no_test(tmp_path: Path) -> None:
