@@ -161,7 +161,8 @@ class Study:
         trial, known = self._running[number], self.trial(number)
         if report.step > known.step:
             curve = [point.model_dump(mode="json") for point in (*known.curve, report)]
-            if not self._sampler.two_directions:
+            there = self._frozen(number).intermediate_values  # a value that a kill parted from its curve stays
+            if not self._sampler.two_directions and report.step not in there:
                 trial.report(report.score, report.step)
                 self._on_disk(lambda disk: disk.value(number, report.step, report.score))
             self._set(trial, curve=curve)

@@ -1,4 +1,5 @@
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +157,19 @@ def test_trials_left_running_by_a_killed_search_are_found_and_can_be_told(tmp_pa
         assert [(t.state, t.reason) for t in one.trials()] == [("complete", ""), *[("pruned", "interrupted")] * 2]
         assert one.running == ()
         assert one.trials()[1].score == 0.5
+
+
+def test_a_value_that_a_kill_parted_from_its_curve_stays_and_is_not_warned_of(tmp_path: Path) -> None:
+    with study(tmp_path) as killed, pytest.MonkeyPatch.context() as patch:
+        killed.ask()
+        patch.setattr(Disk, "attribute", lambda disk, number, key, value: None)
+        killed.report(0, report(10, 0.5))
+    with study(tmp_path) as one, warnings.catch_warnings():
+        assert one.trial(0).curve == ()
+        warnings.simplefilter("error", UserWarning)
+        one.report(0, report(10, 0.5))
+        assert one.trial(0).score == 0.5
+        end_all(one)
 
 
 def test_a_trial_that_a_crash_kept_from_ending_has_no_reason_left_of_that(
