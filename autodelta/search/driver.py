@@ -17,7 +17,16 @@ from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import contenders
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
-from autodelta.search.events import Answered, BudgetSpent, Event, Listener, Notice, SearchEnded, SearchStarted
+from autodelta.search.events import (
+    Answered,
+    BestChanged,
+    BudgetSpent,
+    Event,
+    Listener,
+    Notice,
+    SearchEnded,
+    SearchStarted,
+)
 from autodelta.search.executors import Executor, driven_elsewhere, executor
 from autodelta.search.kept import scene
 from autodelta.search.ledger import Ledger
@@ -122,6 +131,9 @@ def take_up(
         enough = rule(settings, space, folder)
         session = Session(folder, study, accounts, workers=settings.workers, enough=enough)
         emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
+        best = session.best()
+        if best is not None:
+            emit(BestChanged(trial=best))
         _run(session, workers, settings, space)
         _refuse_if_all_fail(session)
         emit(SearchEnded(reason=session.end_reason, trials=session.outlook.spent().trials))

@@ -7,7 +7,7 @@ from pathlib import Path
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
 from autodelta.search.attempt import Order
-from autodelta.search.events import BestChanged, TrialEnded, TrialReported, TrialStarted
+from autodelta.search.events import BestChanged, Listener, TrialEnded, TrialReported, TrialStarted
 from autodelta.search.front import bar, best
 from autodelta.search.ledger import Spending
 from autodelta.search.outlook import Outlook, plan_of
@@ -140,6 +140,13 @@ class Session(Work):
     def tick(self) -> None:
         """Books time; says about once a second how the budget stands."""
         self.accounts.tick(self.outlook.standing)
+
+    def listen(self, listener: Listener) -> None:
+        """Also what is best so far, which nobody says again in a search that goes on."""
+        super().listen(listener)
+        found = self.best()
+        if found is not None:
+            listener(BestChanged(trial=found))
 
     # --- what the driver needs ---------------------------------------------------------------------------------
 

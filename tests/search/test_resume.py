@@ -12,9 +12,11 @@ from autodelta.search import driver, events, lock, placement, resuming, storage
 from autodelta.search.answer.entrants import Entrant, finalists
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.confirmation import Results, run_folder
+from autodelta.search.executors.local import InProcess
 from autodelta.search.lock import driving
 from autodelta.search.run import RESULT_FILE, RUN_FILE, Run, create
 from autodelta.search.storage import FILE, Disk
+from autodelta.search.work import Work
 from tests.search import fakes
 
 
@@ -36,12 +38,30 @@ def told(run: Run) -> list[tuple[Any, ...]]:
 def test_a_larger_budget_goes_on_where_the_search_ended(tmp_path: Path) -> None:
     first = begun(tmp_path, budget="6trials")
     before, spent = told(first), first.budget["spent"]["device_seconds"]
-    again, _ = gone_on_with(first, tmp_path, budget="10trials")
+    best = first.best
+    again, heard = gone_on_with(first, tmp_path, budget="10trials")
+    assert next(event.trial for event in heard if isinstance(event, events.BestChanged)) == best
     assert told(again)[:6] == before
     assert len(again.trials) == 10
     assert again.result is not None
     assert again.result.trials == 10
     assert again.budget["spent"]["device_seconds"] > spent
+
+
+def test_who_begins_to_listen_hears_what_is_best_so_far(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="4trials")
+    heard: list[events.Event] = []
+
+    class Local(InProcess):
+        def run(self, work: Work) -> None:
+            work.listen(heard.append)  # as Ray's metrics do
+            super().run(work)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autodelta.search.executors.local.InProcess", Local)
+        gone_on_with(first, tmp_path, budget="5trials")
+    assert isinstance(heard[0], events.BestChanged)
+    assert heard[0].trial == next(trial for trial in first.trials if trial.number == heard[0].trial.number)
 
 
 def test_a_search_that_has_ended_is_not_done_again(tmp_path: Path) -> None:

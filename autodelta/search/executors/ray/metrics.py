@@ -1,7 +1,7 @@
 """What the charts of a Ray cluster can show of a search: trials by state, the best score, how much is spent.
 
 Ray exports these to Prometheus under the name of the run. They count from the start of the driver: a search that is
-taken up again begins at zero, as Prometheus expects of counters.
+taken up again begins at zero, as Prometheus expects of counters; the best score and what is spent are of the whole run.
 """
 
 from ray.util.metrics import Counter, Gauge
