@@ -11,19 +11,22 @@ from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.files import CACHE
 from autodelta.search import loggers, placement
+from autodelta.search.run import create
 from autodelta.search.work import Work
 
 pytest.importorskip("ray")
 
 from ray import cloudpickle
+from ray.exceptions import WorkerCrashedError
 
-from autodelta.search.executors.ray import cluster, shipping, tuning
+from autodelta.search.executors.ray import client, cluster, shipping, tuning
 from autodelta.search.executors.ray.cluster import Machines
 from autodelta.search.executors.ray.desk import Desk
 from autodelta.search.executors.ray.engines import last_words
 from autodelta.search.executors.ray.seat import Sealed, beside_its_engine
 from autodelta.search.executors.ray.shared import RunFolder
 from autodelta.search.executors.ray.shipping import Shipment
+from tests.search import fakes
 from tests.search.ray_fakes import Scripted, order
 
 TRIAL_BYTES = 4096
@@ -224,6 +227,36 @@ def test_a_connection_of_the_users_own_is_used_and_never_left(monkeypatch: pytes
     monkeypatch.setenv("RAY_ADDRESS", "head:1")  # a name of b
     assert not cluster.connect(None).started
     assert ray.calls == ["a:1", "shutdown", "b:1"]
+
+
+class _Gone:
+    """A queue, and a remote function, of a cluster that is there no more."""
+
+    def __init__(self, *words: object, **more: object) -> None: ...
+
+    def __call__(self, *words: object) -> "_Gone":
+        return self
+
+    def remote(self, *words: object) -> None: ...
+
+    def shutdown(self) -> None:
+        raise ConnectionError("the client is not connected")
+
+
+@pytest.mark.parametrize("error", [WorkerCrashedError(), ConnectionError("the client is not connected")], ids=str)
+def test_a_driver_that_is_lost_in_the_cluster_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def lost(*words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(client.cluster, "connect", lambda address: cluster.Connection(started=False))
+    monkeypatch.setattr(client, "Queue", _Gone)
+    monkeypatch.setattr(client.ray, "remote", _Gone)
+    monkeypatch.setattr(client, "_pass_on", lost)
+    run = create(tmp_path / "run", fakes.settings())
+    with pytest.raises(UserError, match=r"the cluster at 'ray://there:10001' was lost: .*--resume \S+run$"):
+        client.take_up_there(run, "ray://there:10001", events=lambda event: None)
 
 
 def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

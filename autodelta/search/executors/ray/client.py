@@ -7,11 +7,13 @@ run up, in the folder that both sides share, and puts its events into a queue.
 
 import time
 from contextlib import suppress
+from shlex import quote
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Empty, Queue
 
+from autodelta.errors import UserError, one_line
 from autodelta.search.events import Event, Listener
 from autodelta.search.executors.ray import cluster
 from autodelta.search.executors.ray.shared import RunFolder
@@ -27,7 +29,8 @@ def take_up_there(run: Run, address: str, *, events: Listener) -> None:
     """Takes a run up in the cluster, and returns when its search has ended.
 
     Raises:
-        UserError: as ``driver.take_up``; no cluster answers; its head node does not see the run's folder.
+        UserError: as ``driver.take_up``; no cluster answers; its head node does not see the run's folder; the driver
+            over there, or the way to it, was lost.
     """
     connection = cluster.connect(address)
     told = Queue(actor_options={"num_cpus": 0})
@@ -43,8 +46,14 @@ def take_up_there(run: Run, address: str, *, events: Listener) -> None:
         ray.get(task)
     except RayTaskError as error:
         raise cluster.told(error) from error
+    except (RayError, ConnectionError) as error:
+        raise UserError(
+            f"the search in the cluster at {address!r} was lost: {one_line(error)}; nothing that was finished is lost: "
+            f"autodelta search --resume {quote(str(run.path))}"
+        ) from error
     finally:
-        told.shutdown()
+        with suppress(RayError, ConnectionError):  # it is gone with the cluster
+            told.shutdown()
         if connection.started:
             ray.shutdown()
 
