@@ -2,12 +2,15 @@
 
 A worker is held from the moment it is started until it is given back, and does one kind of thing at a time (several
 trials in one pass are one thing), so the lines of the file add up to all the time held, idle time included. A killed
-search loses at most the last second.
+search loses at most the last second or two. What is spent while the search itself is busy, training, is booked by a
+thread beside it (``meanwhile``).
 """
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +51,7 @@ class Ledger:
     ) -> None:
         self._lines = Lines(path) if path is not None else None
         self._clock = clock
+        self._one = threading.RLock()  # thread at a time
         self._leases: dict[int, _Lease] = {}
         self._unwritten: Counter[tuple[str, int | None, tuple[int, ...]]] = Counter()
         self._totals = read(path) if path is not None else dict.fromkeys((*map(str, Spending), WALL), 0.0)
@@ -55,38 +59,60 @@ class Ledger:
 
     def enter(self, worker: int, kind: Spending, *, trials: Collection[int] = (), ago: float = 0.0) -> None:
         """The worker is held, and does this from now on (or since ``ago`` seconds), for all these trials together."""
-        now = self._clock()
-        since = now - ago
-        lease = self._leases.get(worker)
-        if lease is not None:
-            since = min(max(since, lease.since), now)
-            self._book(worker, lease, until=since)
-        self._leases[worker] = _Lease(kind, tuple(trials), since)
+        with self._one:
+            now = self._clock()
+            since = now - ago
+            lease = self._leases.get(worker)
+            if lease is not None:
+                since = min(max(since, lease.since), now)
+                self._book(worker, lease, until=since)
+            self._leases[worker] = _Lease(kind, tuple(trials), since)
 
     def move(self, trial: int, seconds: float, *, to: Spending) -> None:
         """So many of the seconds booked for a trial and those beside it, it alone spent on something else, as is known
         only afterwards."""
-        for worker, lease in self._leases.items():
-            if trial in lease.trials and lease.kind is not to and seconds > 0:
-                self._book(worker, lease, until=self._clock())
-                self._add((lease.kind, worker, lease.trials), -seconds)
-                self._add((to, worker, (trial,)), seconds)
+        with self._one:
+            for worker, lease in self._leases.items():
+                if trial in lease.trials and lease.kind is not to and seconds > 0:
+                    self._book(worker, lease, until=self._clock())
+                    self._add((lease.kind, worker, lease.trials), -seconds)
+                    self._add((to, worker, (trial,)), seconds)
 
     def leave(self, worker: int) -> None:
         """The worker is given back."""
-        lease = self._leases.pop(worker, None)
-        if lease is not None:
-            self._book(worker, lease, until=self._clock())
+        with self._one:
+            lease = self._leases.pop(worker, None)
+            if lease is not None:
+                self._book(worker, lease, until=self._clock())
 
     def tick(self, *, force: bool = False) -> None:
         """Books everything up to now; on disk at least once a second, or at once with ``force``."""
-        now = self._clock()
-        for worker, lease in self._leases.items():
-            self._book(worker, lease, until=now)
-        self._add((WALL, None, ()), now - self._wall_since)
-        self._wall_since = now
-        if force or now - self._flushed >= FLUSH_SECONDS:
-            self._write(now)
+        with self._one:
+            now = self._clock()
+            for worker, lease in self._leases.items():
+                self._book(worker, lease, until=now)
+            self._add((WALL, None, ()), now - self._wall_since)
+            self._wall_since = now
+            if force or now - self._flushed >= FLUSH_SECONDS:
+                self._write(now)
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Ticks while this is open, in a thread of its own: for whoever trains here, and ticks at reports alone."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(FLUSH_SECONDS / 2):
+                with suppress(OSError):  # the search's own next tick says that the disk is full
+                    self.tick()
+
+        thread = threading.Thread(target=beat, name="ledger", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def close(self) -> None:
         """Gives back every worker and writes all down."""

@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.search import events, session
 from autodelta.search.driver import search, take_up
-from autodelta.search.run import Run
+from autodelta.search.ledger import read
+from autodelta.search.run import LEDGER_FILE, Run
 from autodelta.search.session import Session
 from tests.search import fakes
 
@@ -117,6 +119,23 @@ def test_a_wall_clock_budget_stops_a_running_trial_at_its_next_report(
     assert run.result is not None
     assert run.result.exported is not None
     assert run.budget["spent"]["wall_seconds"] < 4.8
+
+
+def test_what_is_spent_is_written_down_while_a_trial_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, seen = fakes.FakeWorker.reports, []
+
+    def slow(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        until = time.monotonic() + 20
+        while (spent := read(tmp_path / "runs" / "run" / LEDGER_FILE)["training"]) < 1 and time.monotonic() < until:
+            time.sleep(0.1)
+        seen.append(spent)
+        yield from plain(worker, assignment, start)
+
+    monkeypatch.setattr(fakes.FakeWorker, "reports", slow)
+    run = searched(tmp_path, budget="1trials", confirm_share=0)
+    assert seen[0] >= 1
+    spent = run.budget["spent"]
+    assert spent["device_seconds"] <= spent["wall_seconds"]
 
 
 def test_no_trial_starts_that_is_foreseen_not_to_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

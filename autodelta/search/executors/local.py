@@ -27,8 +27,9 @@ class InProcess:
         """Does what there is to do, until there is no more."""
         work.holds(SLOT, Spending.START_UP)
         try:
-            self._worker.open()
-            self._worker.serve(_Booked(work))
+            with work.accounts.ledger.meanwhile():
+                self._worker.open()
+                self._worker.serve(_Booked(work))
         finally:
             work.releases(SLOT)
 
