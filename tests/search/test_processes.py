@@ -1,7 +1,13 @@
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from autodelta.errors import UserError
@@ -59,6 +65,34 @@ def test_a_users_mistake_in_a_process_is_a_users_mistake(tmp_path: Path) -> None
     with pytest.raises(UserError, match="unknown backbone"):
         search(fakes.settings(workers=2, backbone="unknown"), fakes.space(tmp_path), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from autodelta.search.executors.processes import _Child
+from tests.search import fakes
+
+child = _Child(0, fakes.FakeSpec(backbone="hangs", task="smooth"), pathlib.Path(sys.argv[1]))
+print(child.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_ends_with_the_search_that_was_killed(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "log")]
+    killed = subprocess.run(words, check=False, cwd=root, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    pid, until = int(killed.stdout), time.monotonic() + 60
+    while _lives(pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    if _lives(pid):
+        os.kill(pid, signal.SIGKILL)
+        raise AssertionError("it waits for ever, and holds its device")
+
+
+def _lives(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_processes_end_with_an_interrupt(tmp_path: Path) -> None:

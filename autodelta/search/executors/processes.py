@@ -37,7 +37,7 @@ class _Child:
         ours, theirs = socket.socketpair()
         with log.open("ab") as output, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "autodelta.search.executors.child", str(theirs.fileno())],
+                [sys.executable, "-m", "autodelta.search.executors.child", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=(theirs.fileno(),),
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
