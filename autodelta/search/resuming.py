@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable
 
+from autodelta.engine import devices
 from autodelta.errors import UserError
 from autodelta.search import placement, worth
 from autodelta.search.budget import parse
 from autodelta.search.driver import take_up, told
 from autodelta.search.events import Event, Notice
+from autodelta.search.executors import cluster_address
 from autodelta.search.kept import scene
 from autodelta.search.lock import driving
 from autodelta.search.run import Run, open_run, write_settings
@@ -90,6 +92,7 @@ def changed(
     }
     found = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     placement.check(found.executor, found.workers, address=address)  # Ray may be gone since
+    _refuse_without_gpu(found)
     _refuse_changed(found)
     return found
 
@@ -97,6 +100,13 @@ def changed(
 def _refuse_less(before: str, now: str) -> None:
     if not parse(now).covers(parse(before)):
         raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
+
+
+def _refuse_without_gpu(settings: Settings) -> None:
+    """A search keeps its device, as its trials must compare."""
+    there = cluster_address(settings.address) if settings.executor == "ray" else None
+    if there is None and settings.has_gpu and devices.chosen(None) != "cuda":
+        raise UserError("the search began on a GPU, but torch finds none here; go on where there is one")
 
 
 def _refuse_changed(settings: Settings) -> None:

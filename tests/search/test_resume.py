@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from autodelta.engine import devices
 from autodelta.errors import UserError
 from autodelta.search import driver, events, lock, placement, resuming, storage
 from autodelta.search.answer.entrants import Entrant, finalists
@@ -258,6 +259,20 @@ def test_a_mistake_in_taking_a_run_up_changes_nothing(
     with pytest.raises(UserError, match=message):
         resuming.resume(run.path, **changes)
     assert (run.path / RUN_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_search_on_a_gpu_is_not_taken_up_where_there_is_none(
+    executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "chosen", lambda asked: "cpu")
+    monkeypatch.setattr(placement, "has_ray", lambda: True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = fakes.settings(executor=executor, workers=2)
+    on_gpu = settings.worker.model_copy(update={"device": "cuda"})
+    run = create(tmp_path / "run", settings.model_copy(update={"worker": on_gpu}))
+    with pytest.raises(UserError, match="began on a GPU, but torch finds none here"):
+        resuming.resume(run.path)
 
 
 @pytest.mark.parametrize("text", [b"", b"SQLite format 3\x00 and then nothing of the kind", b"half"])
