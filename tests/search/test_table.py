@@ -1,7 +1,7 @@
 import itertools
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,20 @@ from autodelta.errors import UserError
 from autodelta.meta.records import Record
 from autodelta.search.attempt import CHECKPOINT
 from autodelta.search.budget import Budget, parse
+from autodelta.search.events import BudgetSpent, Event
 from autodelta.search.executors import Executor
 from autodelta.search.executors.local import InProcess
 from autodelta.search.executors.processes import Processes
 from autodelta.search.executors.table import Replayed, Table, VirtualClock, replayed
-from autodelta.search.ledger import Ledger, Spending
+from autodelta.search.ledger import FLUSH_SECONDS, Ledger, Spending, read
 from autodelta.search.pool import Pool, entries
 from autodelta.search.pruning import pruner, rungs
 from autodelta.search.records import TrialRecord
 from autodelta.search.samplers import PoolEntry, sampler
 from autodelta.search.session import NOT_WORTH, Session
 from autodelta.search.simulation import ranking, simulate
-from autodelta.search.storage import quiet
-from autodelta.search.study import Study, trial_folder
+from autodelta.search.storage import FILE, quiet
+from autodelta.search.study import Study, load_trials, trial_folder
 from autodelta.search.work import Accounts
 from autodelta.search.worth import Enough
 from autodelta.space import Space
@@ -34,6 +35,8 @@ from tests.search import fakes, replay, tables
 WIDE = fakes.SPACE.replace("steps: [40, 80]", "steps: [30, 90]").replace(
     "low: 0.0001, high: 0.01", "low: 1e-5, high: 0.1"
 )
+
+RUNGS = rungs(90)
 
 
 @pytest.fixture
@@ -277,6 +280,43 @@ def test_a_slow_trial_goes_on_only_where_its_own_speed_lets_it(tmp_path: Path, b
     )
     assert any(trial.reason == "budget" for trial in simulated.trials)
     assert all(trial.step > trial.began_at for trial in simulated.trials if trial.continues is not None)
+
+
+class Killed(BaseException):
+    """In the middle of anything."""
+
+
+def test_a_search_killed_again_and_again_spends_no_more_than_its_budget_and_a_rung(
+    tmp_path: Path, space: Space
+) -> None:
+    found, clock, before = records(space, 24), VirtualClock(), set[tuple[int, str, float | None]]()
+    table, kills = Table(replays(found), clock), (5, 9, 14, 4, 11, 3)
+    for kill in (*kills, 0):
+        events = itertools.count(1)
+
+        def emit(event: Event, events: Iterator[int] = events, kill: int = kill) -> None:
+            if not isinstance(event, BudgetSpent) and next(events) == kill:
+                raise Killed
+
+        with quiet():
+            tried = {trial.candidate for trial in load_trials(tmp_path)} if (tmp_path / FILE).exists() else set()
+            left = Pool([one for one in pool(space, found) if one[0] not in tried], ranking("random"))
+            study = Study(tmp_path, space, sampler=sampler("random"), seed=3, plan=left, pruner=pruner("asha", RUNGS))
+            ledger = Ledger(tmp_path / "ledger.jsonl", clock=clock)
+            accounts = Accounts(parse("10cpu-s"), ledger, emit=emit, confirm_share=0.0, clock=clock)
+            session = Session(tmp_path, study, accounts, workers=1)
+            with closing(study), suppress(Killed):
+                table.run(session)
+                session.stop_running()
+                ledger.close()
+        ended = {(t.number, t.state, t.score) for t in load_trials(tmp_path) if t.state != "running"}
+        assert before <= ended
+        before = ended
+    assert len(before) == len(load_trials(tmp_path)) > len(kills)
+    rung = max(b.device_seconds - a.device_seconds for one in found for a, b in itertools.pairwise(one.curve))
+    booked = sum(read(tmp_path / "ledger.jsonl")[kind] for kind in Spending)
+    assert 7 < booked <= 10 + rung
+    assert clock.now - booked <= len(kills) * (FLUSH_SECONDS + rung)  # what nobody was there to write down
 
 
 class Replay:
