@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate
 from autodelta.deltas.compose import compose
 from autodelta.engine import checkpoint, constraints
@@ -20,11 +21,13 @@ from autodelta.engine.costs import PLAIN
 from autodelta.engine.course import Course
 from autodelta.engine.encode import Encoded, encode
 from autodelta.engine.evaluate import evaluate
+from autodelta.engine.failures import OutOfMemory
 from autodelta.engine.forward import Forward
-from autodelta.engine.memory import keep_freed
+from autodelta.engine.memory import in_memory, keep_freed
 from autodelta.engine.report import Report, Scored
 from autodelta.engine.roster import Member, News, Roster
 from autodelta.engine.train import Trial
+from autodelta.errors import UserError
 
 
 @contextmanager
@@ -39,13 +42,25 @@ def single_threaded(device: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _loaded(spec: WorkerSpec) -> Backbone:
+    """The backbone of a spec.
+
+    Raises:
+        UserError: also where it does not fit the device.
+    """
+    try:
+        return in_memory(spec.load_backbone)
+    except OutOfMemory as error:
+        raise UserError(f"the backbone {spec.backbone!r} does not fit the memory of {spec.device}: {error}") from None
+
+
 class Worker:
     """Loads backbone and task once; trains the candidates that it is assigned: in one pass through the backbone where
     that pays by the costs in its spec, else one at a time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.task = spec.load_task()
-        self.backbone = spec.load_backbone()
+        self.backbone = _loaded(spec)
         self._costs = spec.costs or PLAIN
         self._kept = Activations()
         if self.backbone.device.type == "cpu":

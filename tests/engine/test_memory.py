@@ -18,7 +18,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from autodelta.candidate import Candidate
-from autodelta.engine.assignment import Assignment
+from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.encode import batches
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import OutOfMemory
@@ -28,6 +28,7 @@ from autodelta.engine.meter import Meter
 from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
+from autodelta.errors import UserError
 from tests.engine.samples import LINEAR, candidate, sequential, uneven
 
 EXHAUSTED = [
@@ -141,6 +142,15 @@ def test_what_a_step_has_freed_is_there_for_the_next_one_unless_the_user_chose_o
     chosen, kept = map(int, said.stdout.split())
     assert chosen > 10_000  # pages of 4 KiB: 200,000 were written to
     assert kept < 1_000
+
+
+def test_a_backbone_larger_than_the_device_is_one_line(spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise EXHAUSTED[0]
+
+    monkeypatch.setattr("autodelta.backbones.load", load)
+    with pytest.raises(UserError, match=r"does not fit the memory of cpu: CUDA out of memory. Tried to allocate 2.50"):
+        spec.open()
 
 
 def test_another_error_is_left_alone() -> None:
