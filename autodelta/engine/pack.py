@@ -69,7 +69,7 @@ class Pack:
         self._streams: dict[Trial, Iterator[Batch]] = {}
         self._most = MOST  # trials in one pass, halved for good when memory runs out
         self._forwards: dict[tuple[Composition, ...], Forward] = {}
-        self._passes: list[list[tuple[Trial, Work]]] = []  # of this step
+        self._passes: list[list[tuple[Trial, Work]]] = []  # of this step, without those that were done again
 
     @property
     def trials(self) -> tuple["Trial", ...]:
@@ -89,7 +89,6 @@ class Pack:
     def step(self) -> list[Stepped]:
         """Trains every trial by one step. Those that have failed, or have done all their steps, are no longer in."""
         began = pace.now()
-        self._passes = []
         begun = {trial: _caught(partial(self._begun, trial, stream)) for trial, stream in self._streams.items()}
         shares = [one for one in begun.values() if isinstance(one, Share)]
         together = Rows(max(1, min(self._most, len(shares))))
@@ -102,7 +101,7 @@ class Pack:
         spent = self._spent(pace.now() - began)
         stepped = []
         for trial in found:
-            seconds, held = spent.get(trial, (0.0, 0.0))  # none of one that failed before its first pass
+            seconds, held = spent.get(trial, (0.0, 0.0))  # none of one that came through no pass
             loss = losses.get(trial, math.nan)
             stepped.append(Stepped(trial, trial.step, loss, seconds, held, errors.get(trial)))
             if trial in errors or trial.step == trial.candidate.training.steps:
@@ -119,6 +118,7 @@ class Pack:
             share.trial.forget_gradients()
         kinds = [share.trial.candidate.training.loss for share in shares]
         found: list[Losses] = [[] for _ in shares]
+        passes: list[list[tuple[Trial, Work]]] = []
         whole = [counted(share.batch, kind) for share, kind in zip(shares, kinds, strict=True)]
         for parts in zip_longest(*(share.batch.parts(share.rows) for share in shares)):
             going = {number: part for number, part in enumerate(parts) if part is not None}
@@ -127,9 +127,13 @@ class Pack:
                 if numbers:
                     weights = [counted(going[number], kinds[number]) / whole[number] for number in numbers]
                     trials = [shares[number].trial for number in numbers]
-                    losses = self._pass(trials, [going[number] for number in numbers], weights)
+                    taken = [going[number] for number in numbers]
+                    losses = self._pass(trials, taken, weights)
+                    if len(self._streams) > 1:
+                        passes.append([(t, t.demand.on(part)) for t, part in zip(trials, taken, strict=True)])
                     for number, loss in zip(numbers, losses, strict=True):
                         found[number].append(loss)
+        self._passes += passes
         return found
 
     def _begun(self, trial: "Trial", stream: Iterator[Batch]) -> Share:
@@ -142,6 +146,7 @@ class Pack:
     def _gradients(self, shares: Sequence[Share], together: int) -> dict["Trial", Losses | Exception]:
         """The loss of every trial, or how it failed, with so many of them in a pass."""
         found: dict[Trial, Losses | Exception] = {}
+        self._passes = []
         for start in range(0, len(shares), together):
             lane = shares[start : start + together]
             fault = None
@@ -166,8 +171,6 @@ class Pack:
 
     def _pass(self, trials: Sequence["Trial"], parts: Sequence[Batch], weights: Sequence[float]) -> Losses:
         """One pass forth and back; the weighted losses."""
-        if len(self._streams) > 1:
-            self._passes.append([(trial, trial.demand.on(part)) for trial, part in zip(trials, parts, strict=True)])
         with trials[0].meter.forward(parts[0].tokens) if len(trials) == 1 else nullcontext():
             forward = self._forward(trials)
             memories = forward.finish_all(self._entered(trials, parts), forward.depths)

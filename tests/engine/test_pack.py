@@ -10,7 +10,7 @@ import torch
 from autodelta.backbones import Backbone
 from autodelta.deltas.compose import compose
 from autodelta.deltas.spec import specs
-from autodelta.engine import train
+from autodelta.engine import pace, train
 from autodelta.engine.activations import Activations
 from autodelta.engine.failures import NotFinite, OutOfMemory
 from autodelta.engine.forward import Forward, Memory
@@ -195,6 +195,23 @@ def test_a_pack_that_does_not_fit_goes_in_halves_before_any_trials_rows_are_halv
     assert seen == [16, *[8] * 10]
     assert [one.rows.at_once for one in trials] == [4] * 4
     assert max(farthest(one, other) for one, other in zip(trials, solo, strict=True)) <= 1e-10
+
+
+def test_what_was_done_again_in_a_step_is_no_time_that_a_trial_would_have_taken_alone(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [trial(backbone, lora(backbone, 4), seed=seed) for seed in range(4)]
+    pack = Pack(backbone)
+    for one in trials:
+        pack.enter(one, even())
+    pack.step()
+    seen = room(monkeypatch, 8)
+    ticks = iter([0.0, 3.0, 10.0, 13.0])
+    monkeypatch.setattr(pace, "now", lambda: next(ticks))
+    again, after = pack.step(), pack.step()
+    assert seen == [16, 8, 8, 8, 8]
+    assert [one.seconds for one in again] == pytest.approx([one.seconds for one in after])
+    assert sum(one.held_seconds for one in again) == pytest.approx(3.0)
 
 
 def test_rows_are_halved_for_the_trial_that_needs_it_alone(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
