@@ -21,6 +21,7 @@ from autodelta.backbones import load
 from autodelta.engine.encode import batches, encode
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.forward import Forward
+from autodelta.engine.memory import keep_freed
 from autodelta.engine.train import Trial
 
 RESULT = Path(__file__).parent / "results" / "fraction_of_limit.md"
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--task", default="demo/topic")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()  # as workers do
     columns: dict[str, list[str]] = {}
     for dtype in ("fp32", "bf16"):
         told = phases(asked.task, asked.data, dtype)

@@ -20,6 +20,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.activations import Activations
 from autodelta.engine.calibration import calibrate, clock, uniform
 from autodelta.engine.costs import Costs
+from autodelta.engine.memory import keep_freed
 from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()  # as workers do
     backbone = load("nano", device=asked.device, dtype=asked.dtype)
     costs = calibrate(backbone)
     print(costs.model_dump_json(), flush=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from autodelta import __version__
 from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate
 from autodelta.engine import pace
@@ -18,6 +19,7 @@ from autodelta.engine.activations import Activations
 from autodelta.engine.costs import TERMS, Costs, Work
 from autodelta.engine.devices import called
 from autodelta.engine.encode import Encoded
+from autodelta.engine.memory import keep_freed
 from autodelta.engine.pack import Pack
 from autodelta.engine.packing import fitted
 from autodelta.engine.train import Trial
@@ -38,8 +40,9 @@ def calibrated(backbone: Backbone, say: Callable[[str], object]) -> Costs:
         say: is told if something has to be measured.
     """
     device = str(backbone.device)
-    of = (platform.node(), called(device), backbone.sha256, backbone.dtype_name, torch.__version__, *TERMS)
-    file = cache_folder() / "packing" / f"{sha256('|'.join(of).encode()).hexdigest()[:16]}.json"
+    of = (platform.node(), called(device), backbone.sha256, backbone.dtype_name)
+    versions = (torch.__version__, __version__, *TERMS)
+    file = cache_folder() / "packing" / f"{sha256('|'.join((*of, *versions)).encode()).hexdigest()[:16]}.json"
     try:
         return Costs.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
@@ -59,6 +62,8 @@ def calibrate(backbone: Backbone, *, seconds: float = SECONDS) -> Costs:
         backbone: is only read.
         seconds: about as long as it may take; the first batch size is always measured.
     """
+    if backbone.device.type == "cpu":
+        keep_freed()  # as workers do
     began = clock(backbone.device)
     passes: list[Sequence[Work]] = []
     measured: list[float] = []

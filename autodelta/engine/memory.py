@@ -16,8 +16,9 @@ T = TypeVar("T")
 # How allocators say it: torch on a GPU, on a CPU under Linux and elsewhere, cuBLAS and cuDNN for their workspace.
 SAID = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
-# Options of glibc's mallopt (malloc.h): how much may lie free at the end of the heap; the largest block of the heap.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# Options of glibc's mallopt (malloc.h): how much may lie free at the end of the heap; the largest block of the heap;
+# how many heaps: a thread's own, as Ray's engines train in, would be given back whole.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BYTES, BLOCK_BYTES = 2**28, 2**25
 UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
@@ -74,6 +75,7 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES)
+        mallopt(M_ARENA_MAX, 1)
 
 
 def exhaustion(error: Exception) -> OutOfMemory | None:

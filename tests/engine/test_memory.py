@@ -114,24 +114,27 @@ def test_a_measured_pass_that_fails_holds_none_of_its_tensors() -> None:
 
 
 FAULTS = """
-import os, resource
-import numpy
+import os, resource, threading
+import torch
 from autodelta.engine.memory import keep_freed
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        blocks = [numpy.ones(20 << 20, numpy.uint8) for _ in range(4)]
+        blocks = [torch.ones(2 << 20, dtype=torch.uint8) for _ in range(40)]
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-os.environ["MALLOC_ARENA_MAX"] = "2"
-keep_freed()
-chosen = faults()
-del os.environ["MALLOC_ARENA_MAX"]
-keep_freed()
-faults()
-print(chosen, faults())
+def measure():
+    os.environ["MALLOC_CHECK_"] = "0"
+    keep_freed()
+    chosen = faults()
+    del os.environ["MALLOC_CHECK_"]
+    keep_freed()
+    faults()
+    print(chosen, faults())
+
+threading.Thread(target=measure).start()
 """
 
 
