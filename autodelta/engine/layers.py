@@ -245,21 +245,23 @@ class Attention(NamedTuple):
         kept, d_kv = len(seen.keys), width // self.heads
         times = rows // kept
         if times == 1:
-            found = self._attended(self._split(q), seen)
+            found = attended(self._split(q), *seen)
             return found.transpose(1, 2).flatten(2)
         folded = (
             q.view(times, kept, queries, self.heads, d_kv).permute(1, 3, 0, 2, 4).reshape(kept, self.heads, -1, d_kv)
         )
-        found = self._attended(folded, seen).view(kept, self.heads, times, queries, d_kv)
+        found = attended(folded, *seen).view(kept, self.heads, times, queries, d_kv)
         return found.permute(2, 0, 3, 1, 4).reshape(rows, queries, width)
-
-    def _attended(self, q: Tensor, seen: KeysValues) -> Tensor:
-        return torch.matmul(softmax(_scores(q, seen.keys, seen.bias)), seen.values)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, length, heads * d_kv) to (batch, heads, length, d_kv)."""
         batch, length, _ = x.shape
         return x.view(batch, length, self.heads, -1).transpose(1, 2)
+
+
+def attended(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """The values (batch, heads, queries, d_kv) that queries get, as T5 does it: unscaled, the bias on the scores."""
+    return torch.matmul(softmax(_scores(q, keys, bias)), values)
 
 
 def _scores(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
