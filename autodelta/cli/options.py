@@ -88,14 +88,14 @@ def asked_for(context: typer.Context) -> dict[str, str]:
     return {name: flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
-def columns(inputs: list[str] | None, **said: str | None) -> "Columns | None":
+def columns(inputs: list[str] | None, **said: str | int | None) -> "Columns | None":
     """Which columns of an hf: data set are what, if that was said."""
     from autodelta.tasks import Columns
 
     found: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     if not inputs:
         if found:
-            flag = {"labels": "label-names"}.get(next(iter(found)), next(iter(found)))
+            flag = {"labels": "label-names"}.get(next(iter(found)), next(iter(found)).replace("_", "-"))
             raise UserError(f"--{flag} is for hf: tasks, which need --input, once for each input column")
         return None
     if "labels" in found:

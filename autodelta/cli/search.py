@@ -122,6 +122,10 @@ def search(
     label_names: LabelNames = None,
     template: Template = None,
     metric: Metric = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", help="with hf: tasks of free texts: of an answer", show_default="32"),
+    ] = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Search the best composition for a task within a budget, at one amount of labelled data or several; or go on."""
@@ -143,7 +147,7 @@ def _request(given: dict[str, Any]) -> "Request":
     from autodelta.search.request import Request
 
     of_columns = {"label": given["label"], "labels": given["label_names"]}
-    of_columns |= {name: given[name] for name in ("template", "metric")}
+    of_columns |= {name: given[name] for name in ("template", "metric", "max_new_tokens")}
     known = {field.name for field in fields(Request)} & given.keys()
     said = {name: given[name] for name in known if given[name] is not None}
     return Request(columns=columns(given["inputs"], **of_columns), **said)

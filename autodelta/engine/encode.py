@@ -20,12 +20,14 @@ POOL_BATCHES = 16  # batches sorted by length together, so that a batch's rows a
 
 @dataclass(frozen=True)
 class Encoded:
-    """One split as token ids: inputs (ragged), the index of each row's label, and every label's target ids."""
+    """One split as token ids: inputs (ragged), the index of each row's label, and every label's target ids. Of an
+    open-ended task each different answer of the split takes a label's place."""
 
     inputs: tuple[NDArray[np.int64], ...]
     labels: NDArray[np.int64]  # (rows,)
     targets: tuple[NDArray[np.int64], ...]  # per label, closed by </s>
     pad: int
+    answers: tuple[str, ...] = ()  # of an open-ended task: the text of each target
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -49,7 +51,7 @@ class Encoded:
 
     def only(self, rows: NDArray[np.int64]) -> "Encoded":
         """A split of these rows alone."""
-        return Encoded(tuple(self.inputs[row] for row in rows), self.labels[rows], self.targets, self.pad)
+        return replace(self, inputs=tuple(self.inputs[row] for row in rows), labels=self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,15 @@ class Batch:
 def encode(backbone: Backbone, task: Task, split: str) -> Encoded:
     """The split's rows in the backbone's vocabulary."""
     examples = task.examples(split)
-    index = {label: number for number, label in enumerate(task.labels)}
-    labels = np.array([index[example.label] for example in examples], dtype=np.int64)
-    return replace(encode_unlabelled(backbone, task, [example.input for example in examples]), labels=labels)
+    known = task.labels or tuple(dict.fromkeys(example.label for example in examples))
+    index = {label: number for number, label in enumerate(known)}
+    found = replace(
+        encode_unlabelled(backbone, task, [example.input for example in examples]),
+        labels=np.array([index[example.label] for example in examples], dtype=np.int64),
+    )
+    if not task.open_ended:
+        return found
+    return replace(found, targets=encode_texts(backbone, known, most=task.max_new_tokens), answers=known)
 
 
 def encode_unlabelled(backbone: Backbone, view: View, inputs: Sequence[str]) -> Encoded:
@@ -98,16 +106,20 @@ def encode_unlabelled(backbone: Backbone, view: View, inputs: Sequence[str]) -> 
     )
 
 
-def encode_texts(backbone: Backbone, texts: Sequence[str]) -> tuple[NDArray[np.int64], ...]:
-    """Token ids of each text, closed by </s>; longer ones are cut at ``MAX_INPUT_TOKENS``."""
-    ids = backbone.tokenizer(list(texts), truncation=True, max_length=MAX_INPUT_TOKENS)["input_ids"]
+def encode_texts(
+    backbone: Backbone, texts: Sequence[str], *, most: int = MAX_INPUT_TOKENS
+) -> tuple[NDArray[np.int64], ...]:
+    """Token ids of each text, closed by </s>; longer ones are cut at ``most``."""
+    if not texts:
+        return ()
+    ids = backbone.tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
     return tuple(np.asarray(row, dtype=np.int64) for row in ids)
 
 
-def cut_inputs(backbone: Backbone, texts: Sequence[str]) -> int:
-    """How many of these texts are longer than ``MAX_INPUT_TOKENS``, so that the model does not read their end."""
-    ids = backbone.tokenizer(list(texts), truncation=True, max_length=MAX_INPUT_TOKENS + 1)["input_ids"]
-    return sum(len(row) > MAX_INPUT_TOKENS for row in ids)
+def longer(backbone: Backbone, texts: Sequence[str], *, most: int = MAX_INPUT_TOKENS) -> int:
+    """How many of these texts are longer than ``most`` tokens, so that their end is cut off."""
+    ids = backbone.tokenizer(list(texts), truncation=True, max_length=most + 1)["input_ids"]
+    return sum(len(row) > most for row in ids)
 
 
 def encode_labels(backbone: Backbone, words: Sequence[str]) -> tuple[NDArray[np.int64], ...]:

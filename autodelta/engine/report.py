@@ -12,7 +12,7 @@ class Report(Frozen):
 
     step: int  # counted from the trial's start, also in a trial that goes on from a checkpoint
     score: float  # validation, the task's metric
-    log_loss: float | None = None  # validation, of the right label among all labels, nats a row
+    log_loss: float | None = None  # validation, of the right label among all labels, nats a row; of free texts, a token
     train_loss: float  # mean since the last report, nats a target token; over labels alone: nats a row
     device_seconds: float  # spent in the trial so far; of one in a pack, what it would have taken alone
     held_seconds: float = 0.0  # that the device was held for it so far: its share of a pack's; not said: as if alone
@@ -31,5 +31,5 @@ class Scored(Frozen):
     """A split, scored: the task's metric, and the label predicted for each row, in the order of the rows."""
 
     score: float
-    log_loss: float | None = None  # of the right label among all labels, nats a row
+    log_loss: float | None = None  # of the right label among all labels, nats a row; of free texts, a token
     predictions: tuple[str, ...]

@@ -102,7 +102,15 @@ class Trial:
             OutOfMemory: one row does not fit.
         """
         loss = self.candidate.training.loss
-        return evaluate(self.forward, encoded, task, loss=loss, rows=self._scored_rows, kept=self._kept)
+        return evaluate(
+            self.forward,
+            encoded,
+            task,
+            loss=loss,
+            rows=self._scored_rows,
+            kept=self._kept,
+            tokenizer=self.backbone.tokenizer,
+        )
 
     def next_phase(self) -> None:
         """Puts the next deltas of a sequence on, beside those that are on, which keep their weights."""

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autodelta.backbones import Backbone
-from autodelta.candidate import Candidate
+from autodelta.candidate import TEXT, Candidate
 from autodelta.deltas.compose import compose
 from autodelta.engine import checkpoint, constraints
 from autodelta.engine.activations import Activations
@@ -76,7 +76,7 @@ class Worker:
 
     @cached_property
     def _label_ids(self) -> list[list[int]]:
-        return [ids[:-1].tolist() for ids in self._train.targets]
+        return [] if self.task.open_ended else [ids[:-1].tolist() for ids in self._train.targets]
 
     @cached_property
     def _roster(self) -> Roster:
@@ -118,8 +118,10 @@ class Worker:
         Raises:
             Violated: the candidate breaks a limit; nothing was trained. Not looked at again after a checkpoint.
             BrokenCheckpoint: ``start`` is no whole checkpoint; without it the trial can be run afresh.
-            UserError: ``start`` is a checkpoint of another trial.
+            UserError: ``start`` is a checkpoint of another trial; the loss is over labels, and the task has none.
         """
+        if self.task.open_ended and assignment.candidate.training.loss != TEXT:
+            raise UserError(f"{self.task.name!r} has no labels, so that its loss is {TEXT!r}, not over labels")
         found = None if start is None else checkpoint.read(start, self._origin(assignment))
         with single_threaded(self.backbone.device.type):
             self._roster.enter(self._member(assignment, found))
@@ -169,7 +171,8 @@ class Worker:
             composition.load_tensors(load_file(weights))
             forward = Forward(self.backbone.model, composition)
             encoded = encode(self.backbone, self.task, split)
-            return evaluate(forward, encoded, self.task, loss=candidate.training.loss)
+            loss, tokenizer = candidate.training.loss, self.backbone.tokenizer
+            return evaluate(forward, encoded, self.task, loss=loss, tokenizer=tokenizer)
 
     def evaluate_running(self, split: str) -> Scored:
         """Score and predictions of the only running trial, as it is now, on a split.

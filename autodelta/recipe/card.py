@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from autodelta.candidate import TEXT, TOGETHER
 
@@ -39,8 +39,7 @@ def card(recipe: "Recipe") -> str:
         "",
         *_usage(recipe.backbone),
         "",
-        f"Input template: {_code(recipe.task['template'])}. The model answers with one of: "
-        f"{', '.join(map(_code, recipe.task['words'].values()))}.",
+        f"Input template: {_code(recipe.task['template'])}. The model answers with {_answers(recipe.task)}.",
         "",
         "From the command line: `autodelta predict --recipe DIR --task TASK --split test`, with `--data` where the "
         "task is in files; or `autodelta predict --recipe DIR --rows FILE` for rows without labels, in a file with the "
@@ -124,6 +123,13 @@ def _code(text: str) -> str:
 def _plain_or_quoted(name: str) -> str:
     """A name as a value in YAML: as it is where that can be nothing else, as the hub's names."""
     return name if re.fullmatch(r"[\w./-]*[A-Za-z][\w./-]*", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _answers(view: Mapping[str, Any]) -> str:
+    """What the model writes."""
+    if not view["labels"]:
+        return f"a text of at most {view['max_new_tokens']} tokens"
+    return f"one of: {', '.join(map(_code, view['words'].values()))}"
 
 
 def _usage(backbone: "BackboneReference") -> list[str]:

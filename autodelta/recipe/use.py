@@ -51,9 +51,9 @@ def predict(
     seen.examples(split)
     with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
         encoded = encode(loaded, seen, split)
-        found = evaluate(forward, encoded, seen, loss=recipe.candidate.training.loss)
+        found = evaluate(forward, encoded, seen, loss=recipe.candidate.training.loss, tokenizer=loaded.tokenizer)
     if to is not None:
-        gold = (seen.labels[number] for number in encoded.labels)
+        gold = (row.label for row in seen.examples(split))
         _write(to, [{"predicted": a, "label": b} for a, b in zip(found.predictions, gold, strict=True)])
     return ScoreLine(split=split, metric=seen.metric, value=found.score, rows=len(encoded), seeds=(recipe.seed,))
 
@@ -84,7 +84,7 @@ def label(
     inputs = inputs_of(view, rows)
     with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
         encoded = encode_unlabelled(loaded, view, inputs)
-        found = label_rows(forward, encoded, view, loss=recipe.candidate.training.loss)
+        found = label_rows(forward, encoded, view, loss=recipe.candidate.training.loss, tokenizer=loaded.tokenizer)
     if to is not None:
         _write(to, [{"predicted": one} for one in found])
     return found

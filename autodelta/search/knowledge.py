@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from autodelta.errors import UserError
 from autodelta.meta.features import backbone_features, encoder_features, features
 from autodelta.tasks import Task
 
@@ -15,7 +16,13 @@ ROWS_AT_ONCE = 32
 
 def known(task: Task, backbone: "Backbone") -> tuple[dict[str, float], tuple[float, ...]]:
     """Features of a task on a backbone, by name, and the mean of the frozen encoder's vectors (d_model,): from train
-    and validation alone, in seconds; words are counted while the encoder works."""
+    and validation alone, in seconds; words are counted while the encoder works.
+
+    Raises:
+        UserError: the task is open-ended: most features are of its labels.
+    """
+    if task.open_ended:
+        raise UserError(f"{task.name!r} is open-ended, and what is known is of tasks with labels")
     with ThreadPoolExecutor(max_workers=1) as beside:
         counted = beside.submit(features, task)
         vectors, labels = encoded(task, backbone)

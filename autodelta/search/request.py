@@ -199,23 +199,25 @@ def _check_words(task: Task, backbone: "Backbone") -> None:
     """Label words that the backbone cannot tell apart would fail every trial."""
     from autodelta.engine.encode import encode_labels
 
-    encode_labels(backbone, [task.words[label] for label in task.labels])
+    encode_labels(backbone, [task.word(label) for label in task.labels])
 
 
 def _cut(task: Task, backbone: "Backbone") -> list[str]:
-    """One line about inputs that the model will not see to their end, where there are any."""
-    from autodelta.engine.encode import MAX_INPUT_TOKENS, cut_inputs
+    """A line about inputs that the model will not see to their end, where there are any, and one about answers."""
+    from autodelta.engine.encode import MAX_INPUT_TOKENS, longer
 
     train = task.examples("train")
-    inputs = [example.input for example in train[:LOOKED_AT]]
-    cut = cut_inputs(backbone, inputs)
-    if not cut:
-        return []
-    first = "the first " if len(train) > len(inputs) else ""
-    return [
-        f"{cut:,} of {first}{len(inputs):,} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut "
-        "at their end, so what matters should stand first in the template"
+    shown = train[:LOOKED_AT]
+    of = f"of {'the first ' if len(train) > len(shown) else ''}{len(shown):,}"
+    cut = longer(backbone, [example.input for example in shown])
+    found = [
+        f"{cut:,} {of} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut at their end, so what "
+        "matters should stand first in the template"
     ]
+    most = task.max_new_tokens
+    short = longer(backbone, [example.target for example in shown], most=most) if task.open_ended else 0
+    said = f"{short:,} {of} answers of train are longer than max_new_tokens ({most}): they are cut at their end"
+    return [*found[: bool(cut)], *[said][: bool(short)]]
 
 
 class _Found(NamedTuple):

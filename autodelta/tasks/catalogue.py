@@ -10,6 +10,7 @@ from autodelta.tasks.columns import Columns
 from autodelta.tasks.generated import PREFIX, load_demo
 from autodelta.tasks.published import Published, load_columns, load_published
 from autodelta.tasks.task import Task
+from autodelta.tasks.view import default_metric
 
 DATA = "AUTODELTA_DATA"
 PUBLISHED: dict[str, Published] = {**glue.TASKS, **superglue.TASKS}
@@ -98,7 +99,7 @@ def _in_files(name: str, folder: Path) -> TaskInfo:
         origin="files",
         kind=card.kind,
         labels=card.labels,
-        metric=card.metric,
+        metric=card.metric or default_metric(card.labels),
         licence=card.licence,
         train_rows=card.rows.get("train"),
     )

@@ -9,7 +9,8 @@ class Columns(Frozen):
     """Which columns and splits of a Hugging Face data set make a task. Whatever is not said is found or made:
 
     labels from the column's class names, template and words in T5's style; where test is missing or has no public
-    labels, the validation split is test, and validation is carved out of train.
+    labels, the validation split is test, and validation is carved out of train. With a metric of texts (exact_match,
+    token_f1, rouge_l) the task is open-ended, and the label's column holds answers of max_new_tokens at most.
     """
 
     inputs: tuple[str, ...] = Field(min_length=1)
@@ -18,6 +19,7 @@ class Columns(Frozen):
     template: str | None = None
     words: dict[str, str] | None = None
     metric: str = "accuracy"
+    max_new_tokens: int = 32
     group: str | None = None  # an input column; rows of equal value stay together where validation is carved
     train: str = "train"
     validation: str | None = None

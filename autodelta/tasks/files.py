@@ -11,21 +11,24 @@ from autodelta.errors import UserError, first_problem, one_of
 from autodelta.frozen import Frozen
 from autodelta.tasks.tables import READERS, Record, find_table, first_line, records, table_suffix
 from autodelta.tasks.task import SPLITS, Row, Task, assemble
-from autodelta.tasks.view import View, check_label_hidden, default_template, default_words, text_of
+from autodelta.tasks.view import View, check_label_hidden, default_metric, default_template, default_words, text_of
 
 CARD = "task.json"
 LABEL = "label"  # the column of a row's label
 
 
 class Card(Frozen):
-    """What task.json says. `template` and `words` replace the view that is made from inputs and labels; rows of equal
-    `group` field stay together where validation is carved out of train; `rows` and `note` are for people."""
+    """What task.json says. `template` and `words` replace the view that is made from inputs and labels; without labels
+    the task is open-ended, and the column `label` holds each row's answer, a text; rows of equal `group` field stay
+    together where validation is carved out of train; `rows` and `note` are for people."""
 
     name: str
     kind: str = ""
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...] = ()
     inputs: tuple[str, ...] = Field(min_length=1)
-    metric: str = "accuracy"
+    label: str = LABEL
+    metric: str | None = None  # None: accuracy, or exact_match of answers
+    max_new_tokens: int = Field(default=View.model_fields["max_new_tokens"].default, ge=1, le=512)
     template: str | None = None
     words: dict[str, str] | None = None
     group: str | None = None
@@ -42,7 +45,7 @@ class Card(Frozen):
 
     def view(self, name: str) -> View:
         """The view under the name by which the task was asked for; the template shows the card's own name."""
-        check_label_hidden(LABEL, self.inputs)
+        check_label_hidden(self.label, self.inputs)
         if self.group is not None and self.group not in self.inputs:
             raise one_of("group field", self.group, self.inputs)
         return View(
@@ -51,7 +54,8 @@ class Card(Frozen):
             template=self.template or default_template(self.name, self.inputs),
             labels=self.labels,
             words=self.words or default_words(self.labels),
-            metric=self.metric,
+            metric=self.metric or default_metric(self.labels),
+            max_new_tokens=self.max_new_tokens,
         )
 
 
@@ -112,7 +116,7 @@ def load_folder(folder: Path) -> Task:
             raise UserError(f"{folder.name} has no {split} file in {str(folder)!r}; put there one of: {files}")
     return assemble(
         view,
-        {split: _rows(view, path) for split, path in tables.items() if path is not None},
+        {split: _rows(view, path, card.label) for split, path in tables.items() if path is not None},
         group=card.group,
         kind=card.kind,
         source=card.source,
@@ -142,10 +146,10 @@ def inputs_of(view: View, path: Path) -> list[str]:
     return found
 
 
-def _rows(view: View, path: Path) -> list[Row]:
+def _rows(view: View, path: Path, column: str) -> list[Row]:
     found = []
     for where, record in records(path):
-        *fields, label = _texts(where, record, (*view.inputs, LABEL))
+        *fields, label = _texts(where, record, (*view.inputs, column))
         try:
             found.append(Row(tuple(fields), view.label_of(label)))
         except UserError as error:

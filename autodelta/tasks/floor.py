@@ -1,4 +1,5 @@
-"""What can be had of a task without any backbone: the majority class, and TF-IDF with logistic regression."""
+"""What can be had of a task without any backbone: the majority class, and TF-IDF with logistic regression; of an
+open-ended task the most frequent answer, and that of the nearest row."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
 
 MAJORITY = "the majority class"
 COUNTING = "TF-IDF + logistic regression"
+USUAL_ANSWER = "the most frequent answer"
+NEAREST = "the answer of the nearest row by TF-IDF"
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)  # C
 LONGEST = (1, 2)  # words alone, or words and pairs of neighbours
 FOLDS = 3
@@ -26,10 +29,23 @@ def floors(task: "Task", *, rows: int = ROWS) -> dict[str, list[str]]:
     texts, labels = [row.input for row in train], [row.label for row in train]
     inputs = [row.input for row in task.examples("test")]
     everyone = [example.label for example in task.examples("train")]
+    if task.open_ended:
+        usual = majority(everyone, sorted(set(everyone)))
+        return {USUAL_ANSWER: [usual] * len(inputs), NEAREST: nearest(texts, labels, inputs)}
     return {
         MAJORITY: [majority(everyone, task.labels)] * len(inputs),
         COUNTING: [str(label) for label in counting(texts, labels).predict(inputs)],
     }
+
+
+def nearest(texts: Sequence[str], answers: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """For each text that is asked about, the answer of the most similar one, by the cosine of TF-IDF vectors."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.neighbors import NearestNeighbors
+
+    vectorizer = TfidfVectorizer(token_pattern=TOKENS, sublinear_tf=True)
+    model = NearestNeighbors(n_neighbors=1, metric="cosine").fit(vectorizer.fit_transform(texts))
+    return [answers[row] for row in model.kneighbors(vectorizer.transform(asked), return_distance=False)[:, 0]]
 
 
 def majority(labels: Sequence[str], order: Sequence[str]) -> str:

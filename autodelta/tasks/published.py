@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from autodelta.errors import UserError, first_problem, one_of
 from autodelta.frozen import Frozen
+from autodelta.tasks import metrics
 from autodelta.tasks.columns import Columns
 from autodelta.tasks.hub import Reading, Splits, open_splits
 from autodelta.tasks.task import Row, Task, assemble
@@ -72,9 +73,10 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     train = _records(name, splits, columns.train, wanted)
     chosen = _chosen(name, columns, splits)
     records = {"train": train, **{ours: _records(name, splits, theirs, wanted) for ours, theirs in chosen.items()}}
-    classes = _class_names(splits[columns.train], columns.label)
+    open_ended = columns.metric in metrics.TEXTS and not columns.labels
+    classes = () if open_ended else _class_names(splits[columns.train], columns.label)
     names = columns.labels or classes
-    view = _view(name, columns, names or _labels_shown(name, columns.label, train))
+    view = _view(name, columns, () if open_ended else names or _labels_shown(name, columns.label, train))
     order = _order(view, columns.label, chain(*records.values()), names=names, counted=bool(classes))
     shown = {record[columns.label] for record in train if isinstance(record[columns.label], int)}
     if order and -1 in shown and len(shown) <= len(order) and not classes:
@@ -101,6 +103,7 @@ def _view(name: str, columns: Columns, labels: tuple[str, ...]) -> View:
             labels=labels,
             words=columns.words or default_words(labels),
             metric=columns.metric,
+            max_new_tokens=columns.max_new_tokens,
         )
     except ValidationError as error:
         raise UserError(f"task {name!r}: {first_problem(error)}") from None

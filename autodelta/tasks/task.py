@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One row as the model sees it: the input text, the label, and the label's word as the target."""
+    """One row as the model sees it: the input text, the label or answer, and the text that is to be written."""
 
     input: str
     label: str
@@ -46,7 +46,7 @@ class Task(View):
         """The rows of train, validation or test as text in, text out, in their order."""
         if split not in SPLITS:
             raise one_of("split", split, SPLITS)
-        return [Example(self.render(row.fields), row.label, self.words[row.label]) for row in self.rows[split]]
+        return [Example(self.render(row.fields), row.label, self.word(row.label)) for row in self.rows[split]]
 
     def view(self) -> dict[str, Any]:
         """What a recipe keeps: plain JSON, from which `View.model_validate` makes the view again."""
@@ -77,12 +77,12 @@ class Task(View):
         whole = self.rows["train"]
         if rows >= len(whole):
             return self
-        shown = len({row.label for row in whole})
+        shown = len({self.stratum(row.label) for row in whole})
         least = 1 if self.ordinal else shown
         if rows < least:
             raise UserError(f"{self.name}: {rows} rows of train cannot show each of {shown} labels; ask for {least}")
         texts = ["\n".join(row.fields) for row in whole]
-        kept = sample([row.label for row in whole], texts, size=rows, seed=seed)
+        kept = sample([self.stratum(row.label) for row in whole], texts, size=rows, seed=seed)
         return self.model_copy(update={"rows": {**self.rows, "train": tuple(whole[index] for index in kept)}})
 
     def fingerprint(self) -> str:
@@ -121,6 +121,8 @@ def assemble(
         rows["train"], rows["validation"] = _carved(view, rows["train"], group)
         said.append(f"{len(rows['validation'])} rows of validation were carved out of train")
     _check_labels(view, rows)
+    if view.open_ended:
+        said.append(f"{view.name} names no labels: answers are free texts, {view.max_new_tokens} tokens at most")
     seen: set[tuple[str, ...]] = set()
     for split, before in {"train": "", "validation": "train", "test": "train or validation"}.items():
         repeated = sum(row.fields in seen for row in rows[split])
@@ -133,7 +135,7 @@ def assemble(
 def _carved(view: View, train: Rows, group: str | None) -> tuple[Rows, Rows]:
     at = None if group is None else view.inputs.index(group)
     groups = ["\n".join(row.fields) if at is None else row.fields[at] for row in train]
-    held = set(carve([row.label for row in train], groups, CARVING_SEED))
+    held = set(carve([view.stratum(row.label) for row in train], groups, CARVING_SEED))
     if not held:
         raise UserError(
             f"{view.name}: validation cannot be carved out of {len(train)} rows of train with {len(set(groups))} "
@@ -146,7 +148,7 @@ def _carved(view: View, train: Rows, group: str | None) -> tuple[Rows, Rows]:
 
 def _check_labels(view: View, rows: Mapping[str, Rows]) -> None:
     """What train never shows cannot be learned; a number between others can."""
-    if view.ordinal:
+    if view.ordinal or view.open_ended:
         return
     known = {row.label for row in rows["train"]}
     for split in ("validation", "test"):

@@ -20,19 +20,24 @@ LONG_FIELDS = ("passage", "context", "paragraph", "document", "article")
 class View(Frozen):
     """The text-to-text view of a task.
 
-    template holds each field as `{field}`; words has, for each label, the text that the model is to write.
+    template holds each field as `{field}`; words has, for each label, the text that the model is to write. Without
+    labels the task is open-ended: every row has an answer of its own, and the model writes one, of max_new_tokens at
+    most.
     """
 
     name: str
     inputs: tuple[str, ...] = Field(min_length=1)
     template: str
-    labels: tuple[str, ...] = Field(min_length=2)
-    words: dict[str, str]
+    labels: tuple[str, ...] = ()
+    words: dict[str, str] = Field(default_factory=dict)
     metric: str
+    max_new_tokens: int = Field(default=32, ge=1, le=512)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        metrics.check_metric(self.metric)
+        metrics.check_metric(self.metric, texts=self.open_ended)
+        if len(self.labels) == 1:
+            raise UserError(f"a task has two labels at least, or none where answers are free texts: {self.labels[0]!r}")
         for kind, values in (("input", self.inputs), ("label", self.labels), ("word", tuple(self.words.values()))):
             if len(set(values)) < len(values) or not all(value.strip() for value in values):
                 raise UserError(f"{kind}s must be distinct and not empty: {', '.join(map(repr, values))}")
@@ -51,6 +56,11 @@ class View(Frozen):
         return self
 
     @property
+    def open_ended(self) -> bool:
+        """Whether answers are free texts, and not one of some labels."""
+        return not self.labels
+
+    @property
     def ordinal(self) -> bool:
         """Whether the labels are numbers, so that near misses count."""
         return self.metric in metrics.ORDINAL
@@ -61,12 +71,25 @@ class View(Frozen):
         pieces = Formatter().parse(self.template)
         return "".join(literal + ("" if name is None else values[name]) for literal, name, _, _ in pieces)
 
+    def word(self, label: str) -> str:
+        """The text that the model is to write for a label; an answer itself."""
+        return label if self.open_ended else self.words[label]
+
+    def stratum(self, label: str) -> str:
+        """Of which rows each part of a split shall have its share: a class; answers make none."""
+        return "" if self.open_ended else label
+
     def label_of(self, value: str) -> str:
-        """The label that a value of the label column means; for ordinal labels the nearest number.
+        """The label that a value of the label column means; for ordinal labels the nearest number; an answer, with
+        single spaces.
 
         Raises:
-            UserError: there is no such label.
+            UserError: there is no such label, or the answer is empty.
         """
+        if self.open_ended:
+            if not value.split():
+                raise UserError("an answer is empty; leave such rows out")
+            return " ".join(value.split())
         if value in self.words:
             return value
         if self.ordinal:
@@ -80,7 +103,7 @@ class View(Frozen):
         raise one_of("label", value, self.labels)
 
     def score(self, gold: Sequence[str], predicted: Sequence[str]) -> float:
-        """The task's metric over labels (not words); higher is better."""
+        """The task's metric over labels (not words) or answers; higher is better."""
         return metrics.score(self.metric, gold, predicted)
 
 
@@ -122,6 +145,11 @@ def default_template(name: str, inputs: Sequence[str]) -> str:
     ordered = sorted(inputs, key=lambda field: field in LONG_FIELDS)
     prefix = name.replace("_", " ").replace("{", "{{").replace("}", "}}")
     return " ".join([prefix, *(f"{field}: {{{field}}}" for field in ordered)])
+
+
+def default_metric(labels: Sequence[str]) -> str:
+    """The metric of a task that names none."""
+    return "accuracy" if labels else "exact_match"
 
 
 def default_words(labels: Sequence[str]) -> dict[str, str]:

@@ -229,6 +229,24 @@ def test_rows_without_labels_have_those_that_they_have_in_a_split(
     ]
 
 
+def test_a_recipe_of_an_open_ended_task_writes_the_same_answers_everywhere(
+    trained: Recipe, place: Path, tmp_path: Path
+) -> None:
+    rows = [{"sentence": f"the {colour} {animal} runs", "label": f"{colour} {animal}"}
+            for colour in ("red", "blue", "green") for animal in ("dog", "cat", "bird")]  # fmt: skip
+    (tmp_path / "what").mkdir()
+    (tmp_path / "what" / "task.json").write_text(json.dumps({"name": "what", "inputs": ["sentence"]}))
+    for split in ("train", "validation", "test"):
+        (tmp_path / "what" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = train(trained, to=tmp_path / "recipe", task="what", data=tmp_path, backbone=str(place / "backbone"))
+    again = predict(found, data=tmp_path, to=tmp_path / "answers")
+    assert (again.metric, again.value) == ("exact_match", found.scores[1].value)
+    answers = [json.loads(line) for line in (tmp_path / "answers").read_text().splitlines()]
+    assert [one["label"] for one in answers] == [row["label"] for row in rows]
+    assert list(label(found, tmp_path / "what" / "test.jsonl")) == [one["predicted"] for one in answers]
+    assert "The model answers with a text of at most 32 tokens." in (tmp_path / "recipe" / CARD_FILE).read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

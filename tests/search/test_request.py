@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from autodelta.errors import UserError
 from autodelta.search import events, placement
 from autodelta.search.placement import Place
 from autodelta.search.request import Request, checked
 from autodelta.space import find
+from autodelta.studies.suggest import suggest
 
 
 @pytest.mark.parametrize(("device", "space"), [("cpu", "default"), ("cuda", "thorough")])
@@ -22,6 +24,26 @@ def test_the_space_suits_the_device_unless_one_is_named(
     _, settings, _ = checked(asked, heard.append)
     assert settings.space == find(space).read_text()
     assert any(isinstance(one, events.Notice) and f"--space {space}" in one.text for one in heard)
+
+
+def test_an_open_ended_task_begins_without_the_past_and_says_what_is_cut(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "free"
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_text(json.dumps({"name": "free", "inputs": ["text"], "max_new_tokens": 6}))
+    rows = [{"text": f"row {number}", "label": "word " * (20 if number < 3 else 1)} for number in range(8)]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = Request(
+        task="free", budget="1trials", data=folder.parent, backbone="nano", executor="local", workers=1, device="cpu",
+        runs=tmp_path,
+    )  # fmt: skip
+    heard: list[events.Event] = []
+    _, settings, _ = checked(asked, heard.append)
+    assert settings.sampler == "tpe"
+    texts = [one.text for one in heard if isinstance(one, events.Notice)]
+    assert "3 of 8 answers of train are longer than max_new_tokens (6): they are cut at their end" in texts
+    with pytest.raises(UserError, match="'free' is open-ended, and what is known is of tasks with labels"):
+        suggest("free", data=folder.parent, backbone="nano")
 
 
 @pytest.mark.parametrize(("looked_at", "said"), [(1000, "3 of 8 rows of train"), (4, "3 of the first 4 rows of train")])

@@ -428,7 +428,7 @@ def test_numbers_are_labels_where_nobody_names_them(tmp_path: Path) -> None:
         ({"inputs": ("txt",)}, "unknown column 'txt'; did you mean 'text'"),
         ({"label": "star"}, "unknown column 'star'; did you mean 'stars'"),
         ({"train": "trian"}, "unknown split 'trian'; did you mean 'train'"),
-        ({"labels": ("poor",)}, "labels: .*at least 2 items"),
+        ({"labels": ("poor",)}, "a task has two labels at least"),
         ({"metric": "f1"}, "unknown metric 'f1'"),
         ({"group": "id"}, "unknown group column 'id'; choose from: text"),
         ({"inputs": ("text", "stars")}, "the label column 'stars' cannot be an input, as it is the answer"),

@@ -7,7 +7,7 @@ from autodelta.search.answer.compare import Difference, Judge, against_fixed
 from autodelta.search.answer.entrants import FULL, LORA, Entrant
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import rejected
-from autodelta.tasks.floor import COUNTING, MAJORITY
+from autodelta.tasks.floor import COUNTING, MAJORITY, NEAREST, USUAL_ANSWER
 
 SINGLE = "the best single method"
 
@@ -16,6 +16,8 @@ Verdict = Literal[
     "no combination beats one method",
     "nothing beats the majority class",
     "nothing beats TF-IDF + logistic regression",
+    "nothing beats the most frequent answer",
+    "nothing beats the answer of the nearest row by TF-IDF",
     "LoRA r=8 on q,v is better",
     "full fine-tuning is better",
 ]
@@ -23,6 +25,8 @@ BETTER: dict[str, Verdict] = {LORA: "LoRA r=8 on q,v is better", FULL: "full fin
 NOTHING_BEATS: dict[str, Verdict] = {
     MAJORITY: "nothing beats the majority class",
     COUNTING: "nothing beats TF-IDF + logistic regression",
+    USUAL_ANSWER: "nothing beats the most frequent answer",
+    NEAREST: "nothing beats the answer of the nearest row by TF-IDF",
 }
 
 

@@ -39,7 +39,7 @@ def ordered(sizes: Sequence[Size], task: Task) -> tuple[int, ...]:
         UserError: a size stands twice, cannot show every label, or is more than there is; or there is only one.
     """
     whole = len(task.rows["train"])
-    least = max(LEAST_ROWS, 1 if task.ordinal else len({row.label for row in task.rows["train"]}))
+    least = max(LEAST_ROWS, 1 if task.ordinal else len({task.stratum(row.label) for row in task.rows["train"]}))
     found: dict[int, Size] = {}
     for size in sizes:
         if size != ALL and size < least:
