@@ -104,12 +104,15 @@ def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """How many trials ended how, and the first of those that went wrong: they stand below the best, where a long table
     is cut."""
     found = []
+    never = [trial for trial in trials if trial["state"] == "pruned" and not trial["step"]]
     for state in STATE_STYLES:
-        there = [trial for trial in trials if trial["state"] == state]
+        there = [trial for trial in trials if trial["state"] == state and trial not in never]
         if there:
             first = f" (trial {there[0]['number']}: {shortened(there[0]['reason'], 60)})"
             found.append(f"{len(there)} {state}{first if state in WRONG else ''}")
-    return found
+    again = sum(trial["continues"] is not None for trial in trials)
+    found += [f"{len(never)} that the budget did not allow"] if never else []
+    return [*found, *([f"{again} of these go on with an earlier one"] if again else [])]
 
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
