@@ -35,6 +35,11 @@ class Memory(NamedTuple):
     mask: Tensor | None
     products: Products = ()
 
+    def only(self, rows: Tensor) -> "Memory":
+        """That of some rows, by their numbers."""
+        products = tuple([one[rows] for one in block] for block in self.products)
+        return Memory(self.hidden[rows], None if self.mask is None else self.mask[rows], products)
+
 
 class Forward:
     """The forward pass of a model with the deltas of one candidate or of several in place; none: the bare backbone.
