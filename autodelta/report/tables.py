@@ -104,15 +104,20 @@ def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """How many trials ended how, and the first of those that went wrong: they stand below the best, where a long table
     is cut."""
     found = []
-    never = [trial for trial in trials if trial["state"] == "pruned" and not trial["step"]]
+    never = [trial for trial in trials if _refused(trial)]
     for state in STATE_STYLES:
-        there = [trial for trial in trials if trial["state"] == state and trial not in never]
+        there = [trial for trial in trials if trial["state"] == state and not _refused(trial)]
         if there:
             first = f" (trial {there[0]['number']}: {shortened(there[0]['reason'], 60)})"
             found.append(f"{len(there)} {state}{first if state in WRONG else ''}")
     again = sum(trial["continues"] is not None for trial in trials)
     found += [f"{len(never)} that the budget did not allow"] if never else []
     return [*found, *([f"{again} of these go on with an earlier one"] if again else [])]
+
+
+def _refused(trial: Mapping[str, Any]) -> bool:
+    """Whether the budget held not even its first report."""
+    return bool(trial["state"] == "pruned" and not trial["step"])
 
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:

@@ -209,15 +209,20 @@ def _cut(task: Task, backbone: "Backbone") -> list[str]:
     train = task.examples("train")
     shown = train[:LOOKED_AT]
     of = f"of {'the first ' if len(train) > len(shown) else ''}{len(shown):,}"
+    found = []
     cut = longer(backbone, [example.input for example in shown])
-    found = [
-        f"{cut:,} {of} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut at their end, so what "
-        "matters should stand first in the template"
-    ]
+    if cut:
+        found.append(
+            f"{cut:,} {of} rows of train are longer than {MAX_INPUT_TOKENS} tokens: they are cut at their end, so what "
+            "matters should stand first in the template"
+        )
     most = task.max_new_tokens
-    short = longer(backbone, [example.target for example in shown], most=most) if task.open_ended else 0
-    said = f"{short:,} {of} answers of train are longer than max_new_tokens ({most}): they are cut at their end"
-    return [*found[: bool(cut)], *[said][: bool(short)]]
+    cut = longer(backbone, [example.target for example in shown], most=most) if task.open_ended else 0
+    if cut:
+        found.append(
+            f"{cut:,} {of} answers of train are longer than max_new_tokens ({most}): they are cut at their end"
+        )
+    return found
 
 
 class _Found(NamedTuple):
