@@ -2,11 +2,12 @@
 
     python benchmarks/meta_ablations.py --table DIR [--jobs 2]
 
-Models are fitted to folds of tasks that leave the family of the judged task out, once as they ship and once to the ends
-of trials alone, without their curves. A search chooses by the one validation score of each candidate and is judged by
-the mean test score over repeats: regret normalised by task, 0 for the best candidate of the pool, 1 for the worst.
-Intervals of the difference to the whole: 95 %, families of tasks drawn again, and searches of each task. Of all tasks
-that have enough trials, and of those among them that tell candidates from seeds (``signal_tasks.py``).
+Models are fitted to folds of tasks that leave the family of the judged task out: as they ship, to the ends of trials
+alone, without their curves, and to one seed of each candidate. A search chooses by the one validation score of each
+candidate and is judged by the mean test score over repeats: regret normalised by task, 0 for the best candidate of the
+pool, 1 for the worst. Intervals of the difference to the whole: 95 %, families of tasks drawn again, and searches of
+each task. Of all tasks that have enough trials, and of those among them that tell candidates from seeds
+(``signal_tasks.py``).
 """
 
 import argparse
@@ -29,7 +30,7 @@ from autodelta.meta.model import Model
 from autodelta.meta.network import picked
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.policies import ask
-from autodelta.meta.problem import Configurations, Flags, Floats, Points, Source, Sources
+from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
 from autodelta.meta.records import Record, Table, read
 from autodelta.studies.regret import curves, normalised, resampled
 
@@ -42,7 +43,7 @@ class Part(NamedTuple):
 
     policy: str
     on: Callable[[Model, Floats], OnTask]
-    curves: bool = True  # learned from
+    learned: str = "all"  # of the sources, one of LEARNED
 
 
 def _opened(model: Model, opening: int) -> Model:
@@ -59,12 +60,14 @@ def _single(model: Model) -> Model:
 PARTS = {
     "whole": Part("meta", lambda model, features: model.on(features)),
     "without hypernetwork": Part("meta", lambda model, features: model.on(features, arms=("shared", "plain"))),
+    "without shared prior": Part("meta", lambda model, features: model.on(features, arms=("hypernetwork", "plain"))),
     "without task features": Part("meta", lambda model, features: model.on(None)),
     "without ensemble": Part("meta", lambda model, features: _single(model).on(features)),
     "without portfolio": Part("meta", lambda model, features: _opened(model, 0).on(features)),
     "with three of the portfolio": Part("meta", lambda model, features: _opened(model, 3).on(features)),
     "without guard": Part("unguarded", lambda model, features: model.on(features)),
-    "without curves": Part("meta", lambda model, features: model.on(features), curves=False),
+    "without curves": Part("meta", lambda model, features: model.on(features), learned="without curves"),
+    "without repeats": Part("meta", lambda model, features: model.on(features), learned="without repeats"),
 }
 
 
@@ -107,13 +110,29 @@ def searched(on: OnTask, policy: str, given: Subject, seed: int) -> list[float]:
 
 def without_curves(known: Sources) -> Sources:
     """The ends of trials alone."""
+    return replace(known, tasks=tuple(_of_points(task, np.flatnonzero(task.points.ended)) for task in known.tasks))
 
-    def ends(task: Source) -> Source:
-        at = task.points.ended
-        points = Points(task.points.rows[at], task.points.rungs[at], task.points.scores[at])
-        return replace(task, points=points, log_seconds=task.log_seconds[at], log_bytes=task.log_bytes[at])
 
-    return replace(known, tasks=tuple(map(ends, known.tasks)))
+def without_repeats(known: Sources) -> Sources:
+    """The first point of each candidate and rung alone."""
+
+    def first(task: Source) -> Source:
+        pairs = np.stack([task.points.rows, task.points.rungs])
+        return _of_points(task, np.sort(np.unique(pairs, axis=1, return_index=True)[1]))
+
+    return replace(known, tasks=tuple(map(first, known.tasks)))
+
+
+def _of_points(task: Source, at: Integers) -> Source:
+    points = Points(task.points.rows[at], task.points.rungs[at], task.points.scores[at])
+    return replace(task, points=points, log_seconds=task.log_seconds[at], log_bytes=task.log_bytes[at])
+
+
+LEARNED: dict[str, Callable[[Sources], Sources]] = {
+    "all": lambda known: known,
+    "without curves": without_curves,
+    "without repeats": without_repeats,
+}
 
 
 def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> dict[str, dict[str, list[list[float]]]]:
@@ -122,13 +141,13 @@ def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> di
     fold = folds([task.family for task in known.tasks], number, seed=seed)
     inside = np.flatnonzero(fold == out)
     others = known.without(inside.tolist()).usable()
-    models = {curves: fit(others if curves else without_curves(others), seed=seed) for curves in (True, False)}
+    models = {name: fit(of(others), seed=seed) for name, of in LEARNED.items()}
     found = {}
     for at in inside:
         given = subject(known, known.tasks[at], table.of(known.tasks[at].name))
         found[given.task.name] = {
             name: [
-                searched(part.on(models[part.curves], given.task.features), part.policy, given, int(at) * 100 + search)
+                searched(part.on(models[part.learned], given.task.features), part.policy, given, int(at) * 100 + search)
                 for search in range(searches)
             ]
             for name, part in PARTS.items()

@@ -41,7 +41,7 @@ ARM = {
     "plain": ("plain",),
     "shared": ("shared",),
     "hypernetwork": ("hypernetwork",),
-    "unguarded": ("hypernetwork",),
+    "unguarded": ("hypernetwork", "shared"),
 }
 WRONG = ("flipped", "shuffled", "unrelated")
 GUARDS = ("meta", "without guard")  # what is run with wrong sources
@@ -87,10 +87,9 @@ def searches(table: Table, past: Sources, condition: str, seed: int, trials: int
     yield "tpe", lambda task: (tpe(table, task, trials, seed=seed), {})
     yield "gp", run("plain", model)
     yield "shared prior", run("shared", model)
-    network = run("hypernetwork", model)
-    yield "hypernetwork", network
+    yield "hypernetwork", run("hypernetwork", model)
     yield "meta", run("meta", model)
-    yield "without guard", run("unguarded", model) if model.found.opening else network
+    yield "without guard", run("unguarded", model)
     yield "without features", run("meta", model, features=False)
     yield "ensemble of 1", run("meta", dataclasses.replace(model, network=picked(model.network, [0])))
     other = 0 if model.found.opening else 3

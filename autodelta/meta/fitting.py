@@ -19,6 +19,7 @@ from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
 from autodelta.meta.regression import levels_by_features
+from autodelta.meta.repeats import noise_of_a_score
 from autodelta.meta.squash import seen
 from autodelta.meta.training import Settings, train
 
@@ -79,7 +80,7 @@ def _model(
         inputs=inputs,
         network=network,
         levels=levels_of(part.tasks, inputs),
-        plain=Plain.of(sources.layout, sources.configurations),
+        plain=Plain.of(sources.layout, sources.configurations, noise_of_a_score(part.tasks)),
         portfolio=sources.configurations.take(greedy(part, LENGTH)),
         found=found or Found(),
         tasks=tuple(task.name for task in part.tasks),
@@ -144,11 +145,10 @@ def _opened(judge: Model, features: Floats | None, pool: Configurations, scores:
     taken: Flags = np.zeros(len(pool), dtype=bool)
     places = {key: place for place, key in enumerate(judge.portfolio.keys)}
     fixed = np.array([-places.get(key, np.inf) for key in pool.keys], dtype=np.float64)
-    arm = on.arms[0]
     best = []
     for trial in range(min(OPENED, len(pool))):
         won = trial < opening and bool(np.isfinite(fixed[~taken]).any())
-        wanted = fixed if won else on.wanted(pool, arm)
+        wanted = fixed if won else on.wanted(pool, "past")
         row = int(np.argmax(np.where(taken, -np.inf, wanted)))
         taken[row] = True
         on.observe(pool, Points.of_ends([row], [scores[row]]))

@@ -7,12 +7,12 @@ the past as a covariate (``autodelta.meta.weighed``). ``Model.on`` makes one, an
 with it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from autodelta.meta.plain import LENGTHS, NOISE, Apart
+from autodelta.meta.plain import LENGTHS, Apart
 from autodelta.meta.posterior import Mixture, Posterior, ScoreMixture, joined, log_sum
 from autodelta.meta.problem import Configurations, Floats, Points
 from autodelta.meta.squash import seen, unseen
@@ -106,14 +106,23 @@ class OnTask:
 
     def trust(self) -> dict[Arm, float]:
         """How far each arm is believed; sums to 1."""
-        transfer = [arm for arm in self.arms if arm != "plain"]
+        transfer = self._transfer
         if not transfer:
             return dict.fromkeys(self.arms, 1.0)
-        logs = np.array([np.log(BELIEF[arm]) + self._evidence(arm) for arm in transfer])
+        logs = self._believed(transfer)
         shares = np.exp(logs - log_sum(logs))
         kept = self._transfer_is_believed(transfer, shares) if "plain" in self.arms else 1.0
         found: dict[Arm, float] = {arm: float(kept * share) for arm, share in zip(transfer, shares, strict=True)}
         return found if "plain" not in self.arms else found | {"plain": 1.0 - kept}
+
+    @property
+    def _transfer(self) -> list[Arm]:
+        """The arms that other tasks have taught."""
+        return [arm for arm in self.arms if arm != "plain"]
+
+    def _believed(self, arms: Sequence[Arm]) -> Floats:
+        """Logs of how far arms are believed beside each other, by their evidence."""
+        return np.array([np.log(BELIEF[arm]) + self._evidence(arm) for arm in arms])
 
     def _transfer_is_believed(self, transfer: Sequence[Arm], shares: Floats) -> float:
         """From 0 to 1: by how the past ranks what was tried, and how much better than without it scores are foretold.
@@ -137,15 +146,21 @@ class OnTask:
         by_story = np.array([log_sum(one) for one in logs])
         return [float(share) for share in np.exp(by_story - log_sum(by_story))]
 
-    def beliefs(self, pool: Configurations, arm: Arm | None = None, *, noisy: bool = False) -> Mixture:
+    def beliefs(
+        self, pool: Configurations, arm: Arm | Literal["past"] | None = None, *, noisy: bool = False
+    ) -> Mixture:
         """What is expected of N configurations at the end of their trials, on the scale of ``squash.seen``.
 
         Args:
             pool: the configurations.
-            arm: one of ``arms``, or ``weighed``; None: all of ``arms``, by their trust.
+            arm: one of ``arms``, or ``weighed``; ``past``: those that other tasks have taught, by their evidence;
+                None: all of ``arms``, by their trust.
             noisy: of a score as one seed gives it, not of the mean over seeds.
         """
         points = self._ends(pool)
+        if arm == "past":
+            told = [self._of_arm(name, points, noisy=noisy) for name in self._transfer]
+            return joined(told, self._believed(self._transfer))
         if arm is not None:
             return self._of_arm(arm, points, noisy=noisy)
         trust = self.trust()
@@ -186,7 +201,7 @@ class OnTask:
         sums = np.where(known, self._cost_misses, 0.0).sum(axis=0)
         return np.asarray(self._ends(pool).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
 
-    def wanted(self, pool: Configurations, arm: Arm | None = None) -> Floats:
+    def wanted(self, pool: Configurations, arm: Arm | Literal["past"] | None = None) -> Floats:
         """How much each of N configurations is wanted as the next trial, (N,): log expected improvement, of a model
         ``per_second`` for each device-second that it would take (Snoek et al. 2012, arXiv 1206.2944, section 3.2).
 
@@ -317,7 +332,7 @@ class OnTask:
         return Posterior(self._mean(arm, member, observed), kernel, self._prior)
 
     def _noise(self, arm: Arm, member: int) -> float:
-        return NOISE if arm in ("plain", "weighed") else self.model.noises[member].sigma
+        return self.model.plain.noise if arm in ("plain", "weighed") else self.model.noises[member].sigma
 
     def _mean(self, arm: Arm, member: int, points: Pool) -> Floats:
         """What a member expects of points before any trial, (N,)."""
@@ -328,9 +343,10 @@ class OnTask:
         return points.standings[arm][member].mean
 
     def _foretold(self, points: Pool) -> Floats:
-        """What the past says of points, (N,): the mean over the ensemble, of the hypernetwork where it can be asked."""
-        first = next(arm for arm in self.arms if arm != "plain")
-        return np.asarray(np.mean([one.mean for one in points.standings[first]], axis=0))
+        """What the past says of points, (N,): the mean over both arms of the ensemble, as believed at first."""
+        arms = self._transfer
+        means = [np.mean([one.mean for one in points.standings[arm]], axis=0) for arm in arms]
+        return np.asarray(np.average(means, axis=0, weights=[BELIEF[arm] for arm in arms]))
 
     def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
         """Covariance of points, their noise left out, (left, right)."""

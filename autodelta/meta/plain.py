@@ -3,7 +3,7 @@
 Two configurations are alike by the kinds of token they share, and by how near the values of these lie: Matern 5/2
 (Rasmussen and Williams 2006, equation 4.17), summed over shared kinds, times one over the settings. Where parameters
 are conditional it has four fifths of the regret of a Matern kernel on flat vectors after 25 trials (decision 0018).
-Nothing in it comes from the scores of other tasks.
+Nothing in it comes from the scores of other tasks but how noisy a score is, where these have repeats.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from autodelta.meta.problem import Configurations, Floats, Layout
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in units of the median distance of two configurations
-NOISE = 0.1  # standard deviation, where the scores have 1
+NOISE = 0.1  # standard deviation, where the scores have 1 and no repeats tell better
 KINDS = 0.3  # share of the variance that is a kind's, whatever its values
 MOST = 512  # configurations that the median distance is taken from
 
@@ -41,10 +41,11 @@ class Plain(NamedTuple):
     spread: Floats  # (kinds, values): of a value among tokens of that kind; 0 where it never changes
     settings: Floats  # (settings,) the same
     units: Floats  # (2,) squared: of the values of a kind, of the settings
+    noise: float = NOISE  # standard deviation of a score, where those of a task have 1
 
     @classmethod
-    def of(cls, layout: Layout, configurations: Configurations) -> "Plain":
-        """With values that all count alike."""
+    def of(cls, layout: Layout, configurations: Configurations, noise: float | None = None) -> "Plain":
+        """With values that all count alike; the noise of a score as it is known, if it is."""
         kinds = len(layout.kinds)
         tokens = configurations.tokens[configurations.present]
         spread = np.zeros((kinds, len(layout.values)))
@@ -52,7 +53,7 @@ class Plain(NamedTuple):
             found = tokens[tokens[:, kind] > 0, kinds:]
             spread[kind] = found.std(axis=0) if len(found) else 0.0
         settings = configurations.settings.std(axis=0) if len(configurations) else np.zeros(len(layout.settings))
-        scale = cls(layout, spread, settings, np.ones(2))
+        scale = cls(layout, spread, settings, np.ones(2), NOISE if noise is None else noise)
         vectors = scale.vectors(configurations)[:: max(1, len(configurations) // MOST)]
         has, values, whole = scale._parts(vectors)
         apart = [_squares(values[has[:, kind] > 0, kind], values[has[:, kind] > 0, kind]) for kind in range(kinds)]

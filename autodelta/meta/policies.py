@@ -108,7 +108,7 @@ def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Gen
     """As `meta`, but the past is never doubted."""
     if len(on) < (on.model.found.opening or 0):
         return of_portfolio(on, pool, taken, rng)
-    return hypernetwork(on, pool, taken, rng) if "hypernetwork" in on.arms else shared(on, pool, taken, rng)
+    return Choice(_most(on.wanted(pool, "past"), taken, rng), "expected improvement as past tasks foretell it")
 
 
 def _most(wanted: Floats, taken: Flags, rng: np.random.Generator) -> int:

@@ -21,7 +21,7 @@ from autodelta.meta.plain import Plain
 from autodelta.meta.problem import Configurations, Layout
 from autodelta.meta.training import Settings
 
-VERSION = 2
+VERSION = 3
 WEIGHTS, ABOUT = "meta.safetensors", "meta.json"
 FORMAT = "autodelta.meta"
 SCALES = ("token", "setting", "feature", "cost")
@@ -51,6 +51,7 @@ def save(model: Model, folder: Path) -> None:
         scale: Scale = getattr(model.inputs, name)
         arrays |= {f"{name}.mean": torch.from_numpy(scale.mean), f"{name}.sd": torch.from_numpy(scale.sd)}
     arrays |= {f"plain.{part}": torch.from_numpy(getattr(model.plain, part)) for part in PLAIN}
+    arrays["plain.noise"] = torch.tensor(model.plain.noise, dtype=torch.float64)
     arrays |= {f"levels.{part}": torch.from_numpy(value) for part, value in model.levels._asdict().items()}
     for part in ("tokens", "present", "settings"):
         arrays[f"portfolio.{part}"] = torch.from_numpy(getattr(model.portfolio, part).astype(np.float64))
@@ -127,7 +128,7 @@ def _model(about: _About, arrays: dict[str, torch.Tensor]) -> Model:
         inputs=Inputs(layout, **scales),
         network=network.eval().requires_grad_(False),
         levels=Levels(*(found[f"levels.{part}"] for part in Levels._fields)),
-        plain=Plain(layout, *(found[f"plain.{part}"] for part in PLAIN)),
+        plain=Plain(layout, **{part: found[f"plain.{part}"] for part in PLAIN}, noise=float(found["plain.noise"])),
         portfolio=portfolio,
         found=about.found,
         tasks=about.tasks,

@@ -14,6 +14,7 @@ from autodelta.meta.episodes import CONTEXT, QUERIES, draw, standardised
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.network import Network, Prior, Sizes
 from autodelta.meta.problem import Sources
+from autodelta.meta.repeats import lessons
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -65,7 +66,8 @@ def train(
     )
     network = Network(sizes)
     tables = _Tables(sources, inputs)
-    allowed = torch.tensor(np.stack(members), dtype=torch.float32)  # (E, tasks)
+    told = np.stack(members) * lessons(sources.tasks)
+    allowed = torch.tensor(told, dtype=torch.float32)  # (E, tasks) how much each member learns of each task
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1

@@ -127,7 +127,21 @@ def test_a_portfolio_that_wins_on_the_sources_has_as_many_of_the_first_trials_as
     assert rows[:opening] == _searched(model, "portfolio", opening, truth)[0]
     on, taken = model.on(FEATURES), np.isin(np.arange(40), rows[:opening])
     on.observe(pool(), Points.of_ends(rows[:opening], truth[rows[:opening]]))
-    assert rows[opening] == ask("hypernetwork", on, pool(), taken).row
+    assert rows[opening] == int(np.argmax(np.where(taken, -np.inf, on.wanted(pool(), "past"))))
+
+
+def test_what_past_tasks_foretell_is_both_arms_by_their_evidence(model: Model) -> None:
+    on = model.on(FEATURES)
+    for shown in ([], [3, 8, 21]):
+        if shown:
+            on.observe(pool(), Points.of_ends(shown, scores(pool(), FEATURES)[shown]))
+        trust = on.trust()
+        arms = ("hypernetwork", "shared")
+        share = trust["hypernetwork"] / (trust["hypernetwork"] + trust["shared"])
+        each = [on.beliefs(pool(), arm).mean for arm in arms]
+        np.testing.assert_allclose(on.beliefs(pool(), "past").mean, share * each[0] + (1 - share) * each[1])
+    unknown = model.on(None)
+    np.testing.assert_array_equal(unknown.beliefs(pool(), "past").mean, unknown.beliefs(pool(), "shared").mean)
 
 
 def test_a_past_that_is_turned_about_leads_to_the_best_once_it_is_found_out(misled: Model) -> None:

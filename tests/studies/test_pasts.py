@@ -10,6 +10,7 @@ import pytest
 from autodelta.errors import UserError
 from autodelta.meta import fitting
 from autodelta.meta.records import Point, Record, Table, read
+from autodelta.meta.repeats import noise_shares
 from autodelta.meta.saved import load
 from autodelta.search.pruning import reports, rungs
 from autodelta.studies.bench import Axis, Bench, Comparison, compare
@@ -184,6 +185,9 @@ def test_each_part_is_left_out_of_the_same_searches(place: Path, monkeypatch: py
     assert ((whole >= 0) & (whole <= 1)).all()
     ends = script.without_curves(script.sources(table))
     assert all(task.points.ended.all() for task in ends.tasks)
+    once = script.without_repeats(script.sources(table))
+    assert noise_shares(once.tasks) is None
+    assert all(set(a.points.rows) == set(b.points.rows) for a, b in zip(once.tasks, ends.tasks, strict=True))
     lines = script.lines(found, list(found), "All tasks")
     assert lines[4].startswith("| whole | ")
     assert len(lines) == 4 + len(script.PARTS)
