@@ -3,6 +3,7 @@
     python benchmarks/meta_on_public_table.py --table DIR          # runs what is missing, split by split
     python benchmarks/meta_on_public_table.py --table DIR --ablations --splits 0 1   # and with parts of `meta` left out
     python benchmarks/meta_on_public_table.py --again meta ...     # forgets what policies did, so that it is missing
+    python benchmarks/meta_on_public_table.py --splits ... --policies ... --out FILE ...   # some, on other splits
     python benchmarks/meta_on_public_table.py --summary            # tables from what has been run so far
 
 Protocol of the table's README: in each of ten seeded splits 60 source tasks with 100 observed configurations each, and
@@ -257,10 +258,11 @@ def summary(path: Path, *, resamples: int = 2000) -> str:
     lines += ["| | " + " | ".join(f"@{n}" for n in at) + " |", "| --- " * (1 + len(at)) + "|"]
     meta = values[OURS]
     for name in ("portfolio", "without guard", "hypernetwork"):
-        lines.append(f"| meta / {name} | " + _shares(meta, values["clean", name], weights) + " |")
+        if ("clean", name) in values:
+            lines.append(f"| meta / {name} | " + _shares(meta, values["clean", name], weights) + " |")
     for condition in WRONG:
         if (condition, "meta") in values:
-            for name in ("random", "tpe", "gp"):
+            for name in (name for name in ("random", "tpe", "gp") if ("clean", name) in values):
                 shares = _shares(values[condition, "meta"], values["clean", name], weights)
                 lines.append(f"| meta, {condition} / {name} | {shares} |")
     own = [row for row in found if (row["condition"], row["policy"]) == OURS]
@@ -302,6 +304,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="the folder that holds error.csv.gz")
     parser.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--conditions", nargs="+", default=["clean", *WRONG])
+    parser.add_argument("--policies", nargs="+", help="instead of all")
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--trials", type=int, default=25)
     parser.add_argument("--out", type=Path, default=RESULTS / "meta_on_public_table.csv")
@@ -315,6 +318,8 @@ def main() -> None:
         wanted = {condition: POLICIES[condition] for condition in arguments.conditions}
         if arguments.ablations and "clean" in wanted:
             wanted["clean"] += ABLATIONS
+        if arguments.policies:
+            wanted = {how: [name for name in names if name in arguments.policies] for how, names in wanted.items()}
         run(oboe.read(arguments.table), arguments.out, arguments.splits, wanted, arguments.trials)
     if arguments.summary:
         text = summary(arguments.out)
