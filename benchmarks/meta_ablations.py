@@ -11,7 +11,8 @@ each task. Of all tasks that have enough trials, and of those among them that te
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+import csv
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -22,7 +23,6 @@ import numpy as np
 from meta_on_our_table import judged
 from signal_tasks import signals
 
-from autodelta.files import write_json
 from autodelta.meta.compositions import sources
 from autodelta.meta.fitting import fit
 from autodelta.meta.folds import family, folds
@@ -155,6 +155,15 @@ def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> di
     return found
 
 
+def rows(regrets: dict[str, dict[str, list[list[float]]]]) -> Iterator[list[str]]:
+    """Every search as a line of a CSV, below a head."""
+    yield ["task", "part", "search", *(f"@{point}" for point in POINTS)]
+    for task, parts in regrets.items():
+        for part, searches in parts.items():
+            for number, found in enumerate(searches):
+                yield [task, part, str(number), *(f"{found[point - 1]:.4f}" for point in POINTS)]
+
+
 def lines(regrets: dict[str, dict[str, list[list[float]]]], tasks: Sequence[str], said: str) -> list[str]:
     """The table in Markdown, of some of the tasks."""
     found = np.array([[regrets[task][name] for task in tasks] for name in PARTS])  # (parts, tasks, searches, trials)
@@ -184,7 +193,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS / "meta_ablations", help="without .md and .json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "meta_ablations", help="without .md and .csv")
     asked = parser.parse_args()
     table, _ = judged(read(asked.table))
     number = min(asked.folds, len({task.family for task in sources(table).tasks}))
@@ -194,7 +203,8 @@ def main() -> None:
         for done in pool.map(of_fold, *zip(*given, strict=True)):
             found |= done
             print(f"{len(found)} tasks", flush=True)
-    write_json(asked.out.with_suffix(".json"), found)
+    with asked.out.with_suffix(".csv").open("w", newline="", encoding="utf8") as file:
+        csv.writer(file).writerows(rows(found))
     clear = [one.task for one in signals(table.records) if one.clear and one.task in found]
     text = "\n".join(
         [

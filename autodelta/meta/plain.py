@@ -13,7 +13,7 @@ import numpy as np
 from autodelta.meta.problem import Configurations, Floats, Layout
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in units of the median distance of two configurations
-NOISE = 0.1  # standard deviation, where the scores have 1 and no repeats tell better
+NOISE = 0.1  # standard deviation, where the scores have 1, at least
 KINDS = 0.3  # share of the variance that is a kind's, whatever its values
 MOST = 512  # configurations that the median distance is taken from
 
@@ -45,7 +45,7 @@ class Plain(NamedTuple):
 
     @classmethod
     def of(cls, layout: Layout, configurations: Configurations, noise: float | None = None) -> "Plain":
-        """With values that all count alike; the noise of a score as it is known, if it is."""
+        """With values that all count alike; the noise of a score as repeats tell it, if there are any."""
         kinds = len(layout.kinds)
         tokens = configurations.tokens[configurations.present]
         spread = np.zeros((kinds, len(layout.values)))
@@ -53,7 +53,7 @@ class Plain(NamedTuple):
             found = tokens[tokens[:, kind] > 0, kinds:]
             spread[kind] = found.std(axis=0) if len(found) else 0.0
         settings = configurations.settings.std(axis=0) if len(configurations) else np.zeros(len(layout.settings))
-        scale = cls(layout, spread, settings, np.ones(2), NOISE if noise is None else noise)
+        scale = cls(layout, spread, settings, np.ones(2), max(NOISE, noise or 0.0))
         vectors = scale.vectors(configurations)[:: max(1, len(configurations) // MOST)]
         has, values, whole = scale._parts(vectors)
         apart = [_squares(values[has[:, kind] > 0, kind], values[has[:, kind] > 0, kind]) for kind in range(kinds)]
