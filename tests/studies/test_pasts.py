@@ -192,6 +192,6 @@ def test_each_part_is_left_out_of_the_same_searches(place: Path, monkeypatch: py
     assert lines[4].startswith("| whole | ")
     head, *rows = script.rows(found)
     assert head == ["task", "part", "search", "@1", "@4"]
-    assert [row[3:] for row in rows if row[1] == "whole"][0] == [f"{whole[0, 0, at]:.4f}" for at in (0, 3)]
+    assert next(row[3:] for row in rows if row[1] == "whole") == [f"{whole[0, 0, at]:.4f}" for at in (0, 3)]
     assert len(rows) == 2 * len(found) * len(script.PARTS)
     assert len(lines) == 4 + len(script.PARTS)
