@@ -22,6 +22,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import wilcoxon
 from trials import append, read
 
 import autodelta
@@ -96,13 +97,14 @@ def course(run: Run) -> tuple[list[float], list[float]]:
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """A line a task, in Markdown."""
+    """A line a task and one of all, in Markdown."""
     lines = [
-        "| task | seeds | meta, test | tpe, test | difference, paired | tpe's trials in all | its last score is "
-        "meta's after, of what it took tpe |",
+        "| task | meta, test (± sd) | tpe, test (± sd) | difference, paired (± se) | better | trials of meta; of tpe "
+        "| tpe's last best is meta's after, of what it took tpe |",
         "|---|---|---|---|---|---|---|",
     ]
     found = {(row["task"], row["sampler"], row["seed"]): row for row in rows}
+    every: list[float] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         seeds = [seed for seed in map(str, SEEDS) if all((task, one, seed) in found for one in SAMPLERS)]
         pairs = [(found[task, "meta", seed], found[task, "tpe", seed]) for seed in seeds]
@@ -111,16 +113,20 @@ def table(rows: Sequence[dict[str, str]]) -> str:
             continue
         mine, other = zip(*scored, strict=True)
         apart = [a - b for a, b in scored]
+        every += apart
         shares = [share(*pair) for pair in pairs]
         reached = [one for one in shares if one is not None]
-        middle = f"{np.median(reached):.0%}" if reached else "-"
+        middle = f"{np.median(reached):.0%} (median)" if reached else "-"
         lines.append(
-            f"| {task} | {len(scored)} | {mean(mine):.4f} ± {stdev(mine):.4f} | {mean(other):.4f} ± {stdev(other):.4f} "
+            f"| {task} | {mean(mine):.4f} ± {stdev(mine):.4f} | {mean(other):.4f} ± {stdev(other):.4f} "
             f"| {mean(apart):+.4f} ± {stdev(apart) / len(apart) ** 0.5:.4f} "
-            f"| {' '.join(pair[1]['trials'] for pair in pairs)} "
-            f"| {middle} in the median of {len(reached)} of {len(shares)}, the others never |"
+            f"| {sum(one > 0 for one in apart)} of {len(apart)} "
+            f"| {' '.join(pair[0]['trials'] for pair in pairs)}; {' '.join(pair[1]['trials'] for pair in pairs)} "
+            f"| {middle} in {len(reached)} of {len(shares)}, the others never |"
         )
-    return "\n".join(lines)
+    p = wilcoxon(every, alternative="greater").pvalue
+    lines.append(f"| all | | | {mean(every):+.4f} | {sum(one > 0 for one in every)} of {len(every)} | | |")
+    return "\n".join([*lines, "", f"Wilcoxon, one side, over all {len(every)} pairs: p = {p:.4f}."])
 
 
 def share(mine: dict[str, str], other: dict[str, str]) -> float | None:
@@ -146,12 +152,14 @@ def main() -> None:
     asked = parser.parse_args()
     done = {(row["task"], row["sampler"], row["seed"]) for row in read(asked.out)}
     for task in asked.tasks.split(","):
+        missing = {seed: [one for one in SAMPLERS if (task, one, str(seed)) not in done] for seed in SEEDS}
+        if not any(missing.values()):
+            continue
         model = taught(task, asked.table, asked.runs / "models" / task.replace("/", "-"))
-        for seed in SEEDS:
+        for seed, samplers in missing.items():
             jobs = [
                 Job(task, sampler, seed, model.absolute(), asked.data.absolute(), asked.budget, asked.runs.absolute())
-                for sampler in SAMPLERS
-                if (task, sampler, str(seed)) not in done
+                for sampler in samplers
             ]
             with ProcessPoolExecutor(len(SAMPLERS), multiprocessing.get_context("spawn")) as pool:
                 for row in pool.map(searched, jobs):
