@@ -10,7 +10,8 @@ Protocol of the table's README: in each of ten seeded splits 60 source tasks wit
 60 unseen tasks; a policy asks for one of the 219 configurations after another. Normalised regret after n trials is
 taken on the unseen tasks. All policies run on the same splits, so that they are compared in pairs; intervals draw
 tasks again, all searches on a task together, as a task may be unseen in several splits. Settings were chosen on splits
-of other seeds."""
+of other seeds. `meta_on_public_table_second.csv` has splits 200 to 209, sound and unrelated sources: a second draw that
+nothing was chosen on either."""
 
 import argparse
 import csv
