@@ -1,6 +1,6 @@
 """How much is the seed of a fit, and how much what was learned from? Searches on our table, models of several seeds.
 
-    python benchmarks/fit_seeds.py --table DIR [--seeds 1 2 3] [--learned "all" "without repeats"] [--models DIR]
+    python benchmarks/fit_seeds.py --table DIR [--seeds 1 2 3 4 5] [--learned "all" "without repeats"] [--models DIR]
 
 As in `meta_ablations.py`, models are fitted to folds of tasks that leave the family of the judged task out, here with
 each seed, which draws weights, episodes and the judges' folds; the folds of the report stay the same. A model is judged
@@ -57,7 +57,7 @@ def of_fold(
 
 
 def lines(rows: Sequence[dict[str, str]], learned: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """The table in Markdown, of the seeds that are complete."""
+    """The table in Markdown, of these seeds, which the rows must hold."""
     found = {(row["learned"], row["seed"], row["task"]): [float(row[head]) for head in HEADS] for row in rows}
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     regrets: Floats = np.array(  # (learned, tasks, seeds, points)
@@ -82,7 +82,7 @@ def lines(rows: Sequence[dict[str, str]], learned: Sequence[str], seeds: Sequenc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True, help="a folder that `autodelta collect` wrote or writes")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--learned", nargs="+", default=["all", "without repeats"], choices=LEARNED)
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--models", type=Path, help="where models are kept (default: nowhere)")
