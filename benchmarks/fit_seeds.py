@@ -6,11 +6,12 @@ As in `meta_ablations.py`, models are fitted to folds of tasks that leave the fa
 each seed, which draws weights, episodes and the judges' folds; the folds of the report stay the same. A model is judged
 by a search with `meta` on each of its tasks. Every search is a line of a CSV; called again, the script goes on with the
 folds that are missing. Ends with the Markdown table, beside the CSV and printed: the mean of each seed, and the
-difference of what was learned from with its 95 % interval, families of tasks drawn again and seeds of each task.
+difference of what was learned from with its 95 % interval: families of tasks are drawn again, and of each fold its
+fits, as the tasks of a fold share them.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from autodelta.meta.compositions import sources
 from autodelta.meta.fitting import fit
 from autodelta.meta.folds import family, folds
 from autodelta.meta.model import Model
-from autodelta.meta.problem import Floats, Sources
+from autodelta.meta.problem import Floats, Integers, Sources
 from autodelta.meta.records import Table
 from autodelta.meta.records import read as read_table
 from autodelta.meta.saved import load, save
@@ -56,15 +57,25 @@ def of_fold(
     return rows
 
 
-def lines(rows: Sequence[dict[str, str]], learned: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """The table in Markdown, of these seeds, which the rows must hold."""
+def weighed(families: Sequence[str], fold: Integers, seeds: int) -> Floats:
+    """Weights of shape (resamples, tasks, seeds): families drawn with replacement, and the fits of each fold."""
+    tasks = resampled(families, 1)
+    fits = np.stack([resampled(["all"], seeds, seed=1 + out)[:, 0] for out in range(fold.max() + 1)], axis=1)
+    return np.asarray(tasks * fits[:, fold])
+
+
+def lines(
+    rows: Sequence[dict[str, str]], folded: Mapping[str, int], learned: Sequence[str], seeds: Sequence[int]
+) -> list[str]:
+    """The table in Markdown, of these seeds, which the rows must hold, and of tasks with the fold of each."""
     found = {(row["learned"], row["seed"], row["task"]): [float(row[head]) for head in HEADS] for row in rows}
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    tasks = list(folded)
     regrets: Floats = np.array(  # (learned, tasks, seeds, points)
         [[[found[name, str(seed), task] for seed in seeds] for task in tasks] for name in learned]
     )
     families = [family(task) for task in tasks]
-    drawn = curves(regrets, resampled(families, len(seeds)))  # (draws, learned, points)
+    weights = weighed(families, np.array(list(folded.values())), len(seeds))
+    drawn = curves(regrets, weights)  # (draws, learned, points)
     text = [f"{len(tasks)} tasks of {len(set(families))} families. Mean normalised regret:", ""]
     text += [f"| learned from | seed | {' | '.join(HEADS)} |", "|---" * (len(HEADS) + 2) + "|"]
     for at, name in enumerate(learned):
@@ -101,7 +112,8 @@ def main() -> None:
                 kept = asked.models and asked.models / f"{learned.replace(' ', '-')}-{seed}-{out}"
                 append(asked.out, of_fold(known, table, inside, learned, seed, kept))
                 print(learned, seed, out, flush=True)
-    text = ["<!-- benchmarks/fit_seeds.py -->", *lines(read(asked.out), asked.learned, asked.seeds)]
+    folded = {task.name: int(out) for task, out in zip(known.tasks, fold, strict=True)}
+    text = ["<!-- benchmarks/fit_seeds.py -->", *lines(read(asked.out), folded, asked.learned, asked.seeds)]
     asked.out.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf8")
     print("\n".join(text))
 
