@@ -3,7 +3,9 @@
 LoRA in all blocks of nano is trained by text loss on tasks with labels, at three seeds. Then test is scored twice: by
 the label whose word is likeliest, as such tasks are, and by the word that is written, as an open-ended task is, where
 what is no label's word is wrong. With the CPU-seconds of both (the log-loss of the right answers included), and of
-transformers' ``generate`` for the same answers, through hooks. Written to ``benchmarks/results/written_answers.md``.
+transformers' ``generate`` for the same answers, through hooks. Then answers of set lengths are written for rows of
+random tokens by the bare nano, in turn with ``generate``: how the time grows. Written to
+``benchmarks/results/written_answers.md``.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from autodelta.backbones import Backbone, load
 from autodelta.deltas.attached import Attached
 from autodelta.engine.encode import encode, pad
 from autodelta.engine.evaluate import evaluate
+from autodelta.engine.forward import Forward
+from autodelta.engine.generate import written as write
 from autodelta.engine.memory import keep_freed
 from autodelta.engine.train import Trial
 from autodelta.tasks import Task
@@ -29,6 +33,8 @@ from autodelta.tasks.task import Row
 
 RESULT = Path(__file__).parent / "results" / "written_answers.md"
 STEPS, BATCH, SEEDS, ROWS = 250, 16, 3, 64
+LENGTHS, TIMES, AT_ONCE, INPUT = (4, 8, 16, 32, 64, 128, 256), 5, 32, 60
+NEVER = -1  # a token that nothing ends with
 T = TypeVar("T")
 
 
@@ -91,6 +97,24 @@ def compared(name: str, data: Path) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
+@torch.no_grad()
+def by_length(dtype: torch.dtype) -> str:
+    """A line of the second table: the median over turns of our CPU-seconds over those of ``generate``."""
+    model = load("nano").model.to(dtype)
+    forward = Forward(model)
+    ids = torch.randint(5, model.config.vocab_size, (AT_ONCE, INPUT), generator=torch.Generator().manual_seed(0))
+    mask, cells = torch.ones_like(ids), []
+    for length in LENGTHS:
+        asked = {"max_new_tokens": length, "min_new_tokens": length, "do_sample": False, "num_beams": 1}
+        ratios = []
+        for _ in range(1 + TIMES):
+            ours = timed(lambda: write(forward, forward.encode(ids, mask), most=length, end=NEVER, pad=0))  # noqa: B023
+            theirs = timed(lambda: model.generate(input_ids=ids, attention_mask=mask, **asked))  # noqa: B023
+            ratios.append(ours[0] / theirs[0])
+        cells.append(f"{statistics.median(ratios[1:]):.2f}")  # the first ones warm up
+    return f"| {str(dtype).removeprefix('torch.')} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -104,6 +128,12 @@ def main() -> None:
         "| CPU-s ranking | writing | generate |",
         "|---" * 8 + "|",
         *(compared(name, asked.data) for name in asked.tasks.split(",")),
+        "",
+        f"CPU-seconds over those of generate, {AT_ONCE} rows of {INPUT} tokens, answers of so many:",
+        "",
+        f"| | {' | '.join(map(str, LENGTHS))} |",
+        "|---" * (1 + len(LENGTHS)) + "|",
+        *map(by_length, (torch.float32, torch.bfloat16)),
     ]
     RESULT.write_text("\n".join(lines) + "\n", encoding="utf8")
     print("\n".join(lines))

@@ -2,7 +2,7 @@
 
 The arithmetic is that of transformers' eager T5 (Raffel et al. 2020, arXiv 1910.10683; gated: Shazeer 2020, arXiv
 2002.05202), and the slots are the same objects that the hooks of ``autodelta.deltas`` put on a model. What is left out
-costs time and nothing else: no cache for generation, no dropout, projections of one input in one product where no delta
+costs time and nothing else: no dropout, projections of one input in one product where no delta
 stands, the position bias and the mask added up once a stack, logits only where a target is.
 
 Several candidates go through the frozen weights together, each with rows of its own, which its slots alone see. Their
@@ -20,9 +20,9 @@ from torch.nn import functional
 from autodelta.deltas.base import mapped
 from autodelta.deltas.compose import Composition
 from autodelta.engine.assembly import assemble
-from autodelta.engine.layers import Block, Products, Read, Source
+from autodelta.engine.layers import Block, KeysValues, Products, Read, Seen, Source
 from autodelta.engine.layout import Layout, Part, Stream
-from autodelta.engine.masks import decoder_biases, encoder_bias, masked, tree
+from autodelta.engine.masks import decoder_biases, encoder_bias, further_bias, masked, tree
 from autodelta.engine.wanted import Wanted, wanted
 from autodelta.shape import STACKS, BackboneShape, Stack
 
@@ -35,10 +35,16 @@ class Memory(NamedTuple):
     mask: Tensor | None
     products: Products = ()
 
-    def only(self, rows: Tensor) -> "Memory":
+
+class Cache(NamedTuple):
+    """What a block of the decoder keeps while answers are written: what self- and cross-attention look at."""
+
+    seen: Seen
+    read: KeysValues
+
+    def only(self, rows: Tensor) -> "Cache":
         """That of some rows, by their numbers."""
-        products = tuple([one[rows] for one in block] for block in self.products)
-        return Memory(self.hidden[rows], None if self.mask is None else self.mask[rows], products)
+        return Cache(self.seen.only(rows), self.read.only(rows))
 
 
 class Forward:
@@ -112,6 +118,35 @@ class Forward:
             seen: (queries, queries), whether a query (row) sees another (column); those before it without it.
         """
         return self.decode_all([ids], [memory], positions=positions, seen=seen)[0]
+
+    def caches(self, memory: Memory) -> list[Cache]:
+        """Of each block of the decoder, for ``further``, before anything is written."""
+        layout, read = Layout(((Part(0, len(memory.hidden), 1),),)), self._read([memory], [0])
+        found = []
+        for number, layer in enumerate(self.decoder):
+            assert layer.cross_attn is not None
+            (looked_at,) = layer.cross_attn.read(read, layout, number)
+            keys, values = looked_at.keys.contiguous(), looked_at.values.contiguous()  # else copied for every token
+            found.append(Cache(Seen(), looked_at._replace(keys=keys, values=values)))
+        return found
+
+    def further(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """Hidden states (batch, queries, d_model) of further decoder input ids (batch, queries) after those that the
+        caches have seen, as ``decode`` of all together gives them; the caches then have seen these, too."""
+        hidden, _ = self._embedded("decoder", 0, ids, None)
+        before = caches[0].seen.length
+        if before:  # a prompt stands in front of the first ones alone
+            hidden = hidden[:, -ids.shape[1] :]
+        layout = Layout(((Part(0, *hidden.shape[:2]),),))
+        biases: list[Tensor | None] = []
+        for layer, cache in zip(self.decoder, caches, strict=True):
+            if layer.positions or not biases:
+                table = layer.positions or self.decoder[0].positions
+                biases = [further_bias(table, before, hidden.shape[1], hidden)]
+            assert layer.cross_attn is not None
+            hidden = layer.self_attn(hidden, layout, biases, seen=cache.seen)
+            hidden = layer.ffn(layer.cross_attn(hidden, layout, (), [cache.read]), layout)
+        return self._all.final["decoder"](hidden, layout)[:, -ids.shape[1] :]
 
     def loss(self, memory: Memory, targets: Tensor) -> Tensor:
         """Mean cross-entropy, nats a target token, of targets (batch, length) with -100 where padded."""

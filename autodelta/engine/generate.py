@@ -1,7 +1,7 @@
 """Writes answers where a task has no labels: at each position the likeliest token, until the closing one.
 
-The decoder goes through all that is written so far for each token, of the rows that are not over yet: answers are
-short, a pass over few positions costs about as much as one over a single one, and no delta needs a second form for it.
+Each block of the decoder keeps the keys and values of what is written, so that a token costs one position; rows that
+are over leave.
 """
 
 import torch
@@ -20,13 +20,14 @@ def written(forward: Forward, memory: Memory, *, most: int, end: int, pad: int) 
     ids = torch.full((rows, 1 + most), pad, device=device)
     ids[:, 0] = forward.start
     left = torch.arange(rows, device=device)  # rows that are not over
+    caches = forward.caches(memory)
     for length in range(1, most + 1):
-        hidden = forward.decode(ids[left, :length], memory)[:, -1]
+        hidden = forward.further(ids[left, length - 1 : length], caches)[:, -1]
         likeliest = forward.logits(hidden).argmax(-1)
         ids[left, length] = likeliest
         going = likeliest.ne(end).nonzero().flatten()
         if len(going) < len(left):
-            left, memory = left[going], memory.only(going)
+            left, caches = left[going], [one.only(going) for one in caches]
         if not len(left):
             return ids[:, 1 : length + 1]
     return ids[:, 1:]

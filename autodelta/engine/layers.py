@@ -141,6 +141,36 @@ class KeysValues(NamedTuple):
     values: Tensor
     bias: Tensor | None
 
+    def only(self, rows: Tensor) -> "KeysValues":
+        """Those of some rows, by their numbers; a bias of one row is everybody's."""
+        bias = self.bias if self.bias is None or len(self.bias) < len(self.keys) else self.bias[rows]
+        return KeysValues(self.keys[rows], self.values[rows], bias)
+
+
+class Seen:
+    """Keys and values (batch, heads, length, d_kv) of what one candidate has written so far: before slots put others
+    in front, so that these are there once."""
+
+    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        self._keys, self._values = keys, values
+
+    @property
+    def length(self) -> int:
+        return 0 if self._keys is None else self._keys.shape[2]
+
+    def with_more(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All of them, those of further tokens included, which it has seen from now on."""
+        if self._keys is not None and self._values is not None:
+            keys, values = torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
+        self._keys, self._values = keys, values
+        return keys, values
+
+    def only(self, rows: Tensor) -> "Seen":
+        """Those of some rows, by their numbers."""
+        if self._keys is None or self._values is None:
+            return Seen()
+        return Seen(self._keys[rows], self._values[rows])
+
 
 class Source(NamedTuple):
     """Encoder output that candidates read together: flat, or one candidate's after another's with a gradient."""
@@ -175,7 +205,12 @@ class Attention(NamedTuple):
     heads: int
 
     def __call__(
-        self, x: Tensor, layout: Layout, biases: Sequence[Tensor | None], memory: Sequence[KeysValues] | None = None
+        self,
+        x: Tensor,
+        layout: Layout,
+        biases: Sequence[Tensor | None],
+        memory: Sequence[KeysValues] | None = None,
+        seen: Seen | None = None,
     ) -> Tensor:
         """x (tokens, d_model) plus the attention's output.
 
@@ -184,13 +219,16 @@ class Attention(NamedTuple):
             layout: of x.
             biases: position bias and mask of each run, (1 or batch, heads or 1, queries, keys).
             memory: what each run looks at in cross-attention.
+            seen: of a self-attention of one candidate alone, what came before x, which is seen, too.
         """
         normed = self.norm(x, layout)
         if memory is None:
             q, *kv = self.projections(normed, layout)
-            keys, values = (layout.split_runs(one) for one in kv)
-            each = zip(layout.runs, keys, values, biases, strict=True)
-            memory = [self._changed(run, self._split(k), self._split(v), bias) for run, k, v, bias in each]
+            keys, values = (map(self._split, layout.split_runs(one)) for one in kv)
+            each = zip(keys, values, strict=True) if seen is None else [seen.with_more(next(keys), next(values))]
+            memory = [
+                self._changed(run, k, v, bias) for run, (k, v), bias in zip(layout.runs, each, biases, strict=True)
+            ]
         else:
             (q,) = self.query(normed, layout)
         mixed = layout.join_runs([self._mixed(*pair) for pair in zip(layout.split_runs(q), memory, strict=True)])

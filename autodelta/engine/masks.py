@@ -34,6 +34,14 @@ def decoder_biases(table: Positions | None, layout: Layout, trees: Sequence[tupl
     return [table(o, trees[o][0], trees[o][0]).to(trees[o][1].dtype) + trees[o][1] for o in owners]
 
 
+def further_bias(table: Positions | None, seen: int, more: int, like: Tensor) -> Tensor:
+    """Position bias and mask (1, heads, ``more``, ``seen + more``) of the only candidate's tokens after those seen."""
+    assert table is not None
+    where = torch.arange(seen + more)
+    bias = table(0, where[seen:], where).to(like.dtype)
+    return bias if more == 1 else bias + _causal(seen + more, like.dtype, like.device)[:, :, seen:]
+
+
 def tree(
     queries: int, added: int, positions: Tensor | None, seen: Tensor | None, like: Tensor
 ) -> tuple[Tensor, Tensor]:

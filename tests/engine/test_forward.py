@@ -72,6 +72,26 @@ def test_logits_loss_and_gradients_are_those_of_the_model_with_hooks(
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize(("method", "config"), VARIANTS, ids=[f"{m}-{n}" for n, (m, _) in enumerate(VARIANTS)])
+@torch.no_grad()
+def test_tokens_one_after_another_are_those_of_one_pass_over_all(name: str, method: str, config: MethodConfig) -> None:
+    model = wide(name)
+    given = batch(rows=5, length=9, padded=True)
+    ids = torch.randint(2, model.config.vocab_size, (5, 7), generator=torch.Generator().manual_seed(0))
+    with attached(model, candidate_of(BackboneShape.of(model), (method, config))) as on:
+        forward = Forward(model, on.composition)
+        memory = forward.encode(given["input_ids"], given["attention_mask"])
+        whole, caches = forward.decode(ids, memory), forward.caches(memory)
+        assert torch.allclose(forward.further(ids[:, :1], caches), whole[:, :1], rtol=0, atol=1e-10)
+        assert torch.allclose(forward.further(ids[:, 1:4], caches), whole[:, 1:4], rtol=0, atol=1e-10)
+        left = torch.tensor([0, 3, 4])  # the others are over
+        caches = [one.only(left) for one in caches]
+        for at in range(4, 7):
+            found = forward.further(ids[left, at : at + 1], caches)
+            assert torch.allclose(found, whole[left, at : at + 1], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("method", "config"), VARIANTS, ids=[f"{m}-{n}" for n, (m, _) in enumerate(VARIANTS)])
 def test_so_they_are_in_float32_in_which_the_norm_has_its_own_gradient(
     name: str, method: str, config: MethodConfig
 ) -> None:
