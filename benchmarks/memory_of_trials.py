@@ -36,7 +36,7 @@ def steps(name: str, data: Path | None) -> Iterator[str]:
         for size in SIZES:
             plan = candidate(Job("", Path(), "", (deltas,), 0, 40, size), backbone.shape)
             trial = Trial(backbone, plan, seed=0)
-            held = [*backbone.model.parameters(), *trial.forward.stacked, *trial.composition.parameters()]
+            held = [*backbone.model.parameters(), *trial.composition.parameters()]
             weights = sum({tensor.data_ptr(): tensor.nbytes for tensor in held}.values())
             state = 3 * sum(tensor.nbytes for tensor in trial.composition.parameters())
             trial.gradients(largest_batch(plan, train, seed=0), size)

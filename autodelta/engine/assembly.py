@@ -1,4 +1,8 @@
-"""Puts the sublayers of a model's forward pass together, with every candidate's slots at their places."""
+"""Puts the sublayers of a model's forward pass together, with every candidate's slots at their places.
+
+Projections of one input are one product, for which their weights must lie one below the other. So they are moved there,
+once a model: its own parameters become views of what lies together, of the same values, and nothing is held twice.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,19 +17,7 @@ from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, 
 from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
 
 
-class _Together(NamedTuple):
-    """Weights of projections of one input, one below the other, and what they were made from."""
-
-    made_from: tuple[Any, ...]
-    weight: Tensor
-
-    @staticmethod
-    def mark(weights: Sequence[Tensor]) -> tuple[Any, ...]:
-        """Changes with the weights: another tensor, or another value written into one."""
-        return tuple((w.data_ptr(), w._version, w.dtype, w.device) for w in weights)
-
-
-_stacked: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], _Together]] = WeakKeyDictionary()  # once a model
+_together: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()  # once a model
 
 
 class Assembled(NamedTuple):
@@ -36,7 +28,6 @@ class Assembled(NamedTuple):
     head: Fan
     tables: dict[Stack, Linear]  # token embeddings, looked up
     embeddings: dict[Stack, Owned]  # slots at a stack's input
-    stacked: tuple[Tensor, ...]  # weights that are held twice
 
 
 def assemble(hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> Assembled:
@@ -48,7 +39,6 @@ def assemble(hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> Assembled:
         head=builder.fan([Site("decoder", None, "lm_head")]),
         tables={stack: builder.linear(Site(stack, None, "tokens")) for stack in STACKS},
         embeddings={stack: builder.at(Site(stack, None, "embeddings")) for stack in STACKS},
-        stacked=tuple(found.weight for found in builder.together.values()),
     )
 
 
@@ -56,7 +46,7 @@ class _Builder:
     """What all sublayers are made from."""
 
     def __init__(self, hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> None:
-        self.together = _stacked.setdefault(hf_model, {})
+        self._together = _together.setdefault(hf_model, {})
         self._slots = slots
         self._modules = roles.modules(hf_model)
         self._config = hf_model.config
@@ -72,10 +62,11 @@ class _Builder:
 
     def _attention(self, stack: Stack, block: int, part: str) -> Attention:
         fan = "kv" if part == "cross_attn" else "qkv"
+        projections = self.fan([Site(stack, block, f"{part}.{name}") for name in fan])  # first: it moves weights
         return Attention(
             norm=self.norm(Site(stack, block, f"{part}.norm")),
             query=self.fan([Site(stack, block, f"{part}.q")]),
-            projections=self.fan([Site(stack, block, f"{part}.{name}") for name in fan]),
+            projections=projections,
             out=self.fan([Site(stack, block, f"{part}.o")]),
             keys_values=self.at(Site(stack, block, f"{part}.keys_values")),
             sublayer=self.at(Site(stack, block, part)),
@@ -103,14 +94,22 @@ class _Builder:
         return Linear(self._weight(site), self.at(site))
 
     def fan(self, sites: Sequence[Site]) -> Fan:
-        parts = [self.linear(site) for site in sites]
-        if len(parts) == 1:
-            return Fan.of(parts, parts[0].weight)
-        key, weights = tuple(sites), [part.weight for part in parts]
-        mark = _Together.mark(weights)
-        if key not in self.together or self.together[key].made_from != mark:
-            self.together[key] = _Together(mark, torch.cat(weights))
-        return Fan.of(parts, self.together[key].weight)
+        together = self._moved(tuple(sites)) if len(sites) > 1 else self._weight(sites[0])
+        return Fan.of([self.linear(site) for site in sites], together)
+
+    def _moved(self, sites: tuple[Site, ...]) -> Tensor:
+        """The weights of these sites, one below the other, of which the model's own are views from now on; moved again
+        where the model has got others since, of another device or dtype, say."""
+        weights = [self._weight(site) for site in sites]
+        sizes = [len(weight) for weight in weights]
+        known = self._together.get(sites)
+        if known is None or any(
+            not weight.is_set_to(piece) for weight, piece in zip(weights, known.split(sizes), strict=True)
+        ):
+            known = self._together[sites] = torch.cat(weights)
+            for site, piece in zip(sites, known.split(sizes), strict=True):
+                self._modules[site].weight.data = piece
+        return known
 
     def norm(self, site: Site) -> Norm:
         return Norm(self._weight(site), self._config.layer_norm_epsilon, self.at(site))

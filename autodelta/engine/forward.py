@@ -50,7 +50,7 @@ class Cache(NamedTuple):
 class Forward:
     """The forward pass of a model with the deltas of one candidate or of several in place; none: the bare backbone.
 
-    The model itself is neither changed nor called: its weights are read. A candidate, the owner of its rows, is known
+    The model itself is not called: its weights are read, and keep their values (``assembly``). A candidate, the owner of its rows, is known
     by its number among the compositions.
     """
 
@@ -63,7 +63,6 @@ class Forward:
         self.device = hf_model.device
         self._all = assemble(hf_model, self._slots)
         self.encoder, self.decoder = self._all.blocks["encoder"], self._all.blocks["decoder"]
-        self.stacked = self._all.stacked  # weights that are held twice
         self.depths = self._lowest("encoder")
         self._decoder_depths = self._lowest("decoder")
         self._alone = {stack: self._attend_alone(stack) for stack in STACKS}

@@ -29,9 +29,9 @@ class Meter:
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
 
-    def begin(self, modules: Iterable[nn.Module], trained: Iterable[Tensor], *, also: Iterable[Tensor] = ()) -> None:
-        """A phase begins, in which these modules and tensors are held and these parameters are trained."""
-        tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())] + [*also]
+    def begin(self, modules: Iterable[nn.Module], trained: Iterable[Tensor]) -> None:
+        """A phase begins, in which these modules are held and these parameters are trained."""
+        tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         self._fixed = dict(map(_storage, tensors))
         self._trained = sum(tensor.nbytes for tensor in trained)
         self.largest = 0

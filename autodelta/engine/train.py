@@ -232,7 +232,7 @@ class Trial:
                     rate = {"peak": delta.learning_rate, "lr": delta.learning_rate}
                     groups += [{"params": part, "weight_decay": decay, **rate}] if part else []
         self._trained = [parameter for group in groups for parameter in group["params"]]
-        self.meter.begin((self.backbone.model, self.composition), self._trained, also=self.forward.stacked)
+        self.meter.begin((self.backbone.model, self.composition), self._trained)
         return AdamW(groups, fused=True)
 
     def _end_of(self, phase: int) -> int:

@@ -158,6 +158,22 @@ def test_a_forward_made_after_the_weights_have_changed_sees_them() -> None:
         torch.testing.assert_close(logits_of(Forward(model), model, given), model(**given).logits)
 
 
+@pytest.mark.parametrize("name", TINY)
+def test_no_weight_is_held_twice_and_none_has_changed(name: str) -> None:
+    model = copy.deepcopy(wide(name))
+    forward, again = Forward(model), Forward(model)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), wide(name).parameters(), strict=True))
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in model.parameters()}
+    assert sum(held.values()) == sum(one.nbytes for one in model.parameters())
+    for made in (forward, again):
+        for block in (*made.encoder, *made.decoder):
+            attentions = [one for one in (block.self_attn, block.cross_attn) if one is not None]
+            fans = [fan for one in attentions for fan in (one.query, one.projections, one.out)]
+            for fan in (*fans, block.ffn.enter, block.ffn.out):
+                used = [fan.together, *(part.weight for part in fan.parts)]
+                assert {one.untyped_storage().data_ptr() for one in used} <= held.keys()
+
+
 def test_targets_that_are_padded_count_in_no_loss() -> None:
     model, given = wide("gated"), batch()
     labels = given["labels"].clone()

@@ -312,12 +312,13 @@ def test_memory_is_weights_gradients_moments_and_what_is_kept_for_the_backward_p
         return tensor
 
     trial = Trial(worker.backbone, candidate(4), seed=1)
-    own = [*worker.backbone.model.parameters(), *trial.forward.stacked, *trial.composition.parameters()]
+    own = [*worker.backbone.model.parameters(), *trial.composition.parameters()]
     with saved_tensors_hooks(note, lambda tensor: tensor):
         loss = trial.forward.loss(trial.forward.encode(batch.input_ids, batch.mask), batch.targets)
     loss.backward()
-    assert seen.keys() & {tensor.data_ptr() for tensor in own}
-    kept = sum(size for storage, size in seen.items() if storage not in {tensor.data_ptr() for tensor in own})
+    held = {tensor.untyped_storage().data_ptr() for tensor in own}
+    assert seen.keys() & held
+    kept = sum(size for storage, size in seen.items() if storage not in held)
     weights = sum(tensor.nbytes for tensor in own)
     trained = sum(parameter.nbytes for parameter in trial.composition.parameters())
     trial.gradients(batch, 8)
