@@ -2,8 +2,8 @@
 
 The arithmetic is that of transformers' eager T5 (Raffel et al. 2020, arXiv 1910.10683; gated: Shazeer 2020, arXiv
 2002.05202), and the slots are the same objects that the hooks of ``autodelta.deltas`` put on a model. What is left out
-costs time and nothing else: no dropout, projections of one input in one product where no delta
-stands, the position bias and the mask added up once a stack, logits only where a target is.
+costs time and nothing else: no dropout, projections of one input in one product where no delta stands, the position
+bias and the mask added up once a stack, logits only where a target is.
 
 Several candidates go through the frozen weights together, each with rows of its own, which its slots alone see. Their
 rows join the others' at the lowest block that they change: below it nothing is differentiated.
@@ -50,8 +50,8 @@ class Cache(NamedTuple):
 class Forward:
     """The forward pass of a model with the deltas of one candidate or of several in place; none: the bare backbone.
 
-    The model itself is not called: its weights are read, and keep their values (``assembly``). A candidate, the owner of its rows, is known
-    by its number among the compositions.
+    The model itself is not called: its weights are read, and keep their values (``assembly``). A candidate, the owner of
+    its rows, is known by its number among the compositions.
     """
 
     def __init__(self, hf_model: Any, *compositions: Composition | None) -> None:
