@@ -16,7 +16,6 @@ from autodelta.backbones import roles
 from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, Norm, Owned, Positions, Slots
 from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
 
-
 _together: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()  # once a model
 
 

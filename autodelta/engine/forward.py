@@ -50,8 +50,8 @@ class Cache(NamedTuple):
 class Forward:
     """The forward pass of a model with the deltas of one candidate or of several in place; none: the bare backbone.
 
-    The model itself is not called: its weights are read, and keep their values (``assembly``). A candidate, the owner of
-    its rows, is known by its number among the compositions.
+    The model itself is not called: its weights are read, and keep their values (``assembly``). A candidate, the owner
+    of its rows, is known by its number among the compositions.
     """
 
     def __init__(self, hf_model: Any, *compositions: Composition | None) -> None:
