@@ -8,12 +8,12 @@ then dropped."""
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import comb
+from scipy.special import comb, expit, logit
 
 from autodelta.meta.folds import folds
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.level import Levels
-from autodelta.meta.model import CHANCE, OPENINGS, Found, Model
+from autodelta.meta.model import CHANCE, HYPERNETWORK, OPENINGS, Found, Model
 from autodelta.meta.network import Network, picked
 from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
@@ -30,6 +30,9 @@ SHOWN = (0, 1, 2, 3, 5, 10, 25)  # trials at which intervals are judged
 SHARE = 0.9  # that an interval should hold
 SURE = 1.645  # standard errors by which an opening must be better than chance: one side, 95 %
 LEAST_JUDGED = 8  # configurations that a task must have to be a judge's case
+COMPARED = 10  # scores that the arms are compared by
+PRIOR = 4.0  # tasks that the share of before counts for
+ROUNDS = 100  # of expectation maximisation
 
 
 def fit(sources: Sources, settings: Settings | None = None, *, seed: int = 0) -> Model:
@@ -93,6 +96,7 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
     openings: dict[int, list[Floats]] = {number: [] for number in OPENINGS}
     chance: list[Floats] = []
     missed: dict[int, list[Floats]] = {number: [] for number in SHOWN}
+    gains: list[float] = []
     for judge, task in cases:
         rows, scores = _ends(task)
         if len(rows) < LEAST_JUDGED:
@@ -103,6 +107,8 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
         for opening in OPENINGS:
             openings[opening].append(_opened(judge, features, pool, scores, opening))
         order = rng.permutation(len(rows))
+        if features is not None:
+            gains.append(_gain(judge, features, pool, scores, order[:COMPARED]))
         for number in SHOWN:
             if number <= len(rows) // 2:
                 missed[number].append(_missed(judge, features, pool, scores, order[:number]))
@@ -115,6 +121,7 @@ def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Fo
         regrets={name: [round(float(value), 4) for value in found] for name, found in regrets.items()},
         widths={number: float(np.quantile(np.concatenate(found), SHARE)) for number, found in missed.items() if found},
         tasks=len(chance),
+        hypernetwork=hypernetworks_share(np.array(gains)),
     )
 
 
@@ -125,6 +132,22 @@ def _best_opening(regrets: dict[int, list[Floats]], chance: list[Floats]) -> int
     able = [number for number in of if number == 0 or _surely(of[0] - of[number])]
     best = min(able, key=lambda number: float(of[number].mean()))
     return best if _surely(np.mean(chance, axis=1) - of[best]) else None
+
+
+def _gain(judge: Model, features: Floats, pool: Configurations, scores: Floats, shown: Integers) -> float:
+    """How much likelier some scores are by the hypernetwork than by the shared prior, in nats."""
+    on = judge.on(features)
+    on.observe(pool, Points.of_ends(shown, scores[shown]))
+    return on.evidence("hypernetwork") - on.evidence("shared")
+
+
+def hypernetworks_share(gains: Floats) -> float:
+    """The share of tasks of which the hypernetwork is the right model, of tasks with these gains (tasks,) over the
+    shared prior: the weight of a mixture of two by expectation maximisation (Dempster et al. 1977), with a prior."""
+    share = HYPERNETWORK
+    for _ in range(ROUNDS):
+        share = float((expit(logit(share) + gains).sum() + PRIOR * HYPERNETWORK) / (len(gains) + PRIOR))
+    return round(share, 4)
 
 
 def _surely(gain: Floats) -> bool:
