@@ -1,23 +1,20 @@
 """Fitting: sources -> a model that knows from held-out sources how to open a search and how wide its intervals must be.
 
 Beside the ensemble, in the same pass, judges are trained: members that each leave a fold of tasks out (a family is
-never on both sides). On these tasks they show which arm of the network foretells better, how many of the first trials a
-portfolio of past winners makes better than the network, whether that is better than chance, and how far scores fall
-from what was expected. The judges are then dropped."""
+never on both sides). On these tasks they show how many of the first trials a portfolio of past winners makes better
+than the network, whether that is better than chance, and how far scores fall from what was expected. The judges are
+then dropped."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import comb, expit, logit
+from scipy.special import comb
 
 from autodelta.meta.folds import folds
 from autodelta.meta.inputs import Inputs
 from autodelta.meta.level import Levels
-from autodelta.meta.model import CHANCE, HYPERNETWORK, OPENINGS, Found, Model
+from autodelta.meta.model import CHANCE, OPENINGS, Found, Model
 from autodelta.meta.network import Network, picked
-from autodelta.meta.on_task import OnTask
 from autodelta.meta.plain import Plain
 from autodelta.meta.portfolio import greedy
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
@@ -33,9 +30,6 @@ SHOWN = (0, 1, 2, 3, 5, 10, 25)  # trials at which intervals are judged
 SHARE = 0.9  # that an interval should hold
 SURE = 1.645  # standard errors by which an opening must be better than chance: one side, 95 %
 LEAST_JUDGED = 8  # configurations that a task must have to be a judge's case
-COMPARED = 10  # scores that the arms are compared by
-PRIOR = 4.0  # tasks that the share of before counts for
-ROUNDS = 100  # of expectation maximisation
 
 
 def fit(sources: Sources, settings: Settings | None = None, *, seed: int = 0) -> Model:
@@ -93,58 +87,35 @@ def _model(
     )
 
 
-class _Case(NamedTuple):
-    """A task and a judge that has not learned from it."""
-
-    judge: Model
-    features: Floats | None
-    pool: Configurations  # that were tried to the end
-    scores: Floats  # (N,)
-    order: Integers  # (N,) in which scores are shown
-
-    def on(self, shown: int = 0) -> OnTask:
-        """The judge on the task, with so many scores."""
-        on = self.judge.on(self.features)
-        if shown:
-            rows = self.order[:shown]
-            on.observe(self.pool, Points.of_ends(rows, self.scores[rows]))
-        return on
-
-    def believing(self, share: float) -> "_Case":
-        """With this share for the hypernetwork."""
-        found = self.judge.found.model_copy(update={"hypernetwork": share})
-        return self._replace(judge=replace(self.judge, found=found))
-
-
-def _found(judged: list[tuple[Model, Source]], sources: Sources, seed: int) -> Found:
+def _found(cases: list[tuple[Model, Source]], sources: Sources, seed: int) -> Found:
     """What the judges say of tasks that they have not learned from."""
-    cases = list(_cases(judged, sources, np.random.default_rng(seed)))
-    if not cases:
+    rng = np.random.default_rng(seed)
+    openings: dict[int, list[Floats]] = {number: [] for number in OPENINGS}
+    chance: list[Floats] = []
+    missed: dict[int, list[Floats]] = {number: [] for number in SHOWN}
+    for judge, task in cases:
+        rows, scores = _ends(task)
+        if len(rows) < LEAST_JUDGED:
+            continue
+        pool = sources.configurations.take(rows)
+        features = task.features if np.isfinite(task.features).all() and len(task.features) else None
+        chance.append(_by_chance(scores))
+        for opening in OPENINGS:
+            openings[opening].append(_opened(judge, features, pool, scores, opening))
+        order = rng.permutation(len(rows))
+        for number in SHOWN:
+            if number <= len(rows) // 2:
+                missed[number].append(_missed(judge, features, pool, scores, order[:number]))
+    if not chance:
         return Found()
-    share = hypernetworks_share(np.array([_gain(case) for case in cases if case.features is not None]))
-    cases = [case.believing(share) for case in cases]
-    chance = [_by_chance(case.scores) for case in cases]
-    openings = {opening: [_opened(case, opening) for case in cases] for opening in OPENINGS}
-    missed = {number: [_missed(case, number) for case in cases if number <= len(case.pool) // 2] for number in SHOWN}
     regrets = {str(number): np.mean(found, axis=0) for number, found in openings.items()}
     regrets[CHANCE] = np.mean(chance, axis=0)
     return Found(
         opening=_best_opening(openings, chance),
         regrets={name: [round(float(value), 4) for value in found] for name, found in regrets.items()},
         widths={number: float(np.quantile(np.concatenate(found), SHARE)) for number, found in missed.items() if found},
-        tasks=len(cases),
-        hypernetwork=share,
+        tasks=len(chance),
     )
-
-
-def _cases(judged: list[tuple[Model, Source]], sources: Sources, rng: np.random.Generator) -> Iterator[_Case]:
-    """Those of tasks that have enough configurations."""
-    for judge, task in judged:
-        rows, scores = _ends(task)
-        if len(rows) >= LEAST_JUDGED:
-            known = len(task.features) > 0 and bool(np.isfinite(task.features).all())
-            order = rng.permutation(len(rows))
-            yield _Case(judge, task.features if known else None, sources.configurations.take(rows), scores, order)
 
 
 def _best_opening(regrets: dict[int, list[Floats]], chance: list[Floats]) -> int | None:
@@ -154,21 +125,6 @@ def _best_opening(regrets: dict[int, list[Floats]], chance: list[Floats]) -> int
     able = [number for number in of if number == 0 or _surely(of[0] - of[number])]
     best = min(able, key=lambda number: float(of[number].mean()))
     return best if _surely(np.mean(chance, axis=1) - of[best]) else None
-
-
-def _gain(case: _Case) -> float:
-    """How much likelier some scores are by the hypernetwork than by the shared prior, in nats."""
-    on = case.on(COMPARED)
-    return on.evidence("hypernetwork") - on.evidence("shared")
-
-
-def hypernetworks_share(gains: Floats) -> float:
-    """The share of tasks of which the hypernetwork is the right model, of tasks with these gains (tasks,) over the
-    shared prior: the weight of a mixture of two by expectation maximisation (Dempster et al. 1977), with a prior."""
-    share = HYPERNETWORK
-    for _ in range(ROUNDS):
-        share = float((expit(logit(share) + gains).sum() + PRIOR * HYPERNETWORK) / (len(gains) + PRIOR))
-    return round(share, 4)
 
 
 def _surely(gain: Floats) -> bool:
@@ -183,11 +139,11 @@ def _ends(task: Source) -> tuple[Integers, Floats]:
     return rows, np.bincount(at, weights=task.points.scores[ended]) / np.bincount(at)
 
 
-def _opened(case: _Case, opening: int) -> Floats:
+def _opened(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, opening: int) -> Floats:
     """Normalised regret after 1, 2, ... trials, (OPENED,); the first ones of the portfolio, if it is in the pool."""
-    on, pool, scores = case.on(), case.pool, case.scores
+    on = judge.on(features)
     taken: Flags = np.zeros(len(pool), dtype=bool)
-    places = {key: place for place, key in enumerate(case.judge.portfolio.keys)}
+    places = {key: place for place, key in enumerate(judge.portfolio.keys)}
     fixed = np.array([-places.get(key, np.inf) for key in pool.keys], dtype=np.float64)
     best = []
     for trial in range(min(OPENED, len(pool))):
@@ -209,10 +165,12 @@ def _by_chance(scores: Floats) -> Floats:
     return np.asarray((scores.max() - best) / max(float(np.ptp(scores)), 1e-12))
 
 
-def _missed(case: _Case, shown: int) -> Floats:
+def _missed(judge: Model, features: Floats | None, pool: Configurations, scores: Floats, shown: Integers) -> Floats:
     """How far scores lie from their median, in units of the interval to that side; of those that were not shown."""
-    on = case.on(shown)
-    low, middle, high = on.seen_quantiles(case.pool, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
-    found = seen(case.scores, *on.level)
+    on = judge.on(features)
+    if len(shown):
+        on.observe(pool, Points.of_ends(shown, scores[shown]))
+    low, middle, high = on.seen_quantiles(pool, ((1 - SHARE) / 2, 0.5, (1 + SHARE) / 2))
+    found = seen(scores, *on.level)
     far = np.where(found > middle, (found - middle) / (high - middle), (middle - found) / (middle - low))
-    return np.asarray(np.delete(far, case.order[:shown]))
+    return np.asarray(np.delete(far, shown))

@@ -33,7 +33,6 @@ from autodelta.meta.training import Settings
 
 OPENINGS = (0, 1, 2, 3)  # numbers of trials that a portfolio of past winners may have before the network has its say
 CHANCE = "chance"
-HYPERNETWORK = 0.63  # of what is believed of the past, before anything says which of its arms foretells better
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class Found(Frozen):
     regrets: dict[str, list[float]] = Field(default_factory=dict)  # of each opening and CHANCE after 1, 2, ... trials
     widths: dict[int, float] = Field(default_factory=dict)  # factor on a 90 % interval, by the number of trials
     tasks: int = 0
-    hypernetwork: float = HYPERNETWORK  # its share beside the shared prior in what is believed of the past at first
 
 
 @dataclass(frozen=True)

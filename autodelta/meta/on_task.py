@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from autodelta.meta.model import Model
 
 ARMS: tuple[Arm, ...] = ("hypernetwork", "shared", "plain")
-DOUBT = 0.05  # that the process without transfer is the right one, before any trial
+BELIEF: dict[Arm, float] = {"hypernetwork": 0.6, "shared": 0.35, "plain": 0.05}  # before any trial
 FEWEST = 3  # scores from which on it is asked whether what other tasks taught is to be believed
 # The log odds of that: a logistic regression on searches of a public table with sound and with wrong sources (0018).
 PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
@@ -54,7 +54,6 @@ class OnTask:
         self.per_second = per_second
         able = ARMS if features is not None else ARMS[1:]
         self.arms: tuple[Arm, ...] = tuple(arm for arm in able if arms is None or arm in arms)
-        self._belief = self._at_first()
         self.keys: list[str] = []  # of the observed points
         self.rungs, self.scores = np.empty(0), np.empty(0)
         self._ids: dict[str, int] = {}
@@ -123,16 +122,7 @@ class OnTask:
 
     def _believed(self, arms: Sequence[Arm]) -> Floats:
         """Logs of how far arms are believed beside each other, by their evidence."""
-        return np.array([np.log(self._belief[arm]) + self.evidence(arm) for arm in arms])
-
-    def _at_first(self) -> dict[Arm, float]:
-        """How far each arm is believed before any trial; sums to 1."""
-        share = self.model.found.hypernetwork
-        parts: dict[Arm, float] = {"hypernetwork": share, "shared": 1.0 - share}
-        taught = {arm: parts[arm] for arm in self._transfer}
-        doubt: dict[Arm, float] = {"plain": DOUBT if taught else 1.0} if "plain" in self.arms else {}
-        kept = 1.0 - sum(doubt.values())
-        return {arm: kept * part / sum(taught.values()) for arm, part in taught.items()} | doubt
+        return np.array([np.log(BELIEF[arm]) + self._evidence(arm) for arm in arms])
 
     def _transfer_is_believed(self, transfer: Sequence[Arm], shares: Floats) -> float:
         """From 0 to 1: by how the past ranks what was tried, and how much better than without it scores are foretold.
@@ -142,12 +132,12 @@ class OnTask:
         """
         count = len(self.scores)
         if self._observed is None or count < FEWEST:
-            return 1.0 - DOUBT
+            return 1.0 - BELIEF["plain"]
         standings = self._observed.standings
         means = [np.mean([one.mean for one in standings[arm]], axis=0) for arm in transfer]
         ranked = sum(share * _agreement(mean, self.scores) for share, mean in zip(shares, means, strict=True))
-        foretold = sum(share * self.evidence(arm) for share, arm in zip(shares, transfer, strict=True))
-        gain = (foretold - self.evidence("plain")) / np.sqrt(count)
+        foretold = sum(share * self._evidence(arm) for share, arm in zip(shares, transfer, strict=True))
+        gain = (foretold - self._evidence("plain")) / np.sqrt(count)
         return float(expit(PER_AGREEMENT * ranked + PER_EVIDENCE * gain + DOUBT_BENEFIT))
 
     def stories(self) -> list[float]:
@@ -245,8 +235,7 @@ class OnTask:
         log_seconds = self.costs(pool)[:, 0]
         return np.asarray(gain - log_seconds if self.per_second and np.isfinite(log_seconds).all() else gain)
 
-    def evidence(self, arm: Arm) -> float:
-        """Log likelihood of the scores so far under an arm, its members alike before them."""
+    def _evidence(self, arm: Arm) -> float:
         logs = self._evidences(arm)
         return log_sum(logs) - float(np.log(len(logs)))
 
@@ -321,7 +310,7 @@ class OnTask:
     def _agreed(self, fits: dict[Arm, list[Posterior]]) -> tuple[float, float]:
         """The level that the arms expect, by their trust."""
         every = [
-            (np.log(self._belief[arm] / len(found)) + fit.log_evidence, *fit.level())
+            (np.log(BELIEF[arm] / len(found)) + fit.log_evidence, *fit.level())
             for arm, found in fits.items()
             for fit in found
         ]
@@ -357,7 +346,7 @@ class OnTask:
         """What the past says of points, (N,): the mean over both arms of the ensemble, as believed at first."""
         arms = self._transfer
         means = [np.mean([one.mean for one in points.standings[arm]], axis=0) for arm in arms]
-        return np.asarray(np.average(means, axis=0, weights=[self._belief[arm] for arm in arms]))
+        return np.asarray(np.average(means, axis=0, weights=[BELIEF[arm] for arm in arms]))
 
     def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
         """Covariance of points, their noise left out, (left, right)."""

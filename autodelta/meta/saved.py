@@ -21,7 +21,7 @@ from autodelta.meta.plain import Plain
 from autodelta.meta.problem import Configurations, Layout
 from autodelta.meta.training import Settings
 
-VERSION = 4
+VERSION = 3
 WEIGHTS, ABOUT = "meta.safetensors", "meta.json"
 FORMAT = "autodelta.meta"
 SCALES = ("token", "setting", "feature", "cost")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from autodelta.errors import UserError
-from autodelta.meta.fitting import fit, hypernetworks_share
-from autodelta.meta.model import HYPERNETWORK, Model
+from autodelta.meta.fitting import fit
+from autodelta.meta.model import Model
 from autodelta.meta.on_task import ARMS
 from autodelta.meta.problem import Configurations, Layout, NoTransfer, Points, Source, Sources, gathered
 from autodelta.meta.saved import ABOUT, WEIGHTS, load, save
@@ -134,26 +134,10 @@ def test_trust_sums_to_1_and_no_features_leave_two_arms(model: Model) -> None:
     assert sum(trust.values()) == pytest.approx(1)
 
 
-def test_what_held_out_tasks_say_of_the_arms_is_what_is_believed_before_any_trial(model: Model) -> None:
-    told = dataclasses.replace(model, found=model.found.model_copy(update={"hypernetwork": 0.8}))
-    trust = told.on({"easy": 0.0, "wide": 0.0}).trust()
-    assert trust["hypernetwork"] / trust["shared"] == pytest.approx(4)
-    assert told.on(None).trust() == pytest.approx(model.on(None).trust())  # one arm of the past is all of it
-
-
-def test_the_hypernetworks_share_is_that_of_tasks_which_it_foretells_better() -> None:
-    assert hypernetworks_share(np.empty(0)) == pytest.approx(HYPERNETWORK)
-    often, never = (np.repeat([9.0, -9.0], counts) for counts in ((90, 10), (0, 100)))
-    assert hypernetworks_share(often) == pytest.approx(0.89, abs=0.01)
-    assert hypernetworks_share(never) == pytest.approx(0.02, abs=0.01)
-    assert hypernetworks_share(np.zeros(100)) == pytest.approx(HYPERNETWORK, abs=0.01)  # nothing tells them apart
-
-
 def test_cross_validation_has_seen_every_task_and_every_opening(model: Model) -> None:
     assert model.found.tasks == 16
     assert set(model.found.regrets) == {"0", "1", "2", "3", "chance"}
     assert model.found.opening in (0, 1, 2, 3)
-    assert model.found.hypernetwork > HYPERNETWORK  # scores follow from features here
     assert all(width > 0 for width in model.found.widths.values())
     low, high = model.on(None).interval(pool())
     assert (low < high).all()
