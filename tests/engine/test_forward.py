@@ -17,8 +17,9 @@ from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine.activations import Activations
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.labels import LabelTree, log_likelihoods
-from autodelta.engine.layers import Norm, softmax
+from autodelta.engine.layers import Norm
 from autodelta.engine.layout import Layout, Part
+from autodelta.engine.softmax import softmax
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import candidate_of, perturb
 from tests.models import TINY, batch
