@@ -253,7 +253,8 @@ def summary(path: Path, *, resamples: int = 2000) -> str:
     parts = {name: found for name, found in cells.items() if name[1] in ABLATIONS}
     rest = {name: found for name, found in cells.items() if name not in parts}
     lines, values, pairs = _means(rest, at)
-    weights = _resampled([task for _, task in pairs], resamples, 0) * _resampled([of for of, _ in pairs], resamples, 1)
+    splits, tasks = zip(*pairs, strict=True)
+    weights = _resampled(tasks, resamples, 0) * _resampled(splits, resamples, 1)
     if parts:
         lines += ["", "With parts left out:", "", *_means({**parts, OURS: rest[OURS]}, at)[0]]
     lines += ["", "Shares of mean regret, with 95 % intervals over tasks and splits, in pairs:", ""]

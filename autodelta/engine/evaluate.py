@@ -162,7 +162,7 @@ def _write_first(
     """The answers for the first rows in an order, the longest first; on a CPU perhaps for fewer."""
     memory, taken = _entered(forward, encoded, order, kept, number)
     if forward.reads_frozen and not memory.products:
-        memory = memory._replace(products=forward.products(memory))  # once for all passes of the decoder
+        memory = memory._replace(products=forward.products(memory))  # once, for writing and for the loss
     ids = written(forward, memory, most=view.max_new_tokens, end=end, pad=encoded.pad)
     if not encoded.targets:
         return _Written(ids.cpu(), 0.0, 0)
