@@ -9,13 +9,11 @@ where only one does it is 1, and nothing is computed there. Source of the scores
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from autodelta.engine import devices
 from autodelta.engine.forward import Forward, Memory
@@ -23,13 +21,6 @@ from autodelta.errors import UserError
 
 Ids = tuple[int, ...]
 POSITIONS = 128  # of the decoder whose logits are looked at together: as many as stay in a CPU's cache
-
-
-class Words(NamedTuple):
-    """The tokens that a choice is among: their ids (tokens,), and which of them go on from a node (nodes, tokens)."""
-
-    tokens: Tensor
-    follow: Tensor
 
 
 @dataclass(frozen=True)
@@ -40,10 +31,11 @@ class LabelTree:
     positions: Tensor  # (nodes,)
     seen: Tensor  # (nodes, nodes) whether a node (row) sees another
     nodes: Tensor  # (reads,) where a token's probability is read
-    read: Tensor  # (reads,) which token, by its number among ``words``
+    words: Tensor  # (words,) the tokens that are read anywhere
+    read: Tensor  # (reads,) which of ``words``
     labels: Tensor  # (reads,) whose it is
     count: int  # of labels
-    words: Words | None  # None: the whole vocabulary
+    follow: Tensor | None  # (nodes, words) which go on from a node: the choice is among these; None: among all tokens
 
     @classmethod
     def of(cls, targets: Sequence[NDArray[np.int64]], *, start: int, among: bool = False) -> "LabelTree":
@@ -83,26 +75,23 @@ def _tree(targets: tuple[Ids, ...], start: int, among: bool) -> LabelTree:
         for length, token in enumerate(ids)
         if ids[:length] in asked
     ]
-    nodes, read, labels = torch.tensor(reads).T
-    words = _words(beginnings, asked) if among else None
+    nodes, tokens, labels = torch.tensor(reads).T
+    words, read = torch.unique(tokens, return_inverse=True)
     return LabelTree(
         tokens=torch.tensor([one[-1] if one else start for one in beginnings]),
         positions=torch.tensor([len(one) for one in beginnings]),
         seen=torch.tensor([[one[: len(other)] == other for other in beginnings] for one in beginnings]),
         nodes=nodes,
-        read=read if words is None else torch.searchsorted(words.tokens, read.contiguous()),
+        words=words,
+        read=read,
         labels=labels,
         count=len(targets),
-        words=words,
+        follow=_follow(beginnings, asked, words.tolist()) if among else None,
     )
 
 
-def _words(beginnings: Sequence[Ids], asked: Mapping[Ids, set[int]]) -> Words:
-    tokens = sorted(set().union(*asked.values()))
-    return Words(
-        tokens=torch.tensor(tokens),
-        follow=torch.tensor([[token in asked.get(node, tokens) for token in tokens] for node in beginnings]),
-    )
+def _follow(beginnings: Sequence[Ids], asked: Mapping[Ids, set[int]], words: Sequence[int]) -> Tensor:
+    return torch.tensor([[word in asked.get(node, words) for word in words] for node in beginnings])
 
 
 def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor:
@@ -110,17 +99,23 @@ def log_likelihoods(forward: Forward, memory: Memory, tree: LabelTree) -> Tensor
     device, rows = memory.hidden.device, len(memory.hidden)
     ids = devices.onto(tree.tokens, device).expand(rows, -1)
     hidden = forward.decode(ids, memory, positions=tree.positions, seen=tree.seen)
-    at_once = rows if tree.words is not None or device.type != "cpu" else max(1, POSITIONS // len(tree))
+    at_once = rows if tree.follow is not None or device.type != "cpu" else max(1, POSITIONS // len(tree))
     read = torch.cat([_read(forward, part, tree) for part in hidden.split(at_once)])
     found = torch.zeros(rows, tree.count, dtype=read.dtype, device=device)
     return found.index_add_(1, devices.onto(tree.labels, device), read)
 
 
 def _read(forward: Forward, hidden: Tensor, tree: LabelTree) -> Tensor:
-    """Log-probabilities (rows, reads) of what the labels read at decoder hidden states (rows, nodes, d_model)."""
+    """Log-probabilities (rows, reads) of what the labels read at decoder hidden states (rows, nodes, d_model).
+
+    What is read is computed in float32: in bfloat16 labels tie, and the first one of the list would win. The sum over
+    the vocabulary, which all labels share, is of what the backbone computes.
+    """
     device = hidden.device
-    logits = forward.logits(hidden, None if tree.words is None else devices.onto(tree.words.tokens, device))
-    if tree.words is not None:
-        logits = logits.masked_fill(~devices.onto(tree.words.follow, device), float("-inf"))
-    logs = functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+    own = forward.logits(hidden, devices.onto(tree.words, device))
+    if tree.follow is not None:
+        own = own.masked_fill(~devices.onto(tree.follow, device), float("-inf"))
+    every = own if tree.follow is not None else forward.logits(hidden)
+    own, every = (one.to(torch.promote_types(one.dtype, torch.float32)) for one in (own, every))
+    logs = own - every.logsumexp(dim=-1, keepdim=True)
     return logs[:, devices.onto(tree.nodes, device), devices.onto(tree.read, device)]
