@@ -6,16 +6,16 @@ a past that misleads loses its say. A fourth chooses trials and has no part in w
 the past as a covariate (``autodelta.meta.weighed``). ``Model.on`` makes one, and ``autodelta.meta.policies`` decides
 with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from autodelta.meta.plain import LENGTHS, Apart
+from autodelta.meta.plain import LENGTHS, Along, Apart, rise
 from autodelta.meta.posterior import Mixture, Posterior, ScoreMixture, joined, log_sum
 from autodelta.meta.problem import Configurations, Floats, Points
-from autodelta.meta.squash import seen, unseen
+from autodelta.meta.squash import scale_of, seen, unseen
 from autodelta.meta.standing import Arm, Pool, appended
 from autodelta.meta.weighed import STORIES, Story
 
@@ -29,8 +29,9 @@ FEWEST = 3  # scores from which on it is asked whether what other tasks taught i
 PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chance
 PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
 DOUBT_BENEFIT = 0.3
-LEVEL_KNOWN = 4  # scores from which on intervals take the level as told, which then makes them narrower (0023)
-ROUNDS = 3  # of inferring the level, then what scores look like at that level
+LEVEL_KNOWN = 4  # configurations with a score from which on intervals take the level as told: it is narrower (0023)
+ROUNDS = 50  # at most, of inferring the level, then what scores look like at that level
+STILL = 0.01  # scales by which the level moves no more: where it stands does not hang on where it began
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
 
@@ -40,6 +41,7 @@ class Kernels(NamedTuple):
     left: Pool
     right: Pool
     apart: Apart
+    along: Along
     found: dict[int, Floats]  # by the number of the length-scale
 
 
@@ -58,6 +60,8 @@ class OnTask:
         self.rungs, self.scores = np.empty(0), np.empty(0)
         self._ids: dict[str, int] = {}
         self._observed: Pool | None = None
+        self._waiting: Pool | None = None
+        self._together: Pool | None = None
         self._cost_misses = np.empty((0, 2))
         self._fits: dict[Arm, list[Posterior]] | None = None
         self._prior = model.level(features)
@@ -67,6 +71,16 @@ class OnTask:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def tried(self) -> int:
+        """Configurations with a score."""
+        return len(set(self.keys))
+
+    @property
+    def begun(self) -> int:
+        """Trials with a score and those that were awaited."""
+        return len(self) + (len(self._waiting.ids) if self._waiting is not None else 0)
 
     def observe(
         self,
@@ -96,7 +110,14 @@ class OnTask:
         self.scores = np.concatenate([self.scores, points.scores])
         told = [np.full(len(points), np.nan) if cost is None else cost for cost in (log_seconds, log_bytes)]
         self._cost_misses = np.concatenate([self._cost_misses, np.stack(told, axis=1) - found.costs])
-        self._fits = None
+        self._fits = self._together = None
+
+    def expect(self, configurations: Configurations) -> None:
+        """Adds trials under way that have shown nothing yet. What is wanted next keeps away from them, as they will
+        tell what it would; what scores are expected, and how far each arm is believed, goes by scores alone."""
+        found = self._pool(configurations, np.ones(len(configurations)))
+        self._waiting = found if self._waiting is None else appended(self._waiting, found)
+        self._fits = self._together = None
 
     @property
     def level(self) -> tuple[float, float]:
@@ -135,7 +156,8 @@ class OnTask:
             return 1.0 - BELIEF["plain"]
         standings = self._observed.standings
         means = [np.mean([one.mean for one in standings[arm]], axis=0) for arm in transfer]
-        ranked = sum(share * _agreement(mean, self.scores) for share, mean in zip(shares, means, strict=True))
+        told = (self.scores, self.rungs)
+        ranked = sum(share * _agreement(mean, *told) for share, mean in zip(shares, means, strict=True))
         foretold = sum(share * self._evidence(arm) for share, arm in zip(shares, transfer, strict=True))
         gain = (foretold - self._evidence("plain")) / np.sqrt(count)
         return float(expit(PER_AGREEMENT * ranked + PER_EVIDENCE * gain + DOUBT_BENEFIT))
@@ -157,7 +179,9 @@ class OnTask:
                 None: all of ``arms``, by their trust.
             noisy: of a score as one seed gives it, not of the mean over seeds.
         """
-        points = self._ends(pool)
+        return self._beliefs(self._ends(pool), arm, noisy=noisy)
+
+    def _beliefs(self, points: Pool, arm: Arm | Literal["past"] | None, *, noisy: bool = False) -> Mixture:
         if arm == "past":
             told = [self._of_arm(name, points, noisy=noisy) for name in self._transfer]
             return joined(told, self._believed(self._transfer))
@@ -178,7 +202,7 @@ class OnTask:
     def interval(self, pool: Configurations, *, share: float = 0.9) -> tuple[Floats, Floats]:
         """Where a score will lie with this probability, (N,) each; as wide as held-out tasks need it."""
         low, middle, high = self.seen_quantiles(pool, ((1 - share) / 2, 0.5, (1 + share) / 2))
-        width = self.model.width(len(self.scores))
+        width = self.model.width(self.tried)
         ends = (middle - width * (middle - low), middle + width * (high - middle))
         return unseen(ends[0], *self.level), unseen(ends[1], *self.level)
 
@@ -186,7 +210,7 @@ class OnTask:
         """How likely each score is to lie above a bar, (N,); as sure of it as held-out tasks allow."""
         found = self._of_scores(pool)
         middle = seen(found.quantile(0.5), *self.level)
-        ahead = (seen(np.array(bar), *self.level) - middle) / self.model.width(len(self.scores))
+        ahead = (seen(np.array(bar), *self.level) - middle) / self.model.width(self.tried)
         return np.asarray(1.0 - found.below(unseen(middle + ahead, *self.level)))
 
     def seen_quantiles(self, pool: Configurations, levels: Sequence[float]) -> list[Floats]:
@@ -209,7 +233,7 @@ class OnTask:
             pool: the configurations.
             arm: as ``beliefs``.
         """
-        return self._gain(pool, self.beliefs(pool, arm))
+        return self._gain(pool, lambda points: self._beliefs(points, arm))
 
     def _best(self) -> float:
         """The best score of an ended trial, as it is seen; of all points where none has ended."""
@@ -219,19 +243,25 @@ class OnTask:
 
     def wanted_if(self, story: int, pool: Configurations) -> Floats:
         """As ``wanted`` by the weighed arm, were one of ``STORIES``, by its number, the truth."""
-        first = story * len(LENGTHS)
-        fits, points = self._fits_of("weighed"), self._ends(pool)
-        parts = [
-            self._predicted("weighed", first + n, fits[first + n], points, noisy=False) for n in range(len(LENGTHS))
-        ]
-        found = joined(parts, self._evidences("weighed")[first : first + len(LENGTHS)])
-        return self._gain(pool, found)
+        fits = self._fits_of("weighed")
+        members = range(story * len(LENGTHS), (story + 1) * len(LENGTHS))
+        logs = self._evidences("weighed")[members]
 
-    def _gain(self, pool: Configurations, found: Mixture) -> Floats:
-        """Log expected improvement, (N,); what is expected to be best where there is nothing to improve on yet."""
+        def beliefs(points: Pool) -> Mixture:
+            return joined([self._predicted("weighed", n, fits[n], points, noisy=False) for n in members], logs)
+
+        return self._gain(pool, beliefs)
+
+    def _gain(self, pool: Configurations, beliefs: Callable[[Pool], Mixture]) -> Floats:
+        """Log expected improvement, (N,), over the best score and over what is expected of trials that are awaited;
+        what is expected to be best where there is no score yet."""
+        found = beliefs(self._ends(pool))
         if not len(self.scores):
             return np.asarray(found.mean / max(self._level[1], 1e-12))
-        gain = np.log(np.maximum(found.improvement(self._best()), 1e-300))
+        best = self._best()
+        if self._waiting is not None:
+            best = max(best, float(beliefs(self._waiting).mean.max()))
+        gain = np.log(np.maximum(found.improvement(best), 1e-300))
         log_seconds = self.costs(pool)[:, 0]
         return np.asarray(gain - log_seconds if self.per_second and np.isfinite(log_seconds).all() else gain)
 
@@ -244,7 +274,7 @@ class OnTask:
 
     def _of_scores(self, pool: Configurations) -> ScoreMixture:
         """What is believed of scores themselves, as one seed gives them, by all arms."""
-        if len(self.scores) >= LEVEL_KNOWN:
+        if self.tried >= LEVEL_KNOWN:
             return self.beliefs(pool, noisy=True).at(*self.level)
         points = self._ends(pool)
         parts, logs = [], []
@@ -269,13 +299,13 @@ class OnTask:
 
     def _asked(self, arm: Arm, member: int, points: Pool, *, noisy: bool) -> tuple[Floats, Floats, Floats]:
         """What a posterior needs to know of N points: mean (N,), covariance with the observed (N, n), variance (N,)."""
-        observed = self._observed or appended(points, points, none=True)
+        observed = self._met() or appended(points, points, none=True)
         cross = self._kernel(arm, member, points, observed)
         mean = self._mean(arm, member, points)
         if arm == "plain":
             variance = np.ones(len(points.ids))
         elif arm == "weighed":
-            variance = _story(member).variance(self._foretold(points))
+            variance = _story(member).variance(self._message(points))
         else:
             standing = points.standings[arm][member]
             tau = self.model.noises[member].tau
@@ -285,8 +315,8 @@ class OnTask:
     def _fitted(self) -> dict[Arm, list[Posterior]]:
         """The posterior of every member of every arm."""
         if self._fits is None:
-            level = self._prior.expected
             self._fits = {arm: [self._factored(arm, member) for member in range(self._count(arm))] for arm in self.arms}
+            level = self._supposed()
             for _ in range(ROUNDS if len(self.scores) else 0):
                 scores = seen(self.scores, *level)
                 for fits in self._fits.values():
@@ -294,7 +324,17 @@ class OnTask:
                         fit.tell(scores)
                 self._level = level
                 level = self._agreed(self._fits)
+                if max(abs(level[0] - self._level[0]) / level[1], abs(np.log(level[1] / self._level[1]))) < STILL:
+                    break
         return self._fits
+
+    def _supposed(self) -> tuple[float, float]:
+        """Offset and scale from which they are inferred: those of the scores, where these are more than a few."""
+        if len(self.scores) < LEVEL_KNOWN:
+            return self._prior.expected
+        offset, scale = scale_of(self.scores)
+        scales = self._prior.scales()[0]
+        return offset, float(np.clip(scale, scales[0], scales[-1]))
 
     def _fits_of(self, arm: Arm) -> list[Posterior]:
         """The posterior of every member of an arm; the one that only chooses is made when it is asked for."""
@@ -324,12 +364,20 @@ class OnTask:
         return len(LENGTHS) if arm == "plain" else self.model.members
 
     def _factored(self, arm: Arm, member: int) -> Posterior:
-        observed = self._observed
+        observed = self._met()
         if observed is None:
             return Posterior(np.empty(0), np.empty((0, 0)), self._prior)
         noise = self._noise(arm, member) ** 2 * np.eye(len(observed.ids))
         kernel = self._kernel(arm, member, observed, observed) + noise
-        return Posterior(self._mean(arm, member, observed), kernel, self._prior)
+        return Posterior(self._mean(arm, member, observed), kernel, self._prior, waiting=self.begun - len(self))
+
+    def _met(self) -> Pool | None:
+        """The observed points, then those that are awaited."""
+        if self._observed is None or self._waiting is None:
+            return self._observed or self._waiting
+        if self._together is None:
+            self._together = appended(self._observed, self._waiting)
+        return self._together
 
     def _noise(self, arm: Arm, member: int) -> float:
         return self.model.plain.noise if arm in ("plain", "weighed") else self.model.noises[member].sigma
@@ -337,16 +385,17 @@ class OnTask:
     def _mean(self, arm: Arm, member: int, points: Pool) -> Floats:
         """What a member expects of points before any trial, (N,)."""
         if arm == "plain":
-            return np.zeros(len(points.ids))
+            return rise(points.logs)
         if arm == "weighed":
-            return _story(member).weight * self._foretold(points)
+            return rise(points.logs) + _story(member).weight * self._message(points)
         return points.standings[arm][member].mean
 
-    def _foretold(self, points: Pool) -> Floats:
-        """What the past says of points, (N,): the mean over both arms of the ensemble, as believed at first."""
+    def _message(self, points: Pool) -> Floats:
+        """What the past says of points beside how scores rise anywhere, (N,): the mean over both arms of the ensemble,
+        as believed at first."""
         arms = self._transfer
         means = [np.mean([one.mean for one in points.standings[arm]], axis=0) for arm in arms]
-        return np.asarray(np.average(means, axis=0, weights=[BELIEF[arm] for arm in arms]))
+        return np.asarray(np.average(means, axis=0, weights=[BELIEF[arm] for arm in arms]) - rise(points.logs))
 
     def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
         """Covariance of points, their noise left out, (left, right)."""
@@ -354,7 +403,7 @@ class OnTask:
             return self._plain_kernel(member, left, right)
         if arm == "weighed":
             rest = self._plain_kernel(member % len(LENGTHS), left, right)
-            return _story(member).kernel(self._foretold(left), self._foretold(right), rest)
+            return _story(member).kernel(self._message(left), self._message(right), rest)
         a, b = left.standings[arm][member], right.standings[arm][member]
         noise = self.model.noises[member]
         same = left.ids[:, None] == right.ids[None, :]
@@ -368,9 +417,11 @@ class OnTask:
     def _plain_kernel(self, length: int, left: Pool, right: Pool) -> Floats:
         """Covariance without transfer at a length-scale; those of the last two groups of points are kept."""
         if self._plain is None or self._plain.left is not left or self._plain.right is not right:
-            self._plain = Kernels(left, right, self.model.plain.apart(left.vectors, right.vectors), {})
+            apart, along = self.model.plain.apart(left.vectors, right.vectors), Along.of(left.logs, right.logs)
+            self._plain = Kernels(left, right, apart, along, {})
         if length not in self._plain.found:
-            self._plain.found[length] = self.model.plain.kernel(self._plain.apart, LENGTHS[length])
+            share, lag = self._plain.along
+            self._plain.found[length] = share * self.model.plain.kernel(self._plain.apart, LENGTHS[length]) + lag
         return self._plain.found[length]
 
     def _ends(self, pool: Configurations) -> Pool:
@@ -390,9 +441,11 @@ def _story(member: int) -> Story:
     return STORIES[member // len(LENGTHS)]
 
 
-def _agreement(expected: Floats, scores: Floats) -> float:
-    """Kendall's rank correlation over its standard deviation under chance."""
-    count = len(scores)
+def _agreement(expected: Floats, scores: Floats, rungs: Floats) -> float:
+    """Kendall's rank correlation over its standard deviation under chance, of points at one rung: that scores rise
+    while a trial goes on says nothing of candidates. 0, where no two points are at the same rung."""
     signs = np.sign(expected[:, None] - expected[None]) * np.sign(scores[:, None] - scores[None])
-    spread = np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    return float(np.triu(signs, 1).sum() / spread)
+    same = rungs[:, None] == rungs[None]
+    counts = np.unique(rungs, return_counts=True)[1]
+    spread = np.sqrt((counts * (counts - 1) * (2 * counts + 5) / 18).sum())
+    return float(np.triu(signs * same, 1).sum() / spread) if spread else 0.0

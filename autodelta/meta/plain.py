@@ -3,7 +3,12 @@
 Two configurations are alike by the kinds of token they share, and by how near the values of these lie: Matern 5/2
 (Rasmussen and Williams 2006, equation 4.17), summed over shared kinds, times one over the settings. Where parameters
 are conditional it has four fifths of the regret of a Matern kernel on flat vectors after 25 trials (decision 0018).
-Nothing in it comes from the scores of other tasks but how noisy a score is, where these have repeats.
+Nothing in it comes from the scores of other tasks but the task's level (``autodelta.meta.level``), how noisy a score
+is, where these have repeats, and how scores rise while a trial goes on.
+
+A score on the way stands below that of the end by a share of the steps left, differently on each task; candidates
+differ less there than at the end, and are ranked otherwise the earlier it is. A process that knew nothing of that would
+take a trial that was stopped early for a bad one, and a past that knows it would be believed for this alone.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +21,10 @@ LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in units of the median distance of two c
 NOISE = 0.1  # standard deviation, where the scores have 1, at least
 KINDS = 0.3  # share of the variance that is a kind's, whatever its values
 MOST = 512  # configurations that the median distance is taken from
+# Of scores on the way, at a share r of a trial's steps, in deviations of the ends (benchmarks/curves_of_tasks.py):
+RISE, LAG = 0.85, 0.5  # they stand RISE (1 - r) below their end, LAG (1 - r) more or less on a task
+POWER = 0.65  # candidates have a standard deviation of r to this power
+REACH = 1.5  # how far, in the log of r, scores of one candidate go together
 
 
 class Shared(NamedTuple):
@@ -32,6 +41,25 @@ class Apart(NamedTuple):
     kinds: Floats  # (left, right) the share of kinds that they have in common
     shared: tuple[Shared, ...]  # kind by kind
     settings: Floats  # (left, right) distances
+
+
+class Along(NamedTuple):
+    """What two groups of points owe to how far their trials had come, (left, right) each."""
+
+    share: Floats  # of the covariance that they would have at the end
+    lag: Floats  # covariance of the task's own rise
+
+    @classmethod
+    def of(cls, left: Floats, right: Floats) -> "Along":
+        """From the logs of their rungs."""
+        amplitude = np.outer(np.exp(POWER * left), np.exp(POWER * right))
+        near = np.exp(-np.abs(left[:, None] - right[None, :]) / REACH)
+        return cls(amplitude * near, LAG**2 * np.outer(-np.expm1(left), -np.expm1(right)))
+
+
+def rise(logs: Floats) -> Floats:
+    """What is expected of scores at these logs of rungs, beside their ends, (N,)."""
+    return np.asarray(RISE * np.expm1(logs))
 
 
 class Plain(NamedTuple):

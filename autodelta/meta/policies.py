@@ -14,7 +14,7 @@ from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
 from autodelta.meta.weighed import HOLDS, STORIES
 
 UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
-EARLY = 10  # trials, until which the past has the benefit of the doubt: there is time to make good for it
+EARLY = 10  # scores, until which the past has the benefit of the doubt: there is time to make good for it
 BENEFIT = 4.0  # the odds that it then has beforehand, to one of each other story
 PLAIN_START = 3  # random trials before a plain process has something to say
 
@@ -92,7 +92,7 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
     """
     if on.model.found.opening is None:
         return plain(on, pool, taken, rng)
-    if len(on) < UNTESTED:
+    if on.begun < UNTESTED:
         return unguarded(on, pool, taken, rng)
     early = len(on) < EARLY
     odds = np.array([BENEFIT if early and story == HOLDS else 1.0 for story in STORIES])
@@ -106,7 +106,7 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
 
 def unguarded(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:
     """As `meta`, but the past is never doubted."""
-    if len(on) < (on.model.found.opening or 0):
+    if on.begun < (on.model.found.opening or 0):
         return of_portfolio(on, pool, taken, rng)
     return Choice(_most(on.wanted(pool, "past"), taken, rng), "expected improvement as past tasks foretell it")
 

@@ -114,27 +114,35 @@ def joined(parts: Sequence[Parts], log_weights: Floats) -> Parts:
 
 
 class Posterior:
-    """Beliefs after n scores: factored once for where they were taken, told what they are as often as one likes."""
+    """Beliefs after n scores: factored once for where they were taken, told what they are as often as one likes.
 
-    def __init__(self, mean: Floats, kernel: Floats, level: Level) -> None:
+    Points that wait for their score come last. Each stands where it is foretold, in every part of the mixture (the
+    kriging believer of Ginsbourger et al. 2010): whitened, what it is off by is 0. So it narrows what is foretold of
+    others, and moves neither their means nor the evidence.
+    """
+
+    def __init__(self, mean: Floats, kernel: Floats, level: Level, *, waiting: int = 0) -> None:
         """Factors the covariance.
 
         Args:
-            mean: (n,) of z.
-            kernel: (n, n) of z with its noise.
+            mean: (n + waiting,) of z.
+            kernel: (n + waiting, n + waiting) of z with its noise.
             level: of the task.
+            waiting: how many of the last points have no score yet.
         """
-        self._level, self._mean = level, mean
+        self._level, self._count = level, len(mean) - waiting
         self._scales, self._prior = level.scales()
-        self._factor = np.linalg.cholesky(kernel + level.relative**2 + JITTER * np.eye(len(mean)))
-        self._log_det = float(np.log(np.diag(self._factor)).sum())
-        self.tell(np.full(len(mean), level.offset))
+        factor = np.linalg.cholesky(kernel + level.relative**2 + JITTER * np.eye(len(mean)))
+        self._factor = np.asfortranarray(factor)  # as LAPACK takes it, else copied at each solving
+        self._log_det = float(np.log(np.diag(factor)[: self._count]).sum())
+        self._mean = self._told_by(mean)
+        self.tell(np.full(self._count, level.offset))
 
     def tell(self, scores: Floats) -> None:
         """Conditions on scores, (n,)."""
-        off = (scores - self._level.offset)[:, None] / self._scales - self._mean[:, None]
-        self._told = self._whiten(off)  # (n, C)
-        sizes = len(scores) * np.log(self._scales * np.sqrt(2 * np.pi))
+        off = np.concatenate([scores - self._level.offset, np.zeros(len(self._factor) - self._count)])
+        self._told = self._told_by(off) / self._scales - self._mean  # (n + waiting, C)
+        sizes = self._count * np.log(self._scales * np.sqrt(2 * np.pi))
         logs = self._prior - 0.5 * (self._told**2).sum(axis=0) - self._log_det - sizes
         self.log_evidence = log_sum(logs)
         self._log_weights = logs - self.log_evidence
@@ -144,7 +152,7 @@ class Posterior:
 
         Args:
             mean: (N,) of z.
-            cross: (N, n) covariance with the observed ones.
+            cross: (N, n + waiting) covariance with the observed ones.
             variance: (N,) of z.
         """
         extra = self._level.relative**2
@@ -155,16 +163,19 @@ class Posterior:
         return Mixture(self._log_weights, self._level.offset + scales * z, scales * np.sqrt(left))
 
     def of_scores(self, mean: Floats, cross: Floats, variance: Floats) -> ScoreMixture:
-        """Beliefs about N scores themselves, as ``predict``; a part for each offset and scale of the grids."""
+        """Beliefs about N scores themselves, as ``predict``; a part for each offset and scale of the grids. What waits
+        has no part in it."""
         relative = self._level.relative**2
-        ones, whitened = self._ones(), self._whiten(cross.T)
+        ones, whitened = self._ones(), self._whiten(cross.T)[: self._count]
         off_sd = np.sqrt(max(relative - float(ones @ ones), 0.0))  # of the offset, in units of the scale
         parts = (len(self._scales), len(GRID))
-        offsets = self._level.offset + self._scales[:, None] * ((ones @ self._told)[:, None] + off_sd * GRID)
+        offsets = self._level.offset + self._scales[:, None] * (
+            (ones @ self._told[: self._count])[:, None] + off_sd * GRID
+        )
         shared = -(ones @ whitened) / max(
             off_sd, JITTER
         )  # covariance of z with the offset, over the latter's deviation
-        z = (mean + self._told.T @ whitened)[:, None, :] + GRID[:, None] * shared  # (scales, offsets, N)
+        z = (mean + self._told[: self._count].T @ whitened)[:, None, :] + GRID[:, None] * shared  # (scales, offsets, N)
         left = np.maximum(variance - (whitened**2).sum(axis=0) - shared**2, JITTER)
         return ScoreMixture(
             (self._log_weights[:, None] + GRID_LOGS).ravel(),
@@ -176,13 +187,19 @@ class Posterior:
 
     def level(self) -> tuple[float, float]:
         """The offset and the scale that are now expected."""
-        offsets = self._level.offset + self._scales * (self._ones() @ self._told)
+        offsets = self._level.offset + self._scales * (self._ones() @ self._told[: self._count])
         weights = np.exp(self._log_weights)
         return float(weights @ offsets), float(np.exp(weights @ np.log(self._scales)))
 
     def _ones(self) -> Floats:
         """The covariance of the offset with the scores, (n,), whitened."""
-        return self._whiten(np.full((len(self._told), 1), self._level.relative**2))[:, 0]
+        return self._whiten(np.full((len(self._factor), 1), self._level.relative**2))[: self._count, 0]
+
+    def _told_by(self, values: Floats) -> Floats:
+        """Values of all points, whitened; 0 for those that wait, (n + waiting, 1)."""
+        found = self._whiten(values[:, None])
+        found[self._count :] = 0.0
+        return found
 
     def _whiten(self, values: Floats) -> Floats:
         if not len(values):

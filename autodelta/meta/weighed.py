@@ -1,10 +1,11 @@
 """How the past may enter a task's scores: stories of which the task's own trials choose, by their evidence.
 
-With m what the past foretells of a configuration, its score is z = rho m + delta: rho a normal weight, delta the plain
-process of no transfer (``autodelta.meta.plain``). This is the autoregressive model of Kennedy and O'Hagan 2000
-(Biometrika 87), in which the past takes the part of the cheap code. There rho is one number; here every story has a
-prior of its own for it, so that a past that holds is used at its full weight from the start, one that is turned about
-tells as much with its sign changed, and one that tells nothing leaves the plain process."""
+With m what the past foretells of a configuration, beside how scores rise on any task, its score is z = rho m + delta:
+rho a normal weight, delta the plain process of no transfer (``autodelta.meta.plain``). This is the autoregressive
+model of Kennedy and O'Hagan 2000 (Biometrika 87), in which the past takes the part of the cheap code. There rho is one
+number; here every story has a prior of its own for it, so that a past that holds is used at its full weight from the
+start, one that is turned about tells as much with its sign changed, and one that tells nothing leaves the plain
+process."""
 
 from typing import NamedTuple
 

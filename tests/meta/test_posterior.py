@@ -161,3 +161,25 @@ def test_one_family_or_no_features_leave_the_mean_over_tasks() -> None:
     for features, families in ((np.zeros((8, 0)), tuple("abcdefgh")), (np.ones((8, 3)), ("one",) * 8)):
         found = levels_by_features(levels, features, families)
         assert found.level(features[0]) == found.level(None)
+
+
+def test_points_that_wait_narrow_what_is_foretold_and_tell_nothing() -> None:
+    mean, kernel = _drawn(12)
+    at, new, both = slice(0, 7), slice(10, 12), slice(0, 10)
+    scores = np.random.default_rng(1).normal(0.6, 0.05, 7)
+    without = Posterior(mean[at], kernel[at, at], LEVEL)
+    without.tell(scores)
+    waiting = Posterior(mean[both], kernel[both, both], LEVEL, waiting=3)
+    waiting.tell(scores)
+    one = without.predict(mean[new], kernel[new, at], np.diag(kernel)[new])
+    other = waiting.predict(mean[new], kernel[new, both], np.diag(kernel)[new])
+    assert waiting.log_evidence == pytest.approx(without.log_evidence, abs=1e-10)
+    assert waiting.level() == pytest.approx(without.level(), abs=1e-10)
+    np.testing.assert_allclose(other.log_weights, one.log_weights, atol=1e-10)
+    np.testing.assert_allclose(other.means, one.means, atol=1e-10)
+    told = Posterior(mean[both], kernel[both, both], LEVEL)  # how sure it is does not hang on what scores are
+    np.testing.assert_allclose(other.sds, told.predict(mean[new], kernel[new, both], np.diag(kernel)[new]).sds)
+    assert (other.sds < one.sds - 1e-6).all()
+    asked = (mean[new], kernel[new, at], np.diag(kernel)[new]), (mean[new], kernel[new, both], np.diag(kernel)[new])
+    for left, right in zip(without.of_scores(*asked[0]), waiting.of_scores(*asked[1]), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-10)
