@@ -22,7 +22,7 @@ from autodelta.meta.on_task import OnTask
 from autodelta.meta.problem import NoTransfer, known_features
 from autodelta.recipe.recipe import RECIPE_FILE, Recipe
 from autodelta.recipe.use import check_place, reference
-from autodelta.search.samplers.meta import winners
+from autodelta.search.samplers.meta import neighbours, winners
 from autodelta.search.settings import versions
 from autodelta.search.transfer import located, looked_at
 from autodelta.space import Space, find
@@ -177,7 +177,7 @@ def _foretold(model: Model, on: OnTask, space: Space, rng: np.random.Generator, 
         pool = list(found)
         scores, _ = on.predict(configurations(pool, space.shape))
         best = [pool[row] for row in np.argsort(-scores)[:BEST]]
-        found |= dict.fromkeys(space.mutate(best[turn % len(best)], rng) for turn in range(NEIGHBOURS))
+        found |= dict.fromkeys(neighbours(space, best, NEIGHBOURS, rng))
     pool = list(found)
     seen = configurations(pool, space.shape)
     scores = np.clip(on.predict(seen)[0], *ends)

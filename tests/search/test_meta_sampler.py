@@ -9,16 +9,36 @@ import optuna
 import pytest
 
 from autodelta.candidate import Candidate
+from autodelta.engine.report import Report
 from autodelta.meta import past
 from autodelta.meta.problem import NoTransfer
 from autodelta.meta.records import Table
 from autodelta.search.kept import scene
+from autodelta.search.records import Outcome
 from autodelta.search.samplers import Scene, meta, sampler
 from autodelta.search.samplers.meta import MetaSampler
 from autodelta.search.study import Study
+from autodelta.search.transfer import fitted
 from autodelta.space import Space
 from tests.meta.pasts import FEATURES, a_past, learned, worth
 from tests.search.fakes import SHAPE, SPACE, settings
+
+ONE = """
+description: One method, of which one size keeps the constraint.
+methods:
+  lora:
+    learning_rate: 0.001
+    roles: [self_attn.q]
+    sizes: {rank: [1, 512]}
+training:
+  steps: 40
+  batch_size: 8
+constraints: {trainable_parameters: "<= 5%"}
+"""
+
+
+def report(step: int, score: float) -> Report:
+    return Report(step=step, score=score, train_loss=1.0, device_seconds=1.0, done=False)
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +158,52 @@ def test_a_search_that_is_limited_in_time_asks_what_a_second_promises(
     space: Space, tmp_path: Path, budget: str, timed: bool
 ) -> None:
     assert scene(settings(budget=budget), space, tmp_path).timed == timed
+
+
+@pytest.mark.parametrize("early", [(0.3, 0), (float("nan"), 10)])
+def test_a_report_before_the_first_step_or_of_no_number_ends_no_study(
+    space: Space, model: Path, early: tuple[float, int]
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        found = space.suggest(trial)
+        trial.report(*early)
+        if trial.number % 2:
+            raise optuna.TrialPruned
+        return worth(found)
+
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(Scene(space, FEATURES, model), 0))
+    study.optimize(objective, n_trials=5)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED", "COMPLETE"]
+
+
+def test_a_trial_that_goes_on_with_a_stopped_one_is_known_once(space: Space, model: Path) -> None:
+    known = Scene(space, FEATURES, model)
+    study = Study(None, space, sampler=sampler("meta"), seed=1, scene=known, can_continue=lambda number: True)
+    first = study.ask()
+    assert first is not None
+    study.report(first.number, report(step=5, score=0.3))
+    study.tell(first.number, Outcome(state="pruned", reason="budget"))
+    again = study.ask(only_continue=True)
+    assert again is not None
+    assert study.trial(again.number).continues == first.number
+    tried = {trial.number: meta.candidate(known, trial) for trial in study._study.get_trials()}
+    standing = meta._standing(fitted(known), known, study._study, tried)
+    assert (len(standing), standing.begun) == (1, 1)
+
+
+def test_trials_that_run_count_as_begun_and_tell_nothing(space: Space, model: Path) -> None:
+    known = Scene(space, FEATURES, model)
+    study = Study(None, space, sampler=sampler("meta"), seed=1, scene=known)
+    asked = [study.ask() for _ in range(4)]
+    assert asked[0] is not None
+    study.report(asked[0].number, report(step=5, score=0.3))
+    tried = {trial.number: meta.candidate(known, trial) for trial in study._study.get_trials()}
+    standing = meta._standing(fitted(known), known, study._study, tried)
+    assert (len(standing), standing.begun) == (1, 4)
+
+
+def test_a_candidate_without_a_neighbour_does_not_end_a_search(model: Path) -> None:
+    """The higher rank breaks the constraint, so that there is one candidate, and no other to go to."""
+    narrow = Space.of_text(ONE, SHAPE, name="narrow")
+    found, _ = searched(Scene(narrow, FEATURES, model), 4)
+    assert len(found) == 4

@@ -131,6 +131,8 @@ def _standing(found: "Model", scene: Scene, study: "Study", tried: Mapping[int, 
     """The model on the task with what those trials of a study have shown that ``tried`` names."""
     sign = _sign(study)
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number in tried]
+    gone_on = {trial.user_attrs.get("continues") for trial in trials if trial.user_attrs.get("curve")}
+    trials = [trial for trial in trials if trial.number not in gone_on]  # whose curve another one has, too
     shown = [_shown(trial, tried[trial.number], sign=sign) for trial in trials]
     return observed(found, scene, [one for one in shown if one is not None])
 
@@ -145,10 +147,8 @@ class Shown(NamedTuple):
 
 
 def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask":
-    """The model on the task with the last score of every trial, those that were stopped or still run at their rung.
-
-    A trial that has shown nothing stands where it is foreseen, so that workers spread out (Ginsbourger et al. 2010).
-    """
+    """The model on the task with the last score of every trial, those that were stopped or still run at their rung;
+    trials that have shown nothing are awaited, so that workers spread out."""
     from autodelta.meta.compositions import configurations
     from autodelta.meta.problem import Points
 
@@ -160,9 +160,8 @@ def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask"
         shares, scores = np.array([one.share for one, _ in scored]), np.array([score for _, score in scored])
         seconds = np.array([one.log_seconds for one, _ in scored])
         on.observe(tried, Points(np.arange(len(scored)), shares, scores), log_seconds=seconds)
-    if scored and waiting:
-        asked = configurations(waiting, scene.space.shape)
-        on.observe(asked, Points.of_ends(np.arange(len(waiting)), on.predict(asked)[0]))
+    if waiting:
+        on.expect(configurations(waiting, scene.space.shape))
     return on
 
 
@@ -173,7 +172,7 @@ def _shown(trial: "FrozenTrial", one: Candidate | None, *, sign: float) -> Shown
     last = _last(trial)
     if last is not None:
         ended = trial.state == TrialState.COMPLETE
-        share = 1.0 if ended else min(1.0, last[0] / one.training.steps)
+        share = 1.0 if ended else min(1.0, max(1, last[0]) / one.training.steps)
         return Shown(one, share, sign * last[1], _log_seconds(trial) if ended else math.nan)
     return Shown(one, 0.0, None) if trial.state == TrialState.RUNNING else None
 
@@ -210,13 +209,25 @@ def proposed(
 ) -> Iterator[Candidate]:
     """Candidates that the trial of this number may try, or any trial: past winners, neighbours of the best ones so far,
     draws from the space; all keep its cap."""
-    inside = [one for one in around if space.contains(one)]
-    near = (space.mutate(inside[turn % len(inside)], rng) for turn in range(NEIGHBOURS if inside else 0))
+    near = neighbours(space, [one for one in around if space.contains(one)], NEIGHBOURS, rng)
     for one in (*_inside(space, found.portfolio.keys), *near):
         if number is None or space.keeps_cap(one, number=number):
             yield one
     for _ in range(DRAWS):
         yield space.sample(rng, number=number)
+
+
+def neighbours(space: Space, around: Sequence[Candidate], number: int, rng: np.random.Generator) -> Iterator[Candidate]:
+    """So many neighbours, of each candidate in turn; fewer where some have none that keeps the constraints."""
+    left = list(around)
+    for turn in range(number):
+        if not left:
+            return
+        at = turn % len(left)
+        try:
+            yield space.mutate(left[at], rng)
+        except UserError:
+            left.pop(at)
 
 
 @lru_cache(maxsize=16)
@@ -236,8 +247,8 @@ def _last(trial: "FrozenTrial") -> tuple[int, float] | None:
         return 0, trial.value
     if trial.state == TrialState.FAIL or not trial.intermediate_values:
         return None
-    step = max(trial.intermediate_values)
-    return step, trial.intermediate_values[step]
+    told = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
+    return max(told.items()) if told else None
 
 
 def _build(seed: int, scene: Scene) -> BaseSampler:
