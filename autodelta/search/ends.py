@@ -75,6 +75,8 @@ def by_promise(known: Scene, trials: Sequence[TrialRecord], stopped: Sequence[Tr
     """Stopped trials, first the one whose end is likeliest to beat all that have ended, or is to be the best while none
     has; where the model has nothing to say, in the order in which they came."""
     try:
+        if fitted(known).found.opening is None:
+            return list(stopped)
         found = ends(known, trials, [trial.number for trial in stopped])
     except (NoTransfer, UserError):  # said when the search began
         return list(stopped)

@@ -20,7 +20,7 @@ from autodelta.search.seeds import Purpose, derived
 from autodelta.search.settings import Settings
 from autodelta.space import Space
 
-LEAST = 8  # trials that have ended before the model is believed in this
+LEAST = 8  # trials that were trained to their end before the model is believed in this
 AROUND = 4  # of the best trials, whose neighbours are looked at
 NEEDS = "--stop-when-worth-less needs a model of past tasks, which only the sampler 'meta' has"
 
@@ -56,7 +56,7 @@ def rule(settings: Settings, space: Space, run: Path) -> Enough:
 
 def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
     """The gain in score that is expected of the candidate that promises most, of those that were not tried; infinite
-    while too few trials have ended.
+    while too few trials were trained to their end, and where the past does not foretell even its own tasks.
 
     Raises:
         NoTransfer, UserError: the scene has no model that fits.
@@ -71,6 +71,8 @@ def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
     if len(ended) < LEAST or winner is None or winner.score is None:
         return math.inf
     model = fitted(known)
+    if model.found.opening is None:
+        return math.inf
     doubled = carried_on(trials)
     shown = [
         Shown(trial.candidate, min(1.0, trial.step / trial.candidate.training.steps), trial.score)

@@ -1,11 +1,14 @@
 """The end of a trial foretold from its first rungs: past curves rise by the same at every candidate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from autodelta.candidate import Candidate
 from autodelta.engine.report import Report
 from autodelta.meta.records import Point, Record, Table
+from autodelta.search import ends as ends_of
 from autodelta.search.ends import End, by_promise, ends
 from autodelta.search.records import BUDGET, Outcome, TrialRecord
 from autodelta.search.samplers import Scene, sampler
@@ -95,6 +98,20 @@ def test_of_stopped_trials_the_most_promising_goes_on_first(scene: Scene) -> Non
     ]
     assert by_promise(scene, [*ended, *stopped], stopped) == stopped[::-1]
     assert by_promise(Scene(SPACE, None, scene.model.parent), [*ended, *stopped], stopped) == stopped  # no model there
+
+
+def test_a_past_that_does_not_foretell_its_own_tasks_orders_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = [
+        a_trial(number, one, 0.4 + 0.3 * number, state="pruned")
+        for number, one in enumerate(sorted(tables.candidates(SPACE, 9), key=worth)[::8])
+    ]
+    assert by_promise(scene, stopped, stopped) == stopped[::-1]
+    learned = ends_of.fitted(scene)
+    poor = replace(learned, found=learned.found.model_copy(update={"opening": None}))
+    monkeypatch.setattr(ends_of, "fitted", lambda scene: poor)
+    assert by_promise(scene, stopped, stopped) == stopped
 
 
 @pytest.mark.parametrize(("name", "first"), [("meta", 1), ("random", 0)])

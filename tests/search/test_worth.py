@@ -1,11 +1,13 @@
 """A search that ends because another trial is not worth its cost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autodelta.errors import UserError
 from autodelta.search import search as search_from_python
+from autodelta.search import transfer
 from autodelta.search.driver import search, take_up
 from autodelta.search.events import Event, Notice, SearchEnded
 from autodelta.search.kept import scene
@@ -77,9 +79,22 @@ def test_the_gain_falls_as_good_candidates_are_found(model: Path, tmp_path: Path
     run = open_run("run", tmp_path)
     space = fakes.space(tmp_path)
     known = scene(run.settings, space, run.path)
-    gains = [worth(known, run.trials[:number], seed=0) for number in (LEAST - 1, LEAST, 20)]
-    assert gains[0] == float("inf")
-    assert gains[1] > gains[2] >= 0
+    poor = sorted((trial for trial in run.trials if trial.state == "complete"), key=lambda trial: trial.score or 0.0)
+    assert worth(known, run.trials[: LEAST - 1], seed=0) == float("inf")
+    assert worth(known, poor[:LEAST], seed=0) > worth(known, run.trials, seed=0) >= 0
+
+
+def test_a_past_that_does_not_foretell_its_own_tasks_stops_no_search(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended(model, tmp_path, 0.0)
+    run = open_run("run", tmp_path)
+    known = scene(run.settings, fakes.space(tmp_path), run.path)
+    learned = transfer.fitted(known)
+    poor = replace(learned, found=learned.found.model_copy(update={"opening": None}))
+    assert worth(known, run.trials, seed=0) < float("inf")
+    monkeypatch.setattr(transfer, "fitted", lambda scene: poor)
+    assert worth(known, run.trials, seed=0) == float("inf")
 
 
 def test_it_needs_a_model_and_a_sensible_threshold() -> None:
