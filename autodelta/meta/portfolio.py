@@ -46,7 +46,8 @@ def greedy(sources: Sources, length: int) -> Integers:
 
 
 def of_nearest(sources: Sources, features: Floats, length: int) -> Integers:
-    """Configurations by their mean score on the tasks whose features lie nearest, the best first.
+    """Configurations by their mean score on the tasks whose features lie nearest, the best first; those that were tried
+    on one of these.
 
     Raises:
         NoTransfer: a feature is not known.
@@ -61,4 +62,4 @@ def of_nearest(sources: Sources, features: Floats, length: int) -> Integers:
     tried = np.isfinite(scores)
     mean = np.where(tried, scores, 0).sum(axis=0) / np.maximum(tried.sum(axis=0), 1)
     ranked = np.argsort(-np.where(tried.any(axis=0), mean, -1.0), kind="stable")
-    return np.asarray(ranked[:length], dtype=np.int64)
+    return np.asarray(ranked[: min(length, int(tried.any(axis=0).sum()))], dtype=np.int64)

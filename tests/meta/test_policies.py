@@ -221,6 +221,9 @@ def test_the_nearest_tasks_best_comes_first() -> None:
     assert own[order[0]] > np.quantile(own, 0.9)
     with pytest.raises(NoTransfer):
         of_nearest(found, np.array([np.nan, 0.0]), 3)
+    ten = [replace(task, points=Points.of_ends(np.arange(10), task.points.scores[:10])) for task in found.tasks]
+    order = of_nearest(replace(found, tasks=tuple(ten)), found.tasks[3].features, 40)
+    assert sorted(order) == list(range(10))  # the others have no score that could rank them
 
 
 def test_where_time_is_short_a_trial_counts_by_the_second(model: Model) -> None:
