@@ -132,13 +132,18 @@ def _retie(hf_model: Any, modules: dict[Site, nn.Module]) -> None:
     """Keeps the model's own table of embeddings in step.
 
     Its config goes on calling them tied: transformers sees by the weights that they are not, and UMT5 reads a scale of
-    its output off that flag.
+    its output off that flag. It sees so only of tables that are saved, and it saves one that two modules share once, as
+    the output layer's: where the encoder's is another, the decoder's would load as the encoder's. So the output layer
+    gets one of its own there.
     """
     encoder: Any = modules[Site("encoder", None, "tokens")]
     decoder: Any = modules[Site("decoder", None, "tokens")]
+    head: Any = modules[Site("decoder", None, "lm_head")]
     if encoder is decoder and encoder is not hf_model.get_input_embeddings():
         raise UserError("the two stacks share one embedding module; merge needs one each")
     hf_model.get_input_embeddings().weight = encoder.weight
+    if head.weight is decoder.weight and head.weight is not encoder.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
 
 
 def _rest(

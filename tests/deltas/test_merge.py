@@ -121,7 +121,15 @@ def test_what_is_shared_by_all_sites_is_left_at_all_of_them(method: str, config:
     assert merged.left.methods == (method, "bitfit", "ia3")
 
 
-@pytest.mark.parametrize("roles", [("encoder.tokens", "decoder.tokens", "decoder.lm_head"), ("decoder.lm_head",)])
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ("encoder.tokens", "decoder.tokens", "decoder.lm_head"),
+        ("encoder.tokens",),
+        ("decoder.tokens", "decoder.lm_head"),
+        ("decoder.lm_head",),
+    ],
+)
 @pytest.mark.parametrize("tiny", ["original", "gated", "umt5"])
 def test_a_merged_checkpoint_loads_as_a_plain_t5(tiny: str, roles: tuple[str, ...], tmp_path: Path) -> None:
     model = TINY[tiny]()
