@@ -197,6 +197,24 @@ def test_a_recipe_is_trained_again_on_another_task(place: Path, searched: dict[s
     assert (to / "delta.safetensors").is_file()
 
 
+def test_a_recipe_is_trained_again_on_a_data_set_of_answers_and_predicts_them_there(
+    place: Path, searched: dict[str, Any]
+) -> None:
+    (place / "animals").mkdir()
+    for name, animals in (("train", ["dog", "cat"] * 12), ("test", ["bird", "red dog"])):
+        rows = [{"text": f"the {animal} runs", "animal": animal} for animal in animals]
+        (place / "animals" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe, to = place / "runs" / "first" / "recipe", place / "of-answers"
+    columns = ["--task", "hf:animals", "--data", str(place), "--input", "text", "--label", "animal", "--json"]
+    of_answers = ["--metric", "token_f1", "--max-new-tokens", "2"]
+    made = call("train", "--recipe", str(recipe), "--to", str(to), *columns, *of_answers)
+    assert made.exit_code == 0, made.output
+    test = json.loads(made.stdout)["scores"][1]
+    assert (test["metric"], test["rows"]) == ("token_f1", 2)
+    found = json.loads(call("predict", "--recipe", str(to), *columns).stdout)
+    assert found == {"metric": "token_f1", "score": test["value"], "rows": 2, "split": "test"}
+
+
 def test_tasks_and_spaces_are_listed(place: Path) -> None:
     tasks = json.loads(call("tasks", "--data", str(place / "data"), "--json").stdout)
     assert {"small", "rte", "demo/entailment"} <= {task["name"] for task in tasks}

@@ -48,6 +48,8 @@ Template = Annotated[
     str | None, typer.Option("--template", help="hf: tasks: 'name text: {text}'", show_default="in T5's style")
 ]
 Metric = Annotated[str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="accuracy")]
+NEW_TOKENS_HELP = "with hf: tasks of free texts: of an answer"
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help=NEW_TOKENS_HELP, show_default="32")]
 
 
 NO_NAME = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # what a path that the user named may be to the system

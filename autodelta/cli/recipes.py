@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from autodelta.cli.options import (
+    NEW_TOKENS_HELP,
     AllowPickle,
     AsJson,
     Data,
@@ -60,6 +61,12 @@ def train(
     inputs: InputColumns = None,
     label: LabelColumn = None,
     label_names: LabelNames = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="the recipe's")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", help=NEW_TOKENS_HELP, show_default="the recipe's")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe's candidate again, on the same or another task, and score it once on test."""
@@ -67,9 +74,10 @@ def train(
         from autodelta.recipe import Recipe
         from autodelta.recipe.use import train as train_again
 
+        of_columns = {"label": label, "labels": label_names, "metric": metric}
         found = train_again(
             Recipe.load(recipe), to=to, task=task, data=data, backbone=backbone, seed=seed, device=device,
-            columns=columns(inputs, label=label, labels=label_names), allow_pickle=allow_pickle,
+            columns=columns(inputs, **of_columns, max_new_tokens=max_new_tokens), allow_pickle=allow_pickle,
         )  # fmt: skip
         if as_json:
             print_json({"recipe": str(found.folder), "scores": [line.model_dump() for line in found.scores]})

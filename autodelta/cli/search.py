@@ -14,6 +14,7 @@ from autodelta.cli.options import (
     InputColumns,
     LabelColumn,
     LabelNames,
+    MaxNewTokens,
     MetaFolder,
     Metric,
     Runs,
@@ -122,10 +123,7 @@ def search(
     label_names: LabelNames = None,
     template: Template = None,
     metric: Metric = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option("--max-new-tokens", help="with hf: tasks of free texts: of an answer", show_default="32"),
-    ] = None,
+    max_new_tokens: MaxNewTokens = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Search the best composition for a task within a budget, at one amount of labelled data or several; or go on."""

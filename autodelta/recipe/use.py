@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from autodelta import tasks
 from autodelta.backbones import Backbone, load
@@ -38,7 +39,8 @@ def predict(
 ) -> ScoreLine:
     """The recipe's score on a split of a task, on a freshly loaded backbone; ``to`` takes the labels, row by row.
 
-    The rows are seen through the recipe's own view. ``backbone`` names where the recipe's backbone lies now.
+    The rows are seen through the recipe's own view; what ``columns`` leave unsaid is as the recipe has it.
+    ``backbone`` names where the recipe's backbone lies now.
 
     Raises:
         UserError: the backbone differs from the recipe's, the rows do not fit its view, or ``to`` has no place.
@@ -47,7 +49,7 @@ def predict(
     if to is not None:
         _check_file(to)
     view = tasks.View.model_validate(recipe.task)
-    seen = tasks.load(task or view.name, data=data, columns=columns or _own_columns(recipe, task)).through(view)
+    seen = tasks.load(task or view.name, data=data, columns=_columns(recipe, task, columns)).through(view)
     seen.examples(split)
     with _applied(recipe, backbone, device, allow_pickle=allow_pickle) as (loaded, forward):
         encoded = encode(loaded, seen, split)
@@ -119,6 +121,8 @@ def train(
 ) -> Recipe:
     """Trains the recipe's candidate anew, on the same or another task or backbone; scores it once on test.
 
+    What ``columns`` leave unsaid is as the recipe has it, the metric, too.
+
     Raises:
         UserError: the candidate does not fit the backbone, the training fails, the seed is no seed, or ``to`` holds a
             recipe already or cannot be written.
@@ -132,7 +136,7 @@ def train(
         backbone=backbone or recipe.backbone.name,
         task=task or str(recipe.task["name"]),
         data=None if data is None else Path(data),
-        columns=columns or _own_columns(recipe, task),
+        columns=_columns(recipe, task, columns),
         train_rows=recipe.train_rows if _is_own(recipe, task) else None,
         device=devices.chosen(device),
         dtype=recipe.backbone.dtype,
@@ -199,9 +203,30 @@ def reference(backbone: Backbone) -> BackboneReference:
     )
 
 
-def _own_columns(recipe: Recipe, task: str | None) -> tasks.Columns | None:
-    """The columns that the recipe knows, where its own task is meant."""
-    return recipe.columns if _is_own(recipe, task) else None
+def _columns(recipe: Recipe, task: str | None, given: tasks.Columns | None) -> tasks.Columns | None:
+    """The columns of a task's rows: those given, and what they leave unsaid as the recipe has it; without any, those
+    that the recipe knows, where its own task is meant."""
+    own = recipe.columns if _is_own(recipe, task) else None
+    if given is None:
+        return own
+    said = given.model_dump(include=given.model_fields_set)
+    if own is None:
+        return tasks.Columns(**{**_like(tasks.View.model_validate(recipe.task), given), **said})
+    of_inputs = {"template", "group"} if own.inputs != given.inputs else set()
+    return tasks.Columns(**{**own.model_dump(exclude=of_inputs), **said})
+
+
+def _like(view: tasks.View, given: tasks.Columns) -> dict[str, Any]:
+    """What makes other rows a task like this view's: answers, or labels, by the same metric.
+
+    Labels are the rows' own, as their integers may count in another order, unless they are numbers: any between them
+    is a label, too.
+    """
+    if view.open_ended and given.labels:
+        return {}
+    found = {"metric": view.metric, "max_new_tokens": view.max_new_tokens}
+    alike = "metric" not in given.model_fields_set or given.metric == view.metric
+    return {**found, "labels": view.labels} if view.ordinal and alike else found
 
 
 def _is_own(recipe: Recipe, task: str | None) -> bool:

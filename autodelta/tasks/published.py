@@ -77,7 +77,8 @@ def load_columns(name: str, columns: Columns | None, data: Path | None) -> Task:
     classes = () if open_ended else _class_names(splits[columns.train], columns.label)
     names = columns.labels or classes
     view = _view(name, columns, () if open_ended else names or _labels_shown(name, columns.label, train))
-    order = _order(view, columns.label, chain(*records.values()), names=names, counted=bool(classes))
+    counts = classes if set(classes) == set(names) else names  # in the data set's own order
+    order = _order(view, columns.label, chain(*records.values()), names=counts, counted=bool(classes))
     shown = {record[columns.label] for record in train if isinstance(record[columns.label], int)}
     if order and -1 in shown and len(shown) <= len(order) and not classes:
         raise UserError(

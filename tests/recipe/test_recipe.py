@@ -24,7 +24,7 @@ from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
 from autodelta.recipe.use import label, predict, reference, train
 from autodelta.tasks.files import inputs_of
 from tests.models import original
-from tests.small import save_backbone, save_task, tokenizer
+from tests.small import WORDS, save_backbone, save_task, tokenizer
 
 CANDIDATE = Candidate.model_validate(
     {
@@ -245,6 +245,45 @@ def test_a_recipe_of_an_open_ended_task_writes_the_same_answers_everywhere(
     assert [one["label"] for one in answers] == [row["label"] for row in rows]
     assert list(label(found, tmp_path / "what" / "test.jsonl")) == [one["predicted"] for one in answers]
     assert "The model answers with a text of at most 32 tokens." in (tmp_path / "recipe" / CARD_FILE).read_text()
+
+
+def save_data_set(folder: Path, train: list[Any], test: list[Any]) -> None:
+    """Rows of the columns ``sentence`` and ``answer``."""
+    folder.mkdir(parents=True)
+    for split, answers in (("train", train), ("test", test)):
+        rows = [{"sentence": f"the {WORDS[at % 6]} runs", "answer": answer} for at, answer in enumerate(answers)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_columns_that_leave_the_metric_unsaid_are_read_with_the_recipes(
+    trained: Recipe, place: Path, tmp_path: Path
+) -> None:
+    """As the command line names them: without it, a test answer that train never shows would be an unknown label."""
+    for name in ("own", "other"):
+        save_data_set(tmp_path / name, ["red dog", "cat"] * 12, [f"{name} bird", "cat"])
+    columns = tasks.Columns(inputs=("sentence",), label="answer", metric="token_f1", max_new_tokens=3, test="test")
+    of_answers = train(trained, to=tmp_path / "answers", task="hf:own", data=tmp_path, columns=columns)
+    said = tasks.Columns(inputs=("sentence",), label="answer")
+    assert predict(of_answers, data=tmp_path, columns=said) == predict(of_answers, data=tmp_path)
+    found = predict(of_answers, task="hf:other", data=tmp_path, columns=said)
+    assert (found.metric, found.rows) == ("token_f1", 2)
+    again = train(of_answers, to=tmp_path / "again", task="hf:other", data=tmp_path, columns=said)
+    assert again.columns == columns.model_copy(update={"test": None})
+    assert again.task["max_new_tokens"] == 3
+    labels = tasks.Columns(inputs=("sentence",), label="answer", metric="accuracy")
+    with pytest.raises(UserError, match="unknown label 'other bird'"):
+        train(of_answers, to=tmp_path / "labels", task="hf:other", data=tmp_path, columns=labels)
+
+
+def test_numbers_between_a_recipes_labels_are_read_without_naming_these_again(trained: Recipe, tmp_path: Path) -> None:
+    numbers = {"name": "hf:own", "labels": ["0", "1", "2"], "words": {"0": "no", "1": "a", "2": "yes"}}
+    ordinal = trained.model_copy(update={"task": trained.task | numbers | {"metric": "pearson"}})
+    said = tasks.Columns(inputs=("sentence",), label="answer")
+    for name, rows in (("fractions", [0.3, 1.0, 1.8] * 8), ("integers", [0, 2, 1] * 8)):
+        save_data_set(tmp_path / name, rows, rows)
+        predict(ordinal, task=f"hf:{name}", data=tmp_path, columns=said, to=tmp_path / "labels")
+        gold = [json.loads(line)["label"] for line in (tmp_path / "labels").read_text().splitlines()]
+        assert gold == [str(round(number)) for number in rows]
 
 
 @pytest.mark.parametrize(

@@ -374,8 +374,9 @@ def test_integers_are_counted_where_they_are_not_all_labels_themselves(counted: 
     task = load("hf:reviews", data=tmp_path, columns=columns)
     assert [row.label for row in task.rows["test"]] == [*names, *names]
     if counted:
-        task = load("hf:reviews", data=tmp_path, columns=columns.model_copy(update={"metric": "pearson"}))
-        assert [row.label for row in task.rows["test"]] == [*names, *names]
+        for change in ({"metric": "pearson"}, {"labels": names[::-1]}):
+            task = load("hf:reviews", data=tmp_path, columns=columns.model_copy(update=change))
+            assert [row.label for row in task.rows["test"]] == [*names, *names]
 
 
 def test_integers_that_are_all_labels_are_not_counted(tmp_path: Path) -> None:
