@@ -55,28 +55,34 @@ def _local(root: Path, config: str | None) -> Splits:
             if (folder / ON_DISK).is_file():
                 found: Splits = datasets.load_from_disk(str(folder))
                 return found
-            for builder, suffixes in BUILDERS.items():
-                files, options = _files_by_split(folder, suffixes), AS_WRITTEN.get(builder, {})
-                if files:  # one by one: a test split without labels has other columns
-                    return {
-                        split: datasets.load_dataset(builder, data_files={split: paths}, split=split, **options)
-                        for split, paths in files.items()
-                    }
+            builder, files = _data_files(folder)
+            options = AS_WRITTEN.get(builder, {})
+            return {  # one by one: a test split without labels has other columns
+                split: datasets.load_dataset(builder, data_files={split: paths}, split=split, **options)
+                for split, paths in files.items()
+            }
     except StopIteration:  # what the JSON reader of `datasets` raises
         raise UserError(f"{str(folder)!r} cannot be read as a data set: a file is empty") from None
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{str(folder)!r} cannot be read as a data set: {_innermost(error)}") from None
-    return {}
+
+
+def _data_files(folder: Path) -> tuple[str, dict[str, list[str]]]:
+    """The files of the first kind that has some of train, else of the first that there is, by split: beside tables lie
+    files of other kinds that hold no rows."""
+    found = {builder: _files_by_split(folder, suffixes) for builder, suffixes in BUILDERS.items()}
+    return max(found.items(), key=lambda one: ("train" in one[1], bool(one[1])))
 
 
 def _files_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The data files by split: `train-00000-of-00002.parquet` or `train.csv`, also in `data/`; `train/0000.parquet`."""
+    """The data files by split: `train-00000-of-00002.parquet` (a hash may follow) or `train.csv`, also in
+    `data/`; `train/0000.parquet`."""
     found: dict[str, list[str]] = {}
     for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
         if suffix is None or path.name in ABOUT or not path.is_file():
             continue
-        stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.name.removesuffix(suffix))
+        stem = re.sub(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$", "", path.name.removesuffix(suffix))
         split = path.parent.name if path.parent != folder and stem.isdecimal() else stem
         if path.parent == folder or path.parent.name in ("data", split):
             found.setdefault(split, []).append(str(path))

@@ -281,6 +281,27 @@ def test_words_that_other_programs_read_as_missing_are_texts_and_labels(tmp_path
     assert {("NA",), ("null",)} < {row.fields for row in task.rows["test"]}
 
 
+def test_shards_that_were_pushed_with_a_hash_in_their_names_are_found(tmp_path: Path) -> None:
+    for split, shards in (("train", 2), ("test", 1)):
+        for at in range(shards):
+            rows = [{"text": f"{split} {at} {number}", "stars": number % 2} for number in range(20)]
+            name = f"{split}-{at:05}-of-{shards:05}-a09b74b3ef9c3b5{at}.parquet"
+            datasets.Dataset.from_list(rows).to_parquet(tmp_path / "reviews" / "data" / name)
+    task = load("hf:reviews", data=tmp_path, columns=REVIEWS)
+    assert [len(task.rows[split]) for split in ("train", "validation", "test")] == [36, 4, 20]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_file_of_another_kind_that_holds_no_rows_hides_none(suffix: str, tmp_path: Path) -> None:
+    _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
+    if suffix == "csv":
+        for file in (tmp_path / "reviews").glob("*.jsonl"):
+            datasets.Dataset.from_json(str(file)).to_csv(file.with_suffix(".csv"))
+            file.unlink()
+    (tmp_path / "reviews" / ("label_map.json" if suffix == "csv" else "labels.csv")).write_text('{"poor": 0}')
+    assert len(load("hf:reviews", data=tmp_path, columns=REVIEWS).rows["test"]) == 8
+
+
 def test_files_about_a_data_set_are_not_taken_for_its_rows(tmp_path: Path) -> None:
     _reviews(tmp_path / "reviews", {"train": 30, "test": 8})
     for split in ("train", "test"):
