@@ -25,7 +25,7 @@ from autodelta.backbones import Backbone, load
 from autodelta.candidate import Candidate
 from autodelta.deltas.attached import attach
 from autodelta.engine.activations import Activations
-from autodelta.engine.encode import Encoded, batches, encode, pad
+from autodelta.engine.encode import Encoded, batches, encode, padded
 from autodelta.engine.schedule import order_seed, rate_at
 from autodelta.engine.train import MAX_GRADIENT_NORM, Trial
 from autodelta.space import Space
@@ -67,8 +67,7 @@ def _parts(rows: int) -> list[Any]:
 @torch.no_grad()
 def label_scores(model: Any, encoded: Encoded, rows: Any) -> Any:
     """(rows, labels) log-likelihoods, every label by itself."""
-    ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
-    mask = ids.ne(encoded.pad).long()
+    ids, mask = padded([encoded.inputs[row] for row in rows], encoded.pad)
     memory = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
     columns = []
     for target in encoded.targets:

@@ -22,7 +22,7 @@ from autodelta import tasks
 from autodelta.backbones import load
 from autodelta.deltas.attached import Attached
 from autodelta.engine.activations import Activations
-from autodelta.engine.encode import Batch, Encoded, batches, encode, pad
+from autodelta.engine.encode import Batch, Encoded, batches, encode, pad, padded
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.train import Trial
 
@@ -42,8 +42,7 @@ def hooked_scores(model: Any, encoded: Encoded) -> None:
     labels, order = len(targets), encoded.by_length()
     shifted = torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1].clamp(min=0)], dim=1)
     for start in range(0, len(order), ROWS):
-        ids = pad([encoded.inputs[row] for row in order[start : start + ROWS]], encoded.pad)
-        mask = ids.ne(encoded.pad).long()
+        ids, mask = padded([encoded.inputs[row] for row in order[start : start + ROWS]], encoded.pad)
         memory = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         logits = model(
             encoder_outputs=BaseModelOutput(last_hidden_state=memory.repeat_interleave(labels, dim=0)),

@@ -22,7 +22,7 @@ from trials import DELTAS, Job, candidate
 from autodelta import tasks
 from autodelta.backbones import Backbone, load
 from autodelta.deltas.attached import Attached
-from autodelta.engine.encode import encode, pad
+from autodelta.engine.encode import encode, padded
 from autodelta.engine.evaluate import evaluate
 from autodelta.engine.forward import Forward
 from autodelta.engine.generate import written as write
@@ -59,9 +59,9 @@ def by_transformers(backbone: Backbone, trial: Trial, task: Task) -> list[str]:
     with Attached(backbone.model, trial.composition):
         for start in range(0, len(order), ROWS):
             rows = order[start : start + ROWS]
-            ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
+            ids, mask = padded([encoded.inputs[row] for row in rows], encoded.pad)
             found = backbone.model.generate(
-                input_ids=ids, attention_mask=ids.ne(encoded.pad).long(), max_new_tokens=8, do_sample=False, num_beams=1
+                input_ids=ids, attention_mask=mask, max_new_tokens=8, do_sample=False, num_beams=1
             )
             said[rows] = backbone.tokenizer.batch_decode(found, skip_special_tokens=True)
     return list(said)

@@ -13,7 +13,7 @@ from autodelta.backbones import Backbone
 from autodelta.candidate import Candidate, Loss
 from autodelta.deltas.compose import compose
 from autodelta.engine import devices
-from autodelta.engine.encode import Batch, Encoded, batch_rows, collate, pad
+from autodelta.engine.encode import Batch, Encoded, batch_rows, collate, padded
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import Violated
 from autodelta.engine.forward import Forward
@@ -81,8 +81,8 @@ def _answer(forward: Forward, rows: Encoded, loss: Loss) -> None:
     if not rows.answers:
         label_log_likelihoods(forward, rows, loss=loss)
         return
-    ids = devices.onto(pad(rows.inputs, rows.pad), forward.device)
-    written(forward, forward.encode(ids, ids.ne(rows.pad).long()), most=TIMED_TOKENS, end=NEVER, pad=rows.pad)
+    ids, mask = (devices.onto(one, forward.device) for one in padded(rows.inputs, rows.pad))
+    written(forward, forward.encode(ids, mask), most=TIMED_TOKENS, end=NEVER, pad=rows.pad)
 
 
 def latency_share(

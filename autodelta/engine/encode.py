@@ -173,10 +173,20 @@ def _epoch_order(encoded: Encoded, batch_size: int, rng: np.random.Generator) ->
 
 def collate(encoded: Encoded, rows: NDArray[np.int64]) -> Batch:
     """The batch of these rows."""
-    ids = pad([encoded.inputs[row] for row in rows], encoded.pad)
+    ids, mask = padded([encoded.inputs[row] for row in rows], encoded.pad)
     targets = pad([encoded.targets[encoded.labels[row]] for row in rows], -100)
     labels = torch.from_numpy(encoded.labels[rows])
-    return Batch(ids, ids.ne(encoded.pad).long(), targets, labels, encoded.targets)
+    return Batch(ids, mask, targets, labels, encoded.targets)
+
+
+def padded(rows: Sequence[NDArray[np.int64]], value: int) -> tuple[Tensor, Tensor]:
+    """Inputs of different lengths as one tensor, and their mask: both (rows, longest).
+
+    The mask is of lengths, as the value may stand in a row, too: tokenizers make the padding's token of the text
+    `<pad>`, and a T5 sees it as any other.
+    """
+    ids, lengths = pad(rows, value), torch.tensor([len(row) for row in rows])
+    return ids, torch.arange(ids.shape[1]).lt(lengths[:, None]).long()
 
 
 def pad(rows: Sequence[NDArray[np.int64]], value: int) -> Tensor:

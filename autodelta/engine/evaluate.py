@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autodelta.candidate import TEXT, Loss
 from autodelta.engine.activations import Activations
-from autodelta.engine.encode import Encoded, pad
+from autodelta.engine.encode import Encoded, pad, padded
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.generate import written
 from autodelta.engine.labels import LabelTree, log_likelihoods
@@ -177,8 +177,8 @@ def _entered(
     """The memory of the first rows in an order, and which these are; on a CPU perhaps fewer than ``number``."""
     if forward.device.type == "cpu":
         number = min(number, max(1, TOKENS // int(encoded.lengths[order[0]])))
-    ids = pad([encoded.inputs[row] for row in order[:number]], encoded.pad)
-    return kept.encode(forward, ids, ids.ne(encoded.pad).long(), device=forward.device), order[:number]
+    ids, mask = padded([encoded.inputs[row] for row in order[:number]], encoded.pad)
+    return kept.encode(forward, ids, mask, device=forward.device), order[:number]
 
 
 def _score_first(

@@ -35,7 +35,7 @@ def encoded(task: Task, backbone: "Backbone") -> tuple[Any, list[str]]:
     import numpy as np
     import torch
 
-    from autodelta.engine.encode import encode_texts, pad
+    from autodelta.engine.encode import encode_texts, padded
     from autodelta.engine.worker import single_threaded
 
     sample = task.limited(max(ENCODED_ROWS, len(task.labels)), 0).examples("train")
@@ -45,9 +45,9 @@ def encoded(task: Task, backbone: "Backbone") -> tuple[Any, list[str]]:
     found = []
     with torch.no_grad(), single_threaded(backbone.device.type):
         for start in range(0, len(inputs), ROWS_AT_ONCE):
-            ids = pad([inputs[row] for row in order[start : start + ROWS_AT_ONCE]], padding).to(backbone.device)
-            mask = ids.ne(padding)
-            states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            batch = padded([inputs[row] for row in order[start : start + ROWS_AT_ONCE]], padding)
+            ids, mask = (one.to(backbone.device) for one in batch)
+            states = backbone.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
             weights = mask[..., None].float()
             found.append(((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy())
     return np.concatenate(found)[np.argsort(order)], [example.label for example in sample]

@@ -1,11 +1,12 @@
 """Batches cover the split, depend on (seed, step) alone, and hold rows of about one length."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
-from autodelta.engine.encode import Encoded, batch_rows, batches, collate, pad
+from autodelta.engine.encode import Encoded, batch_rows, batches, collate, pad, padded
 
 
 def split(rows: int) -> Encoded:
@@ -68,3 +69,10 @@ def test_padding_is_masked_in_inputs_and_ignored_in_targets() -> None:
 @pytest.mark.parametrize("value", [0, -100])
 def test_pad_keeps_rows_and_fills_with_the_value(value: int) -> None:
     assert pad([np.array([1, 2, 3]), np.array([4])], value).tolist() == [[1, 2, 3], [4, value, value]]
+
+
+def test_a_paddings_token_that_stands_in_a_row_is_seen() -> None:
+    ids, mask = padded([np.array([3, 0, 1]), np.array([4, 1])], 0)
+    assert ids.tolist() == [[3, 0, 1], [4, 1, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert collate(replace(split(1), inputs=(np.array([3, 0, 1]),)), np.array([0])).mask.tolist() == [[1, 1, 1]]

@@ -12,6 +12,7 @@ from autodelta.backbones import weights_sha256
 from autodelta.candidate import Candidate, Training
 from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine.assignment import Assignment
+from autodelta.engine.encode import encode_unlabelled
 from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import NotFinite
 from autodelta.engine.forward import Forward
@@ -167,11 +168,12 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) 
     assert not any(module._forward_hooks for module in worker.backbone.model.modules())
 
 
-def test_label_likelihoods_are_those_of_one_row_at_a_time(worker: Worker) -> None:
+@pytest.mark.parametrize("texts", [(), ("the <pad> dog runs", "a", "a bird <pad>")], ids=["validation", "<pad>"])
+def test_label_likelihoods_are_those_of_one_row_at_a_time(worker: Worker, texts: tuple[str, ...]) -> None:
     """Batching, padding and sharing the encoder's output change nothing: checked against the model's own loss."""
-    encoded = worker._validation
+    encoded = encode_unlabelled(worker.backbone, worker.task, texts) if texts else worker._validation
     found = label_log_likelihoods(Forward(worker.backbone.model), encoded)
-    for row in (0, 5):
+    for row in (0, len(encoded) - 1):
         for label, target in enumerate(encoded.targets):
             ids, labels = torch.from_numpy(encoded.inputs[row])[None], torch.from_numpy(target)[None]
             loss = worker.backbone.model(input_ids=ids, labels=labels).loss.item()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from autodelta.backbones import Backbone, load
 from autodelta.errors import UserError
@@ -15,7 +16,7 @@ from autodelta.meta.compositions import layout
 from autodelta.search import resume, transfer
 from autodelta.search import search as search_from_python
 from autodelta.search.events import Notice
-from autodelta.search.knowledge import known
+from autodelta.search.knowledge import encoded, known
 from autodelta.search.run import open_run
 from autodelta.search.samplers import Scene
 from autodelta.search.transfer import Chosen, chosen
@@ -85,6 +86,15 @@ def test_a_past_that_fits_is_used_and_said(place: Path, task: Task, backbone: Ba
         assert found.features is not None
         assert set(layout().features) <= found.features.keys()
         assert said == ["sampler meta, learned from 8 other tasks"]
+
+
+def test_a_row_that_holds_the_paddings_token_is_looked_at_whole(task: Task, backbone: Backbone) -> None:
+    rows = (Row(("the <pad> dog runs",), "yes"), Row(("cat",), "no"))
+    odd = task.model_copy(update={"rows": {**task.rows, "train": rows}})
+    ids = torch.tensor([backbone.tokenizer(odd.examples("train")[0].input)["input_ids"]])
+    expected = backbone.model.get_encoder()(input_ids=ids).last_hidden_state.mean(1)
+    assert 0 in ids
+    torch.testing.assert_close(torch.from_numpy(encoded(odd, backbone)[0][:1]), expected.float(), atol=1e-2, rtol=1e-2)
 
 
 def test_without_any_model_nothing_is_said_unless_it_was_asked_for(task: Task, backbone: Backbone) -> None:
