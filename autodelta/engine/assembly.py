@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from autodelta.backbones import roles
 from autodelta.engine.layers import Attention, Block, Fan, FeedForward, Linear, Norm, Owned, Positions, Slots
+from autodelta.errors import UserError
 from autodelta.shape import ATTENTIONS, STACKS, BackboneShape, Site, Stack
 
 _together: WeakKeyDictionary[nn.Module, dict[tuple[Site, ...], Tensor]] = WeakKeyDictionary()  # once a model
@@ -30,7 +31,11 @@ class Assembled(NamedTuple):
 
 
 def assemble(hf_model: Any, slots: Sequence[Mapping[Site, Slots]]) -> Assembled:
-    """The sublayers over a Hugging Face T5's weights, with the slots of each candidate."""
+    """The sublayers over a Hugging Face T5's weights, with the slots of each candidate.
+
+    Raises:
+        UserError: a layer has a bias, which merging gave it; T5's have none.
+    """
     builder = _Builder(hf_model, slots)
     return Assembled(
         blocks={stack: builder.blocks(stack) for stack in STACKS},
@@ -114,7 +119,13 @@ class _Builder:
         return Norm(self._weight(site), self._config.layer_norm_epsilon, self.at(site))
 
     def _weight(self, site: Site) -> Tensor:
-        weight = self._modules[site].weight
+        module = self._modules[site]
+        if getattr(module, "bias", None) is not None:
+            raise UserError(
+                f"the engine computes with weights alone, and {site} has a bias of merged deltas; merge into the plain "
+                "model with biases=False, and attach what that leaves"
+            )
+        weight = module.weight
         assert isinstance(weight, Tensor)
         return weight.detach()
 

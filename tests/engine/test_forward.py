@@ -1,6 +1,7 @@
 """The lean forward pass is transformers' own, with every delta, on every kind of T5."""
 
 import copy
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from autodelta.candidate import Candidate
 from autodelta.deltas.attached import Attached
 from autodelta.deltas.compose import compose
+from autodelta.deltas.merge import merge
 from autodelta.deltas.spec import MethodConfig, specs
 from autodelta.engine.activations import Activations
 from autodelta.engine.forward import Forward, Memory
@@ -20,6 +22,7 @@ from autodelta.engine.labels import LabelTree, log_likelihoods
 from autodelta.engine.layers import Norm
 from autodelta.engine.layout import Layout, Part
 from autodelta.engine.softmax import softmax
+from autodelta.errors import UserError
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import candidate_of, perturb
 from tests.models import TINY, batch
@@ -143,6 +146,20 @@ def test_softmax_in_bfloat16_is_that_of_float32_rounded(keys: int) -> None:
 def test_the_bare_backbone_is_the_model(name: str) -> None:
     model, given = wide(name), batch(padded=True)
     assert torch.allclose(logits_of(Forward(model), model, given), model(**given).logits, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("role", ["encoder.self_attn.v", "decoder.ffn.out", "decoder.lm_head"])
+def test_biases_of_an_earlier_merge_are_refused_and_not_passed_over(role: str) -> None:
+    delta = {"method": "bitfit", "roles": [role], "learning_rate": 1e-3}
+    candidate = Candidate.model_validate({"deltas": [delta], "training": {"steps": 1, "batch_size": 1}})
+    for biases in (False, True):
+        model = TINY["original"]()
+        with Attached(model, compose(model, candidate)) as on:
+            perturb(on)
+            state = on.state_dict()
+        merge(model, candidate, state, biases=biases)
+        with pytest.raises(UserError, match=f"{role.split('.')[-1]} has a bias") if biases else nullcontext():
+            Forward(model)
 
 
 def test_a_forward_made_after_the_weights_have_changed_sees_them() -> None:
