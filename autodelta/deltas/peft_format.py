@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -20,8 +21,10 @@ from autodelta.deltas.lora.spec import LoraConfig
 from autodelta.deltas.prompt.spec import PromptConfig
 from autodelta.deltas.spec import MethodConfig
 from autodelta.errors import UserError, one_of
+from autodelta.files import write_text, write_whole
 from autodelta.shape import BackboneShape, Site, Stack
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 METHODS = {"lora": "LORA", "ia3": "IA3", "prompt": "PROMPT_TUNING"}  # ours and peft's names
 _PREFIX = "base_model.model."
 _LORA = {"lora_A.weight": "a", "lora_B.weight": "b", "lora_magnitude_vector": "magnitude"}
@@ -36,13 +39,12 @@ def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], fo
         hf_model: the backbone, whose module names peft needs.
         candidate: one of LoRA, (IA)³, or a prompt at the encoder's input, and nothing else.
         state: its tensors, from ``Attached.state_dict``.
-        folder: where to write ``adapter_config.json`` and ``adapter_model.safetensors``.
+        folder: where to write ``adapter_config.json`` and ``adapter_model.safetensors``; those that stand there are
+            replaced.
 
     Raises:
         UserError: peft has no form for the candidate.
     """
-    from safetensors.torch import save_file
-
     _check_holds(candidate)
     paths = _paths(hf_model)
     (method,) = candidate.methods
@@ -60,9 +62,24 @@ def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], fo
         }
     config.inference_mode = True
     config.base_model_name_or_path = hf_model.config.name_or_path
-    config.save_pretrained(str(folder))
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, str(Path(folder) / "adapter_model.safetensors"), metadata={"format": "pt"})
+    _write(Path(folder), config, {name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+
+
+def _write(folder: Path, config: Any, tensors: dict[str, Tensor]) -> None:
+    """Both files, whole; no crash leaves a config beside weights that are not its own."""
+    from safetensors.torch import save_file
+
+    with TemporaryDirectory() as place:
+        config.save_pretrained(place)
+        text = (Path(place) / CONFIG).read_text(encoding="utf8")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(path: Path) -> None:
+        save_file(tensors, path, metadata={"format": "pt"})
+        (folder / CONFIG).unlink(missing_ok=True)  # before the old weights are replaced
+
+    write_whole(folder / WEIGHTS, save)
+    write_text(folder / CONFIG, text)
 
 
 def from_peft(
@@ -78,10 +95,10 @@ def from_peft(
 
     folder = Path(folder)
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf8"))
-        tensors = load_file(str(folder / "adapter_model.safetensors"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf8"))
+        tensors = load_file(str(folder / WEIGHTS))
     except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise UserError(f"a peft folder has adapter_config.json and adapter_model.safetensors: {error}") from error
+        raise UserError(f"a peft folder has {CONFIG} and {WEIGHTS}: {error}") from error
     names = {theirs: ours for ours, theirs in METHODS.items()}
     if config.get("peft_type") not in names:
         raise one_of("kind of peft folder", str(config.get("peft_type")), names)

@@ -61,6 +61,25 @@ def test_peft_loads_what_we_write_and_we_load_it_again(name: str, backbone: Any,
         assert again == candidate
 
 
+@pytest.mark.parametrize("fails", ["safetensors.torch.save_file", "autodelta.deltas.peft_format.write_text"])
+def test_a_crash_leaves_no_config_beside_weights_of_another(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    model = original()
+    older, newer = (Candidate(deltas=CANDIDATES[name], training=TRAINING) for name in ("lora", "rslora"))
+    with attach(model, older) as attached:
+        to_peft(model, older, attached.state_dict(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(fails, crash)
+    with attach(model, newer) as attached, pytest.raises(OSError, match="No space"):
+        to_peft(model, newer, attached.state_dict(), tmp_path)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after == before if "save_file" in fails else after.keys() == {"adapter_model.safetensors"}
+
+
 def test_a_folder_may_be_named_by_a_text(tmp_path: Path) -> None:
     candidate = Candidate(deltas=CANDIDATES["ia3"], training=TRAINING)
     with attach(original(), candidate) as attached:
