@@ -4,6 +4,7 @@
 and scores; ``delta.safetensors`` the trained deltas, unless it is a suggestion; ``README.md`` a model card.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from shlex import quote
@@ -64,6 +65,7 @@ class Recipe(Frozen):
     run: str | None = None
     trial: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    weights_sha256: str | None = None  # of the weights' file; None of a suggestion
     _folder: Path | None = PrivateAttr(default=None)
 
     @field_validator("task")
@@ -103,7 +105,7 @@ class Recipe(Frozen):
         """The trained delta parameters.
 
         Raises:
-            UserError: the weights are missing or damaged, or it was never trained.
+            UserError: the weights are missing, damaged or another recipe's, or it was never trained.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -115,9 +117,13 @@ class Recipe(Frozen):
                 f"autodelta train --recipe {quote(str(self.folder))} --to FOLDER"
             )
         try:
-            return load_file(file)
+            found = load_file(file)
+            of_this = self.weights_sha256 in (None, _sha256(file))
         except (OSError, SafetensorError) as error:
             raise UserError(f"{file} is missing or damaged: {_said(error)}") from error
+        if not of_this:
+            raise UserError(f"{file} has other weights than those that {RECIPE_FILE} is of; export or train it again")
+        return found
 
     def apply(self, model: Any) -> "Attached":
         """Puts the trained deltas on a plain Hugging Face T5; ``.detach()`` takes them off again.
@@ -148,7 +154,8 @@ class Recipe(Frozen):
         return attached
 
     def write(self, folder: Path, weights: "dict[str, Tensor] | None") -> "Recipe":
-        """Writes the recipe with its weights and card; what stood there before is replaced file by file.
+        """Writes the recipe with its weights and card; what stood there before is replaced file by file, and by the
+        weights' hash a recipe knows its own: at another seed they have the same names and shapes.
 
         Without weights it is a suggestion: it has no scores, and can be trained.
 
@@ -157,11 +164,14 @@ class Recipe(Frozen):
         """
         check_readme(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        sha256 = None
         if weights is not None:
             from safetensors.torch import save_file
 
             write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            sha256 = _sha256(folder / WEIGHTS_FILE)
+        said = self.model_copy(update={"weights_sha256": sha256}).model_dump(mode="json")
+        text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
         write_text(folder / RECIPE_FILE, text)
         write_text(folder / CARD_FILE, card(self))  # last: beside a recipe it is known as the recipe's own
         return Recipe.load(folder)
@@ -171,6 +181,11 @@ def check_readme(folder: Path) -> None:
     """Raises UserError where a folder has a README that is no recipe's: somebody wrote it, and it would be replaced."""
     if (folder / CARD_FILE).exists() and not (folder / RECIPE_FILE).exists():
         raise UserError(f"{str(folder)!r} has a {CARD_FILE} that is no recipe's; choose another folder")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _said(error: Exception) -> str:

@@ -17,7 +17,7 @@ from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
 from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
-from autodelta.files import in_the_way
+from autodelta.files import in_the_way, write_text
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, check_readme
 from autodelta.search.settings import versions
 from autodelta.tasks.files import inputs_of
@@ -234,7 +234,11 @@ def _is_own(recipe: Recipe, task: str | None) -> bool:
 
 
 def _write(path: Path, lines: Sequence[dict[str, str]]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     try:
-        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf8")
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # a pipe, say, which a new file would replace
+            path.write_text(text, encoding="utf8")
+        else:
+            write_text(path, text)
     except OSError as error:
         raise UserError(f"the labels cannot be written to {path}: {error.strerror}") from error

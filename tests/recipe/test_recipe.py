@@ -308,6 +308,27 @@ def test_rows_that_cannot_be_labelled_are_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_labels_that_cannot_be_written_leave_those_that_are_there(
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    to = tmp_path / "labels"
+    to.write_text("older")
+    (tmp_path / "link").symlink_to(to)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"cannot be written to .*No space left"):
+        predict(trained, data=place / "data", to=to)
+    monkeypatch.undo()
+    assert to.read_text() == "older"
+    assert {path.name for path in tmp_path.iterdir()} == {"labels", "link"}
+    predict(trained, data=place / "data", to=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(to.read_text().splitlines()) == 16
+
+
 def test_labels_do_not_replace_the_rows_that_they_are_for(
     trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +400,23 @@ def test_missing_and_damaged_files_are_one_clear_line(trained: Recipe, tmp_path:
     (tmp_path / WEIGHTS_FILE).write_bytes((trained.folder / WEIGHTS_FILE).read_bytes()[:100])
     with pytest.raises(UserError, match="missing or damaged"):
         Recipe.load(tmp_path).weights()
+
+
+def test_weights_that_a_killed_export_left_under_an_older_recipe_are_refused(
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed's have the same names and shapes, and the scores would not be theirs."""
+    other = {name: tensor + 1 for name, tensor in trained.weights().items()}
+    kept = trained.write(tmp_path, trained.weights())
+    assert Recipe.load(tmp_path).weights().keys() == other.keys()
+    monkeypatch.setattr("autodelta.recipe.recipe.write_text", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        kept.write(tmp_path, other)
+    with pytest.raises(UserError, match=r"has other weights than those that recipe\.yaml is of") as caught:
+        Recipe.load(tmp_path).weights()
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    assert kept.write(tmp_path, other).weights().keys() == other.keys()
 
 
 def test_the_card_names_methods_parameters_and_scores(trained: Recipe) -> None:
