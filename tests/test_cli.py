@@ -135,6 +135,25 @@ def test_an_exported_recipe_predicts_with_the_recorded_test_score_in_a_new_proce
     assert found == {"metric": "accuracy", "score": searched["test"]["score"], "rows": 16, "split": "test"}
 
 
+def test_an_export_replaces_an_earlier_one_of_the_same_trial_and_no_other_recipe(
+    place: Path, searched: dict[str, Any], tmp_path: Path
+) -> None:
+    words, to = ("export", "first", "--runs", str(place / "runs"), "--to"), tmp_path / "mine"
+    assert [call(*words, str(to)).exit_code for _ in range(2)] == [0, 0]
+    retrained, suggested = tmp_path / "retrained", tmp_path / "suggested"
+    shutil.copytree(to, retrained)
+    recipe = (to / "recipe.yaml").read_text()
+    (retrained / "recipe.yaml").write_text(recipe.replace("run: first\n", "run: null\n"))  # as `train --to` writes it
+    shutil.copytree(retrained, suggested)
+    (suggested / "delta.safetensors").unlink()  # as `suggest --to` writes it
+    for taken in (retrained, suggested):
+        before = files(taken)
+        refused = call(*words, str(taken))
+        assert refused.exit_code == 2
+        assert refused.stderr == f"error: there is a recipe in {str(taken)!r} already; choose another folder\n"
+        assert files(taken) == before
+
+
 def test_a_search_whose_weights_were_removed_ends_with_its_run_all_the_same(
     place: Path, searched: dict[str, Any]
 ) -> None:

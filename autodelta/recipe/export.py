@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from autodelta.errors import UserError
-from autodelta.recipe.recipe import BackboneReference, Recipe, ScoreLine
+from autodelta.recipe.recipe import RECIPE_FILE, WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
+from autodelta.recipe.use import check_place
 from autodelta.search import Run
 from autodelta.search.answer import lines
 from autodelta.search.records import TrialRecord
@@ -12,6 +13,7 @@ from autodelta.search.run import Exported
 from autodelta.search.settings import versions
 
 FOLDER = "recipe"
+ORIGIN = {"run", "trial", "candidate", "backbone", "task", "columns", "train_rows"}  # which trial of which search
 
 
 def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | None = None) -> Recipe:
@@ -21,7 +23,8 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | 
     prefers; before the search has ended, the best trial so far.
 
     Raises:
-        UserError: the run has no finished trial, no such trial, or kept no weights of it; or nothing can be written.
+        UserError: the run has no finished trial, no such trial, or kept no weights of it; or nothing can be written,
+            as where another recipe lies.
     """
     from safetensors.torch import load_file
 
@@ -48,10 +51,22 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | 
         versions=versions(),
     )
     folder = run.path / FOLDER if to is None else Path(to)
+    if to is not None and not _is_again(recipe, folder):
+        for file in (RECIPE_FILE, WEIGHTS_FILE):
+            check_place(folder, taken_by=file)
     try:
         return recipe.write(folder, load_file(weights))
     except OSError as error:
         raise UserError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from error
+
+
+def _is_again(recipe: Recipe, folder: Path) -> bool:
+    """Whether a folder holds an earlier export of the same trial, which may be replaced: the run has it still."""
+    try:
+        there = Recipe.load(folder)
+    except UserError:
+        return False
+    return there.model_dump(mode="json", include=ORIGIN) == recipe.model_dump(mode="json", include=ORIGIN)
 
 
 def _chosen(run: Run, number: int | None) -> tuple[Exported, Path]:
