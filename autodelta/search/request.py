@@ -17,7 +17,7 @@ from autodelta.search.pruning import PRUNERS
 from autodelta.search.run import Run, new_folder
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
-from autodelta.search.transfer import WITHOUT, Chosen, chosen
+from autodelta.search.transfer import WITHOUT, Chosen, check_named, chosen
 from autodelta.space import Space, find
 from autodelta.tasks import SPLITS, Columns, Task
 from autodelta.tasks import load as load_task
@@ -336,6 +336,7 @@ def _check_numbers(request: Request) -> tuple[str, ...]:
     if request.seed < 0:
         raise UserError(f"a seed must not be negative: {request.seed}")
     worth.check(request.stop_when_worth_less, request.sampler)
+    check_named(request.sampler, request.meta)
     if not 0 <= request.confirm_share < 1:
         raise UserError(f"the share for confirmation lies from 0 to below 1: {request.confirm_share}")
     log = loggers.names(request.log)

@@ -32,6 +32,19 @@ class Chosen(NamedTuple):
     meta: Path | None = None  # the model's folder; None: the one that ships
 
 
+def check_named(asked: str | None, meta: Path | None) -> None:
+    """Raises UserError where the model that was named is none, or is for no sampler that was asked for.
+
+    One that is there and broken is none of the user's mistakes: the search goes on without it.
+    """
+    if meta is None:
+        return
+    if asked is not None and not sampler(asked).transfers:
+        raise UserError(f"--meta is for the sampler {WITH!r}, not for {asked!r}; leave one of them out")
+    if not (meta / past.MODEL).is_file():
+        raise UserError(f"no model in {str(meta)!r}: {past.MODEL} is missing; name a folder that `meta fit` wrote")
+
+
 def chosen(
     asked: str | None,
     meta: Path | None,
@@ -49,12 +62,8 @@ def chosen(
         space, task, backbone: of the search.
         say: is told, in one line, what the search begins with; or why with nothing, where that was asked for.
 
-    Raises:
-        UserError: a model was named for a sampler that uses none.
     """
     if asked is not None and not sampler(asked).transfers:
-        if meta is not None:
-            raise UserError(f"--meta is for the sampler {WITH!r}, not for {asked!r}; leave one of them out")
         return Chosen(asked)
     wanted = asked is not None or meta is not None
     if not wanted and past.bundled() is None:

@@ -146,10 +146,6 @@ def with_another_feature(folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(data))
 
 
-def gone(folder: Path) -> None:
-    (folder / "meta.json").unlink()
-
-
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -158,7 +154,6 @@ def gone(folder: Path) -> None:
         (torn, "no readable weights"),
         (of_another_layout, "the records are of another space: kinds differ"),
         (with_another_feature, "features differ in"),
-        (gone, "no model in"),
     ],
 )
 def test_whatever_is_wrong_with_a_model_is_one_line_and_the_search_goes_on(
@@ -194,9 +189,16 @@ def test_features_that_cannot_be_computed_are_one_line(place: Path, task: Task, 
     assert "the task's features cannot be computed" in said[0]
 
 
-def test_a_model_for_another_sampler_is_a_mistake(place: Path, task: Task, backbone: Backbone) -> None:
+def test_a_model_for_another_sampler_or_at_no_place_is_a_mistake(place: Path, tmp_path: Path) -> None:
+    given = {"data": place / "data", "backbone": str(place / "backbone"), "runs": tmp_path / "runs"}
     with pytest.raises(UserError, match="--meta is for the sampler 'meta', not for 'random'"):
-        begun("random", place / "model", task, backbone)
+        search_from_python("small", budget="1trials", sampler="random", meta=place / "model", **given)
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "nowhere", tmp_path / "empty"):
+        for asked in (None, "meta"):
+            with pytest.raises(UserError, match=f"no model in '{folder}': meta.json is missing"):
+                search_from_python("small", budget="1trials", sampler=asked, meta=folder, **given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_keeps_its_model_and_is_told_when_that_is_another(place: Path, tmp_path: Path) -> None:
