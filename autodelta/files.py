@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -37,10 +38,17 @@ def in_the_way(folder: Path) -> Path | None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary file, fsyncs it and renames it to ``path``."""
+    """Lets ``write`` fill a temporary file, fsyncs it and renames it to ``path``.
+
+    Whoever may read what else the user writes may read it, too: safetensors makes files that are the user's alone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask has it
         write(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(stat.S_IMODE(mode))
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
