@@ -172,13 +172,11 @@ def checked(request: Request, listener: Listener) -> tuple[Path, Settings, Space
     task = load_task(request.task, data=request.data, columns=request.columns)
     place = _place(request, log)
     spec = _spec(request, place)
-    for text in (*task.notes, *_defaults(request, spec, place)):
-        listener(Notice(text=text))
     backbone = spec.model_copy(update={"device": place.here}).load_backbone()
     _check_words(task, backbone)
-    for text in _cut(task, backbone):
-        listener(Notice(text=text))
     space = Space.load(request.space or _by_device(place)[1], backbone.shape)
+    for text in (*task.notes, *_defaults(request, spec, place), *_cut(task, backbone)):
+        listener(Notice(text=text))
     start = chosen(
         request.sampler,
         request.meta,
