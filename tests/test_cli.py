@@ -282,6 +282,44 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_changes_nothing(
     assert files(place) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("serach", "unknown command 'serach'; did you mean 'search'? choose from: bench, "),
+        ("meta fitt", "unknown command 'fitt'; did you mean 'fit'? choose from: fit"),
+        ("search --bugdet 3", "no such option: --bugdet"),
+        ("search --seed abc", "invalid value for '--seed': "),
+        ("bench --table x --searches 0", "invalid value for '--searches': "),
+        ("show", "missing argument 'RUN'"),
+        ("meta fit", "missing option '--to'"),
+    ],
+)
+def test_words_that_no_command_takes_are_one_line(words: str, said: str) -> None:
+    result = call(*words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["", "meta"])
+def test_a_group_of_commands_alone_shows_its_help(words: str) -> None:
+    result = call(*words.split())
+    assert result.output.startswith("Usage: ")
+    assert "error" not in result.output
+
+
+@pytest.mark.parametrize(
+    "changed", [{"dtype": "fp16"}, {"backbone": "gpt2"}, {"space": "wrong.yaml"}, {"meta": "x", "sampler": "tpe"}]
+)
+def test_defaults_are_said_once_everything_is_checked(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(SPACE.replace("rank:", "rnak:"))
+    monkeypatch.chdir(tmp_path)
+    result = call(*command(place, **{"executor": None, **changed}))
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 def test_a_mistake_in_a_space_that_was_added_is_one_line_where_spaces_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,11 @@ import typer
 
 from autodelta import __version__
 from autodelta.cli import bench, collect, lists, meta, recipes, search, show, suggest
+from autodelta.cli.options import Commands
 
 app = typer.Typer(
     name="autodelta",
+    cls=Commands,
     help="Finds the best composition of delta-tuning methods for a task, a T5 and a budget.",
     no_args_is_help=True,
     add_completion=False,

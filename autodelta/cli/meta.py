@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from autodelta.cli.options import mistakes
+from autodelta.cli.options import Commands, mistakes
 
-app = typer.Typer(name="meta", help="The meta-learner: what past tasks teach.", no_args_is_help=True)
+app = typer.Typer(name="meta", cls=Commands, help="The meta-learner: what past tasks teach.", no_args_is_help=True)
 
 
 def register(to: typer.Typer) -> None:

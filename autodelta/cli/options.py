@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import to_json
+from typer.core import TyperGroup
 
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,39 @@ NEW_TOKENS_HELP = "with hf: tasks of free texts: of an answer"
 MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help=NEW_TOKENS_HELP, show_default="32")]
 
 
+# What cannot be read of a command line, whichever click it is: typer's own copy in newer versions.
+UNREADABLE: Any = typer.BadParameter.__bases__[0]
 NO_NAME = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # what a path that the user named may be to the system
+
+
+class Commands(TyperGroup):
+    """A group of commands; words that none of them takes are one line, too, as every other mistake."""
+
+    def make_context(self, *args: Any, **given: Any) -> Any:
+        with _unreadable():
+            return super().make_context(*args, **given)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _unreadable():
+            return super().invoke(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            ctx.fail(str(one_of("command", name, self.commands)))
+        return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a command alone, which is answered by its help
+            raise
+        said = " ".join(error.format_message().split()).removesuffix(".")
+        print(f"error: {said[:1].lower()}{said[1:]}", file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 @contextmanager
