@@ -126,7 +126,7 @@ def parse(text: str, *, has_gpu: bool = True, gpu_share: float = 1.0) -> Budget:
     or several joined by commas; ``gpu_share`` is what a worker holds of a GPU.
 
     Raises:
-        UserError: not an amount above zero of a known unit, or GPU time where there is no GPU.
+        UserError: not amounts above zero of known units, one of each kind; or GPU time where there is no GPU.
     """
     limits: dict[str, float] = {}
     for part in text.split(","):
@@ -135,7 +135,10 @@ def parse(text: str, *, has_gpu: bool = True, gpu_share: float = 1.0) -> Budget:
             raise UserError(
                 f"a budget in GPU time needs a GPU: {part.strip()!r}; there is none: use cpu-h, h or trials"
             )
-        limits[name] = min(amount, limits.get(name, math.inf))
+        if name in limits:
+            kind = name.replace("_seconds", " time")
+            raise UserError(f"a budget has one limit of each kind, and {text!r} has two of {kind}: leave one out")
+        limits[name] = amount
     trials = limits.pop("trials", None)
     return Budget(text=text, **limits, trials=None if trials is None else int(trials), gpu_share=gpu_share)
 

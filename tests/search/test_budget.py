@@ -19,7 +19,6 @@ from autodelta.search.budget import Spent, parse
         ("200trials", {"trials": 200}),
         ("1trial", {"trials": 1}),
         ("3h, 200 trials", {"wall_seconds": 10_800, "trials": 200}),
-        ("3h,20min", {"wall_seconds": 1200}),
     ],
 )
 def test_a_budget_is_read_as_limits(text: str, limits: dict[str, float]) -> None:
@@ -41,6 +40,9 @@ def test_a_budget_is_read_as_limits(text: str, limits: dict[str, float]) -> None
         ("3h,,", "a number and a unit: ''"),
         ("nanh", "a number and a unit: 'nanh'"),
         ("infh", "a number and a unit"),
+        ("1min,2min", "one limit of each kind, and '1min,2min' has two of wall time: leave one out"),
+        ("3h,20min", "two of wall time"),
+        ("2trials,1gpu-h,5trials", "two of trials"),
     ],
 )
 def test_a_wrong_budget_is_one_line(text: str, message: str) -> None:
