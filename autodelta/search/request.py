@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic.dataclasses import dataclass
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.costs import Costs
@@ -18,6 +19,7 @@ from autodelta.search.run import Run, new_folder
 from autodelta.search.samplers import sampler as sampler_named
 from autodelta.search.settings import Settings
 from autodelta.search.transfer import WITHOUT, Chosen, check_named, chosen
+from autodelta.search.typed import STRICT, Folder, Named, Whole, typed
 from autodelta.space import Space, find
 from autodelta.tasks import SPLITS, Columns, Task
 from autodelta.tasks import load as load_task
@@ -30,30 +32,30 @@ ON_CUDA, ON_CPU = ("google/t5-base-lm-adapt", "thorough"), ("nano", "default")  
 LOOKED_AT = 1000  # rows of train whose length is looked at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Request:
     """A search as it is asked for; what is None is decided from the machine."""
 
     task: str
     budget: str
-    data: Path | None = None
+    data: Folder | None = None
     columns: Columns | None = None
-    backbone: str | None = None
-    space: str | None = None
+    backbone: Named | None = None
+    space: Named | None = None
     sampler: str | None = None
-    meta: Path | None = None
+    meta: Folder | None = None
     stop_when_worth_less: float = 0.0
     pruner: str | None = None
     confirm_share: float = CONFIRM_SHARE
     executor: str | None = None
-    workers: int | None = None
+    workers: Whole | None = None
     pack: bool = False
     gpus_per_worker: float = 1.0
     address: str | None = None
     log: str = ""
-    seed: int = 0
+    seed: Whole = 0
     name: str | None = None
-    runs: Path = Path("runs")
+    runs: Folder = Path("runs")
     device: str | None = None
     dtype: str | None = None
     allow_pickle: bool = False
@@ -118,15 +120,16 @@ def search(
     Raises:
         UserError: something asked for does not exist, is taken, or cannot be done; nothing was changed.
     """
-    request = Request(
+    request = typed(
+        Request,
         task=task,
         budget=budget,
-        data=None if data is None else Path(data),
+        data=data,
         columns=columns,
         backbone=backbone,
-        space=None if space is None else os.fspath(space),
+        space=space,
         sampler=sampler,
-        meta=None if meta is None else Path(meta),
+        meta=meta,
         stop_when_worth_less=stop_when_worth_less,
         pruner=pruner,
         confirm_share=confirm_share,
@@ -138,7 +141,7 @@ def search(
         log=log,
         seed=seed,
         name=name,
-        runs=Path(runs),
+        runs=runs,
         device=device,
         dtype=dtype,
         allow_pickle=allow_pickle,

@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
+
+from pydantic.dataclasses import dataclass
 
 from autodelta.engine import devices
 from autodelta.errors import UserError
@@ -16,6 +19,7 @@ from autodelta.search.run import Run, open_run, write_settings
 from autodelta.search.samplers import sampler
 from autodelta.search.settings import Settings
 from autodelta.search.transfer import lost
+from autodelta.search.typed import STRICT, Whole, typed
 from autodelta.space import Space
 
 
@@ -64,6 +68,17 @@ def resume(
     return resumed
 
 
+@dataclass(frozen=True, config=STRICT)
+class Changes:
+    """What may be asked anew of a search that goes on; None: as before."""
+
+    budget: str | None = None
+    executor: str | None = None
+    workers: Whole | None = None
+    address: str | None = None
+    stop_when_worth_less: float | None = None
+
+
 def changed(
     settings: Settings,
     *,
@@ -78,19 +93,20 @@ def changed(
     Raises:
         UserError: as ``resume``.
     """
-    if budget is not None:
-        _refuse_less(settings.budget, budget)
-        parse(budget, has_gpu=settings.has_gpu)
-    if stop_when_worth_less is not None:
-        worth.check(stop_when_worth_less, settings.sampler)
-    changes = {
-        "budget": budget,
-        "executor": executor,
-        "workers": workers,
-        "address": address,
-        "stop_when_worth_less": stop_when_worth_less,
-    }
-    found = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    changes = typed(
+        Changes,
+        budget=budget,
+        executor=executor,
+        workers=workers,
+        address=address,
+        stop_when_worth_less=stop_when_worth_less,
+    )
+    if changes.budget is not None:
+        _refuse_less(settings.budget, changes.budget)
+        parse(changes.budget, has_gpu=settings.has_gpu)
+    if changes.stop_when_worth_less is not None:
+        worth.check(changes.stop_when_worth_less, settings.sampler)
+    found = settings.model_copy(update={name: value for name, value in asdict(changes).items() if value is not None})
     placement.check(found.executor, found.workers, address=address)  # Ray may be gone since
     _refuse_without_gpu(found)
     _refuse_changed(found)

@@ -1,14 +1,19 @@
 """What a search does that was told little."""
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import autodelta
 from autodelta.errors import UserError
 from autodelta.search import events, placement
 from autodelta.search.placement import Place
 from autodelta.search.request import Request, checked
+from autodelta.search.typed import typed
 from autodelta.space import find
 from autodelta.studies.suggest import suggest
 
@@ -65,3 +70,33 @@ def test_rows_that_are_cut_are_said_before_the_search(
     checked(asked, heard.append)
     texts = [one.text for one in heard if isinstance(one, events.Notice)]
     assert any(text.startswith(f"{said} are longer than 256 tokens") for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"budget": 3}, "budget: Input should be a valid string, not 3"),
+        ({"workers": "2"}, "workers: Input should be a valid integer, not '2'"),
+        ({"seed": True}, "seed: Input should be a valid integer, not True"),
+        ({"seed": None}, "seed: Input should be a valid integer, not None"),
+        ({"confirm_share": "all"}, "confirm_share: Input should be a valid number, not 'all'"),
+        ({"data": 3}, "data: Input is not a valid path.*, not 3"),
+        ({"space": 3}, "space: Input should be a valid string, not 3"),
+        ({"task": None}, "task: Input should be a valid string, not None"),
+    ],
+)
+def test_what_is_not_of_its_kind_is_one_line(given: dict[str, Any], said: str) -> None:
+    options: dict[str, Any] = {"task": "demo/entailment", "budget": "1trials", **given}
+    for begin in (autodelta.search, partial(autodelta.search_sizes, train_sizes=(100, "all"))):
+        with pytest.raises(UserError, match=f"^{said}$"):
+            begin(**options)
+
+
+def test_numbers_may_be_those_of_numpy_and_places_texts(tmp_path: Path) -> None:
+    given = {"seed": np.int64(3), "workers": np.int32(2), "confirm_share": np.float64(0.5)}
+    found = typed(Request, task="small", budget="1trials", space=tmp_path / "a.yaml", runs=str(tmp_path), **given)
+    assert (found.seed, found.workers, found.confirm_share) == (3, 2, 0.5)
+    assert type(found.seed) is int
+    assert (found.space, found.runs) == (str(tmp_path / "a.yaml"), tmp_path)
+    with pytest.raises(TypeError, match="a search is not asked for 'worker'"):
+        typed(Request, task="small", budget="1trials", worker=2)

@@ -241,6 +241,8 @@ def test_where_ray_is_not_installed_the_address_of_a_cluster_means_nothing(monke
     [
         ({"budget": "2gpu-h"}, "a budget in GPU time needs a GPU"),
         ({"workers": 0}, "at least 1"),
+        ({"workers": "2"}, "workers: Input should be a valid integer, not '2'"),
+        ({"budget": 3}, "budget: Input should be a valid string, not 3"),
         ({"executor": "rai"}, "unknown executor 'rai'; did you mean 'ray'"),
         ({}, "the executor 'ray' needs Ray"),
     ],

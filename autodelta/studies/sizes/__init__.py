@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from autodelta.search.budget import parse
@@ -11,6 +10,7 @@ from autodelta.search.events import Event, Listener
 from autodelta.search.lock import driving
 from autodelta.search.request import Request, checked
 from autodelta.search.resuming import changed
+from autodelta.search.typed import typed
 from autodelta.studies.sizes.answer import SizesAnswer as SizesAnswer
 from autodelta.studies.sizes.asked import Size, ordered, shares
 from autodelta.studies.sizes.asked import read_sizes as read_sizes
@@ -54,9 +54,7 @@ def search_sizes(
         UserError: as ``search``; or a train size that cannot be. Nothing was changed.
         TypeError: an option that ``search`` does not take.
     """
-    kinds: dict[str, Callable[[Any], Any]] = {"data": Path, "runs": Path, "meta": Path, "space": os.fspath}
-    given = {name: kinds[name](value) if name in kinds and value else value for name, value in options.items()}
-    return submit_sizes(Request(task=task, budget=budget, **given), train_sizes, listener)
+    return submit_sizes(typed(Request, task=task, budget=budget, **options), train_sizes, listener)
 
 
 def submit_sizes(request: Request, train_sizes: Sequence[Size], listener: Listener) -> SizeStudy:

@@ -28,26 +28,35 @@ def _size(part: str) -> Size:
     if part == ALL:
         return ALL
     if not (part.isascii() and part.isdigit()):
-        raise UserError(f"a train size is a whole number of rows, or {ALL}: {part!r}; for example 100,1000,{ALL}")
+        raise _no_size(part)
     return int(part)
+
+
+def _no_size(value: object) -> UserError:
+    return UserError(f"a train size is a whole number of rows, or {ALL}: {value!r}; for example 100,1000,{ALL}")
 
 
 def ordered(sizes: Sequence[Size], task: Task) -> tuple[int, ...]:
     """The rows of train of each size, from the smallest; the whole of train counts as all its rows.
 
     Raises:
-        UserError: a size stands twice, cannot show every label, or is more than there is; or there is only one.
+        UserError: a size stands twice, cannot show every label, or is more than there is; or there is only one, or
+            what is given is none.
     """
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence):
+        raise UserError(f"train sizes are a list of numbers of rows, or {ALL}: {sizes!r}; for example (100, {ALL!r})")
     whole = len(task.rows["train"])
     least = max(LEAST_ROWS, 1 if task.ordinal else len({task.stratum(row.label) for row in task.rows["train"]}))
     found: dict[int, Size] = {}
     for size in sizes:
+        if size != ALL and (isinstance(size, bool) or not hasattr(size, "__index__")):
+            raise _no_size(size)
         if size != ALL and size < least:
             why = f" show each of its {least} labels once" if least > LEAST_ROWS else f" be at least {LEAST_ROWS}"
             raise UserError(f"a train size of {task.name} must{why}: {size}; choose from {least} to {whole}, or {ALL}")
         if size != ALL and size > whole:
             raise UserError(f"{task.name} has {whole} rows of train: {size}; choose from {least} to {whole}, or {ALL}")
-        rows = whole if size == ALL else size
+        rows = whole if size == ALL else int(size)
         if rows in found:
             raise UserError(
                 f"every train size stands once: {_twice(found[rows], size, rows)}; name another, or leave it out"

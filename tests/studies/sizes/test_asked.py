@@ -1,7 +1,9 @@
 """Which train sizes there can be, and how a budget is shared out over them."""
 
 import itertools
+from typing import Any
 
+import numpy as np
 import pytest
 
 from autodelta.engine.assignment import TRAIN_ROWS_SEED
@@ -34,6 +36,25 @@ def test_sizes_come_in_order_and_the_whole_of_train_is_its_rows() -> None:
 def test_a_size_that_cannot_be_is_one_line(text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         ordered(read_sizes(text), sized.task())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((100, "al"), "a whole number of rows, or all: 'al'"),
+        ((100, 2.5), "a whole number of rows, or all: 2.5"),
+        ((100, None), "a whole number of rows, or all: None"),
+        ("100,all", "train sizes are a list of numbers of rows, or all: '100,all'"),
+        (100, "train sizes are a list of numbers of rows, or all: 100"),
+    ],
+)
+def test_a_size_from_python_that_is_none_is_one_line(sizes: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ordered(sizes, sized.task())
+
+
+def test_sizes_may_be_numbers_of_numpy() -> None:
+    assert ordered(tuple(np.array([50, 10])), sized.task()) == (10, 50)
 
 
 def test_a_study_of_no_size_is_one_line() -> None:
