@@ -91,7 +91,7 @@ def data_folder(data: str | os.PathLike[str] | None) -> Path | None:
 
 def _in_files(name: str, folder: Path) -> TaskInfo:
     try:
-        card = files.read_card(folder)
+        card, _ = files.read_view(folder)
     except UserError as error:
         return TaskInfo(name=name, origin="files", problem=str(error))
     return TaskInfo(

@@ -81,6 +81,21 @@ def read_card(folder: Path) -> Card:
         raise UserError(f"{where}: cannot be read: {first_line(error)}") from None
 
 
+def read_view(folder: Path) -> tuple[Card, View]:
+    """What a folder's task.json says, and how its rows are seen.
+
+    Raises:
+        UserError: as ``read_card``; or it makes no view, as with a metric that there is not.
+    """
+    card = read_card(folder)
+    try:
+        return card, card.view(folder.name)
+    except ValidationError as error:
+        raise UserError(f"{folder.name}/{CARD}: {first_problem(error)}") from None
+    except UserError as error:
+        raise UserError(f"{folder.name}/{CARD}: {error}") from None
+
+
 def folders(data: Path | None) -> dict[str, Path]:
     """The tasks in a folder of folders, by name.
 
@@ -102,13 +117,7 @@ def load_folder(folder: Path) -> Task:
     Raises:
         UserError: a file is missing or broken, a row lacks a field or has an unknown label, or a split is empty.
     """
-    card = read_card(folder)
-    try:
-        view = card.view(folder.name)
-    except ValidationError as error:
-        raise UserError(f"{folder.name}/{CARD}: {first_problem(error)}") from None
-    except UserError as error:
-        raise UserError(f"{folder.name}/{CARD}: {error}") from None
+    card, view = read_view(folder)
     tables = {split: find_table(folder, split) for split in SPLITS}
     for split in ("train", "test"):
         if tables[split] is None:

@@ -55,8 +55,14 @@ def test_every_kind_of_task_is_listed_files_first(tmp_path: Path) -> None:
 def test_a_broken_card_spoils_only_its_own_line(tmp_path: Path) -> None:
     _card(tmp_path, "broken", "{")
     _card(tmp_path, "sound")
+    for name, key, value in (("unmeasured", "metric", "acuracy"), ("unseen", "template", "{txt}")):
+        _card(tmp_path, name)
+        card = tmp_path / name / "task.json"
+        card.write_text(json.dumps({**json.loads(card.read_text()), key: value}))
     found = {info.name: info.problem for info in available(tmp_path)}
     assert "not JSON" in found["broken"]
+    assert found["unmeasured"].startswith("unmeasured/task.json: unknown metric 'acuracy'; did you mean 'accuracy'?")
+    assert found["unseen"].startswith("unseen/task.json: unknown field in the template 'txt'")
     assert found["sound"] == ""
 
 
