@@ -51,7 +51,7 @@ def first_line(error: Exception) -> str:
 
 
 def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    return str(Path(path.parent.name, path.name))
 
 
 def _open(path: Path) -> IO[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.tasks import SPLITS, load
+from autodelta.tasks import SPLITS, View, load
+from autodelta.tasks.files import inputs_of
 from autodelta.tasks.tables import records
 
 CARD: dict[str, Any] = {"name": "tiny", "labels": ["good", "very_bad"], "inputs": ["text"], "metric": "macro_f1"}
@@ -191,6 +192,17 @@ def test_a_csv_holds_texts_as_long_as_json_lines_do(data: Path) -> None:
     (data / "tiny" / "test.jsonl").unlink()
     (data / "tiny" / "test.csv").write_text(f"text,label\n{'long ' * 40_000},good\n")
     assert len(load("tiny", data=data).rows["test"][0].fields[0]) == 200_000
+
+
+@pytest.mark.parametrize(("name", "shown"), [("rows.csv", "rows.csv"), ("../tiny/rows.csv", "tiny/rows.csv")])
+def test_a_file_is_named_with_its_folder_where_that_was_given(
+    data: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+) -> None:
+    view = View.model_validate(load("tiny", data=data).view())
+    monkeypatch.chdir(data / "tiny")
+    Path("rows.csv").write_text("txt\na\n")
+    with pytest.raises(UserError, match=rf"^{shown}:2: the column 'text' is missing"):
+        inputs_of(view, Path(name))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet", ".jsonl"])
