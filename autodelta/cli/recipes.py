@@ -104,7 +104,9 @@ def predict(
     ] = None,
     device: Device = None,
     allow_pickle: AllowPickle = False,
-    to: Annotated[Path | None, typer.Option("--to", help="a JSONL file for the labels", show_default=False)] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="a file for the labels: .jsonl, .csv or .tsv", show_default=False)
+    ] = None,
     inputs: InputColumns = None,
     label: LabelColumn = None,
     label_names: LabelNames = None,

@@ -1,6 +1,5 @@
 """Uses a recipe: predicts with it, or trains its candidate again."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from autodelta.files import in_the_way, write_text
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, check_readme
 from autodelta.search.settings import versions
 from autodelta.tasks.files import inputs_of
+from autodelta.tasks.tables import check_written, text_of
 
 SEEDS = 2**63  # what a tensor holds: the seed of random projections is saved with them
 
@@ -71,7 +71,8 @@ def label(
 ) -> tuple[str, ...]:
     """The recipe's label for each row of a file (JSONL, CSV, TSV or Parquet) that has the columns of its inputs.
 
-    ``backbone`` names where the recipe's backbone lies now; ``to`` takes the labels as JSON lines, row by row.
+    ``backbone`` names where the recipe's backbone lies now; ``to`` takes the labels, row by row: as CSV or TSV where it
+    is called so, else as JSON lines.
 
     Raises:
         UserError: the backbone differs from the recipe's, a row lacks an input, or ``to`` has no place or is the
@@ -187,6 +188,7 @@ def _check_file(to: Path) -> None:
     """Raises UserError where labels cannot be put, before anything is predicted."""
     if to.is_dir() or not to.parent.is_dir():
         raise UserError(f"--to names a file in a folder that is there, not {str(to)!r}")
+    check_written(to)
 
 
 def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:
@@ -234,7 +236,7 @@ def _is_own(recipe: Recipe, task: str | None) -> bool:
 
 
 def _write(path: Path, lines: Sequence[dict[str, str]]) -> None:
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    text = text_of(lines, path)
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):  # a pipe, say, which a new file would replace
             path.write_text(text, encoding="utf8")

@@ -1,7 +1,8 @@
-"""Reading tables: JSON lines, CSV and Parquet files, row by row, each with the place where it stands."""
+"""Reading tables: JSON lines, CSV and Parquet files, row by row, each with the place where it stands; and writing."""
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,24 @@ def _parquet(path: Path) -> Iterator[Placed]:
         raise UserError(f"{_shown(path)} is not Parquet: {one_line(error)}") from None
     for number, row in enumerate(rows, 1):
         yield f"{_shown(path)}, row {number}", row
+
+
+def check_written(path: Path) -> None:
+    """Raises UserError where a file's name promises what is not written: compressed or Parquet."""
+    if path.suffix in (".gz", ".parquet"):
+        raise UserError(f"rows are written as .jsonl, .csv or .tsv, not to {path.name!r}")
+
+
+def text_of(rows: Sequence[Record], path: Path) -> str:
+    """Rows of the same columns, one at least, as a file of that name holds them: CSV or TSV where it is called so, else
+    JSON lines."""
+    if path.suffix not in (".csv", ".tsv"):
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {

@@ -23,6 +23,7 @@ from autodelta.recipe.card import card
 from autodelta.recipe.recipe import CARD_FILE, RECIPE_FILE, WEIGHTS_FILE
 from autodelta.recipe.use import label, predict, reference, train
 from autodelta.tasks.files import inputs_of
+from autodelta.tasks.tables import records
 from tests.models import original
 from tests.small import WORDS, save_backbone, save_task, tokenizer
 
@@ -202,6 +203,23 @@ def test_labels_that_have_no_place_are_refused_before_predicting(
     monkeypatch.setattr(use, "load", None)
     with pytest.raises(UserError, match="--to names a file in a folder that is there, not"):
         predict(trained, data=place / "data", to=tmp_path / to)
+
+
+@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.parquet"])
+def test_labels_that_would_not_be_what_the_name_says_are_refused_before_predicting(
+    trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(use, "load", None)
+    with pytest.raises(UserError, match=f"rows are written as .jsonl, .csv or .tsv, not to '{name}'"):
+        predict(trained, to=tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_labels_are_written_as_their_file_is_called(trained: Recipe, place: Path, tmp_path: Path, suffix: str) -> None:
+    for name in ("labels.jsonl", f"labels{suffix}"):
+        predict(trained, data=place / "data", to=tmp_path / name)
+    lines, table = (tmp_path / "labels.jsonl").read_text().splitlines(), tmp_path / f"labels{suffix}"
+    assert [row for _, row in records(table)] == [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
