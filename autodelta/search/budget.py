@@ -92,6 +92,11 @@ class Budget(Frozen):
         limits, least = self._limits(), other._limits()
         return all(limit >= least.get(name, 0) for name, limit in limits.items())
 
+    def without(self, other: "Budget") -> tuple[str, ...]:
+        """The kinds of limits that the other has and this one has not."""
+        kinds = other._limits().keys() - self._limits().keys()
+        return tuple(sorted(_spoken(name) for name in kinds))
+
     def share_spent(self, spent: Spent) -> float:
         """How much of the budget is gone, from 0 to 1, by the limit that is nearest."""
         pairs = (
@@ -136,11 +141,14 @@ def parse(text: str, *, has_gpu: bool = True, gpu_share: float = 1.0) -> Budget:
                 f"a budget in GPU time needs a GPU: {part.strip()!r}; there is none: use cpu-h, h or trials"
             )
         if name in limits:
-            kind = name.replace("_seconds", " time")
-            raise UserError(f"a budget has one limit of each kind, and {text!r} has two of {kind}: leave one out")
+            raise UserError(f"a budget has one limit of each kind; {text!r} has two of {_spoken(name)}: leave one out")
         limits[name] = amount
     trials = limits.pop("trials", None)
     return Budget(text=text, **limits, trials=None if trials is None else int(trials), gpu_share=gpu_share)
+
+
+def _spoken(limit: str) -> str:
+    return limit.replace("_seconds", " time")
 
 
 def _limit(part: str) -> tuple[str, float]:

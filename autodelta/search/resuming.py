@@ -11,7 +11,7 @@ from autodelta.errors import UserError
 from autodelta.search import placement, worth
 from autodelta.search.budget import parse
 from autodelta.search.driver import take_up, told
-from autodelta.search.events import Event, Notice
+from autodelta.search.events import Event, Listener, Notice
 from autodelta.search.executors import cluster_address
 from autodelta.search.kept import scene
 from autodelta.search.lock import driving
@@ -56,6 +56,7 @@ def resume(
         address=address,
         stop_when_worth_less=stop_when_worth_less,
     )
+    say_dropped(found.settings, settings, listener)
     space = Space.of_text(settings.space, settings.shape, name=f"the space of run {found.name}")
     with driving(found.path), told(found.path):  # so that no search that is under way sees other settings
         _ = found.trials  # a study that cannot be read is refused before anything is written
@@ -111,6 +112,13 @@ def changed(
     _refuse_without_gpu(found)
     _refuse_changed(found)
     return found
+
+
+def say_dropped(before: Settings, now: Settings, listener: Listener) -> None:
+    """Says which limits a new budget has not any more: it takes the place of the old one as a whole."""
+    gone = ", ".join(now.limits.without(before.limits))
+    if gone:
+        listener(Notice(text=f"the budget {now.budget} is in place of {before.budget}: no limit of {gone} is left"))
 
 
 def _refuse_less(before: str, now: str) -> None:

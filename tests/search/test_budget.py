@@ -40,7 +40,7 @@ def test_a_budget_is_read_as_limits(text: str, limits: dict[str, float]) -> None
         ("3h,,", "a number and a unit: ''"),
         ("nanh", "a number and a unit: 'nanh'"),
         ("infh", "a number and a unit"),
-        ("1min,2min", "one limit of each kind, and '1min,2min' has two of wall time: leave one out"),
+        ("1min,2min", "one limit of each kind; '1min,2min' has two of wall time: leave one out"),
         ("3h,20min", "two of wall time"),
         ("2trials,1gpu-h,5trials", "two of trials"),
     ],

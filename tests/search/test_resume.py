@@ -272,6 +272,30 @@ def test_a_search_on_a_gpu_is_not_taken_up_where_there_is_none(
         resuming.resume(run.path)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ("3cpu-min", "100trials", ["the budget 100trials is in place of 3cpu-min: no limit of cpu time is left"]),
+        (
+            "1h,2trials,1cpu-h",
+            "2cpu-h",
+            ["the budget 2cpu-h is in place of 1h,2trials,1cpu-h: no limit of trials, wall time is left"],
+        ),
+        ("2trials", "3trials,1h", []),
+        ("2trials", None, []),
+    ],
+)
+def test_a_limit_that_a_new_budget_has_not_any_more_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, now: str | None, said: list[str]
+) -> None:
+    run = create(tmp_path / "run", fakes.settings(budget=before))
+    for name in ("take_up", "_refuse_changed"):
+        monkeypatch.setattr(resuming, name, lambda *_, **__: None)
+    heard: list[events.Event] = []
+    resuming.resume(run.path, budget=now, listener=heard.append)
+    assert [str(event) for event in heard] == said
+
+
 def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
     resuming._refuse_less("1h,20trials", "2h,20trials")
     resuming._refuse_less("1h,20trials", "30trials")

@@ -9,7 +9,7 @@ from autodelta.search.driver import told
 from autodelta.search.events import Event, Listener
 from autodelta.search.lock import driving
 from autodelta.search.request import Request, checked
-from autodelta.search.resuming import changed
+from autodelta.search.resuming import changed, say_dropped
 from autodelta.search.typed import typed
 from autodelta.studies.sizes.answer import SizesAnswer as SizesAnswer
 from autodelta.studies.sizes.asked import Size, ordered, shares
@@ -103,6 +103,7 @@ def resume_sizes(
         address=address,
         stop_when_worth_less=stop_when_worth_less,
     )
+    say_dropped(found.asked.settings, settings, listener)
     again = SizeStudy(found.path, found.asked.model_copy(update={"settings": settings}))
     with driving(found.path), told(found.path):
         write_asked(found.path, again.asked)

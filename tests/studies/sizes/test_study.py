@@ -143,6 +143,18 @@ def test_a_larger_budget_goes_on_at_every_size(study: SizeStudy, tmp_path: Path)
     assert again.budget["spent"]["trials"] == 22
 
 
+def test_a_limit_that_a_new_budget_has_not_any_more_is_said(
+    study: SizeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodelta.studies.sizes.open_sizes", lambda name, runs: copied(study, tmp_path))
+    monkeypatch.setattr("autodelta.studies.sizes.take_up", lambda *_, **__: None)
+    monkeypatch.setattr("autodelta.search.resuming._refuse_changed", lambda settings: None)
+    heard: list[events.Event] = []
+    resume_sizes(study.path, budget="1h", listener=heard.append)
+    before = study.asked.settings.budget
+    assert [str(event) for event in heard] == [f"the budget 1h is in place of {before}: no limit of trials is left"]
+
+
 def test_searches_that_ended_early_go_on_when_less_gain_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
