@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from autodelta.candidate import Training as Training
     from autodelta.errors import UserError as UserError
     from autodelta.recipe import Recipe as Recipe
+    from autodelta.recipe.export import export as export
+    from autodelta.recipe.peft import export_peft as export_peft
     from autodelta.search import Run as Run
     from autodelta.search import open_run as open_run
     from autodelta.search import resume as resume
@@ -41,6 +43,8 @@ _HOME = {
     "Space": "space",
     "Training": "candidate",
     "UserError": "errors",
+    "export": "recipe.export",
+    "export_peft": "recipe.peft",
     "open_run": "search",
     "open_sizes": "studies.sizes",
     "resume": "search",

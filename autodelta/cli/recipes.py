@@ -22,8 +22,9 @@ from autodelta.cli.options import (
     mistakes,
     print_json,
 )
-from autodelta.errors import UserError
+from autodelta.errors import UserError, one_of
 
+FORMATS = ("recipe", "peft")
 OF_A_TASK = ("task", "data", "split", "inputs", "label", "label_names")  # what `--rows` has no use for
 
 
@@ -36,17 +37,30 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: RunName,
-    to: Annotated[Path | None, typer.Option("--to", help="where the recipe goes", show_default="RUN/recipe")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="where it goes", show_default="RUN/recipe or RUN/peft")
+    ] = None,
     trial: Annotated[int | None, typer.Option("--trial", help="which trial", show_default="the best")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="recipe; or peft, which holds one of lora, ia3, prompt at a time")
+    ] = "recipe",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write the best composition of a run as a recipe."""
+    """Write the best composition of a run as a recipe, or as a folder for peft."""
     with mistakes():
-        from autodelta.recipe.export import export as write_recipe
         from autodelta.search import open_run
 
-        recipe = write_recipe(open_run(run, runs), to=to, number=trial)
-        print(recipe.folder)
+        if form not in FORMATS:
+            raise one_of("format", form, FORMATS)
+        found = open_run(run, runs)
+        if form == "peft":
+            from autodelta.recipe.peft import export_peft
+
+            print(export_peft(found, to=to, trial=trial))
+        else:
+            from autodelta.recipe.export import export as write_recipe
+
+            print(write_recipe(found, to=to, trial=trial).folder)
 
 
 def train(

@@ -45,7 +45,7 @@ def to_peft(hf_model: Any, candidate: Candidate, state: Mapping[str, Tensor], fo
     Raises:
         UserError: peft has no form for the candidate.
     """
-    _check_holds(candidate)
+    check_holds(candidate)
     paths = _paths(hf_model)
     (method,) = candidate.methods
     if method == "prompt":
@@ -115,7 +115,8 @@ def from_peft(
 Found = dict[tuple[Site, str], tuple[MethodConfig, Tensor]]  # by site and our name of the tensor
 
 
-def _check_holds(candidate: Candidate) -> None:
+def check_holds(candidate: Candidate) -> None:
+    """Raises UserError where peft has no form for a candidate."""
     if len(candidate.methods) != 1 or candidate.methods[0] not in METHODS:
         raise UserError(f"peft holds one of {', '.join(METHODS)} at a time, not {' + '.join(candidate.methods)}")
     if candidate.methods[0] == "prompt" and any(d.roles != (_PROMPT_SITE.role,) for d in candidate.deltas):

@@ -16,7 +16,7 @@ FOLDER = "recipe"
 ORIGIN = {"run", "trial", "candidate", "backbone", "task", "columns", "train_rows"}  # which trial of which search
 
 
-def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | None = None) -> Recipe:
+def export(run: Run, *, to: str | os.PathLike[str] | None = None, trial: int | None = None) -> Recipe:
     """Writes what a run found as a recipe, into the run's folder or another.
 
     Unless a trial is named by number: the smallest of those that tie with the winner, at the seed that validation
@@ -28,12 +28,34 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | 
     """
     from safetensors.torch import load_file
 
-    found, weights = _chosen(run, number)
+    recipe, weights = found(run, trial)
+    folder = run.path / FOLDER if to is None else Path(to)
+    if to is not None and not _is_again(recipe, folder):
+        check_free(folder)
+    try:
+        return recipe.write(folder, load_file(weights))
+    except OSError as error:
+        raise UserError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from error
+
+
+def check_free(folder: Path) -> None:
+    """Raises UserError where a folder holds a recipe, trained or not, or cannot be written."""
+    for file in (RECIPE_FILE, WEIGHTS_FILE):
+        check_place(folder, taken_by=file)
+
+
+def found(run: Run, trial: int | None) -> tuple[Recipe, Path]:
+    """The recipe of what a run found, or of one of its trials, and where its weights lie.
+
+    Raises:
+        UserError: the run has no finished trial, no such trial, or kept no weights of it.
+    """
+    chosen, weights = _chosen(run, trial)
     settings, result = run.settings, run.result
     assert settings.worker.dtype is not None
     recipe = Recipe(
-        candidate=found.candidate,
-        parameters=found.parameters,
+        candidate=chosen.candidate,
+        parameters=chosen.parameters,
         backbone=BackboneReference(
             name=settings.worker.backbone,
             sha256=settings.backbone_sha256,
@@ -43,21 +65,14 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, number: int | 
         task=settings.view,
         columns=settings.worker.columns,
         train_rows=settings.worker.train_rows,
-        seed=found.seed,
-        scores=_scores(run, found),
-        statement=tuple(lines(result.answer)) if result is not None and found == result.exported else (),
+        seed=chosen.seed,
+        scores=_scores(run, chosen),
+        statement=tuple(lines(result.answer)) if result is not None and chosen == result.exported else (),
         run=run.name,
-        trial=found.trial,
+        trial=chosen.trial,
         versions=versions(),
     )
-    folder = run.path / FOLDER if to is None else Path(to)
-    if to is not None and not _is_again(recipe, folder):
-        for file in (RECIPE_FILE, WEIGHTS_FILE):
-            check_place(folder, taken_by=file)
-    try:
-        return recipe.write(folder, load_file(weights))
-    except OSError as error:
-        raise UserError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from error
+    return recipe, weights
 
 
 def _is_again(recipe: Recipe, folder: Path) -> bool:
