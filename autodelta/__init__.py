@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from autodelta.search import open_run as open_run
     from autodelta.search import resume as resume
     from autodelta.search import search as search
+    from autodelta.search.samplers import Scene as Scene
+    from autodelta.search.samplers.meta import MetaSampler as MetaSampler
+    from autodelta.search.transfer import features_of as features_of
     from autodelta.space import Space as Space
     from autodelta.studies.sizes import SizeStudy as SizeStudy
     from autodelta.studies.sizes import open_sizes as open_sizes
@@ -37,14 +40,17 @@ __version__ = "0.1.0"
 _HOME = {
     "Candidate": "candidate",
     "Delta": "candidate",
+    "MetaSampler": "search.samplers.meta",
     "Recipe": "recipe",
     "Run": "search",
+    "Scene": "search.samplers",
     "SizeStudy": "studies.sizes",
     "Space": "space",
     "Training": "candidate",
     "UserError": "errors",
     "export": "recipe.export",
     "export_peft": "recipe.peft",
+    "features_of": "search.transfer",
     "open_run": "search",
     "open_sizes": "studies.sizes",
     "resume": "search",

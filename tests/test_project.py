@@ -11,6 +11,7 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -197,6 +198,17 @@ def test_the_readmes_example_without_a_search_runs_on_a_t5() -> None:
     names = {"model": gated(), "torch": torch}
     exec(example, names)
     assert sum(p.numel() for p in names["attached"].parameters()) == names["candidate"].count_parameters(gated().config)
+
+
+def test_the_example_of_a_study_of_ones_own_runs() -> None:
+    page = (ROOT / "docs" / "meta.md").read_text().split("```python\n")[1].split("```", 1)[0]
+    example = page.replace("n_trials=20", "n_trials=3")
+    assert example != page
+    seen: list[Any] = []
+    names: dict[str, Any] = {"my_score": lambda candidate: 0.1 * (seen.append(candidate) or len(seen))}
+    exec(example, names)
+    assert len(set(seen)) == 3
+    assert all(names["space"].contains(candidate) for candidate in seen)
 
 
 def test_the_task_card_of_the_readme_makes_a_task(tmp_path: Path) -> None:
