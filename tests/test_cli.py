@@ -203,6 +203,7 @@ def test_the_plain_output_names_leaderboard_recipe_and_run(place: Path, searched
     assert "Confirmed over seeds" in result.output
     assert f"(trial {searched['best']['number']})" in result.output
     assert "test accuracy" in result.output
+    assert "\nsampler: tpe\n" in result.output  # nothing is known of this backbone
 
 
 def test_a_recipe_is_trained_again_on_another_task(place: Path, searched: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def show(
 
 
 def show_run(screen: "Console", run: "Run") -> None:
-    """Leaderboard, front, the answer and what was spent."""
+    """Leaderboard, front, the answer, what was spent, and which sampler chose: not always the one asked for."""
     from autodelta.report import answer, tables
 
     summary, result = run.as_json(), run.result
@@ -63,7 +63,7 @@ def show_run(screen: "Console", run: "Run") -> None:
     screen.print(tables.front(summary))
     if result is not None and any(one.seeds for one in result.answer.standings):
         screen.print(answer.standings(result.answer))
-    for line in tables.conclusion(summary):
+    for line in (*tables.conclusion(summary), f"sampler: {run.settings.sampler}"):
         screen.print(line, highlight=False)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from autodelta.errors import UserError
 from autodelta.recipe.recipe import RECIPE_FILE, WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
-from autodelta.recipe.use import check_place
 from autodelta.search import Run
 from autodelta.search.answer import lines
 from autodelta.search.records import TrialRecord
@@ -40,6 +39,8 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, trial: int | N
 
 def check_free(folder: Path) -> None:
     """Raises UserError where a folder holds a recipe, trained or not, or cannot be written."""
+    from autodelta.recipe.use import check_place  # it loads torch and transformers
+
     for file in (RECIPE_FILE, WEIGHTS_FILE):
         check_place(folder, taken_by=file)
 
