@@ -17,6 +17,7 @@ from autodelta.search import resume, transfer
 from autodelta.search import search as search_from_python
 from autodelta.search.events import Notice
 from autodelta.search.knowledge import encoded, known
+from autodelta.search.request import Request, checked
 from autodelta.search.run import open_run
 from autodelta.search.samplers import Scene
 from autodelta.search.transfer import Chosen, chosen
@@ -190,15 +191,20 @@ def test_features_that_cannot_be_computed_are_one_line(place: Path, task: Task, 
 
 
 def test_a_model_for_another_sampler_or_at_no_place_is_a_mistake(place: Path, tmp_path: Path) -> None:
-    given = {"data": place / "data", "backbone": str(place / "backbone"), "runs": tmp_path / "runs"}
+    def asked(sampler: str | None, meta: Path) -> None:
+        request = Request(
+            task="small", budget="1trials", data=place / "data", backbone=str(place / "backbone"), sampler=sampler,
+            meta=meta, space=str(place / "space.yaml"), runs=tmp_path / "runs", executor="local", workers=1,
+        )  # fmt: skip
+        checked(request, lambda event: None)
+
     with pytest.raises(UserError, match="--meta is for the sampler 'meta', not for 'random'"):
-        search_from_python("small", budget="1trials", sampler="random", meta=place / "model", **given)
+        asked("random", place / "model")
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty"):
-        for asked in (None, "meta"):
+        for sampler in (None, "meta"):
             with pytest.raises(UserError, match=f"no model in '{folder}': meta.json is missing"):
-                search_from_python("small", budget="1trials", sampler=asked, meta=folder, **given)
-    assert not (tmp_path / "runs").exists()
+                asked(sampler, folder)
 
 
 def test_a_run_keeps_its_model_and_is_told_when_that_is_another(place: Path, tmp_path: Path) -> None:
