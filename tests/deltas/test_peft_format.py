@@ -109,6 +109,7 @@ def test_a_folder_may_be_named_by_a_text(tmp_path: Path) -> None:
     ids=["lora", "dora", "alphas", "ia3", "prompt"],
 )
 def test_we_load_what_peft_writes(config: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)  # peft draws its weights; how far float32 is off hangs on them
     model = gated()
     theirs = peft.get_peft_model(copy.deepcopy(model), config).eval()
     expected = logits(theirs, batch(padded=True))
