@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from autodelta.search.records import BUDGET
+
 STATE_STYLES = {"complete": "", "pruned": "yellow", "infeasible": "dim", "failed": "red", "running": "cyan"}
 WRONG = ("infeasible", "failed")
 SHOWN = 20
@@ -117,7 +119,7 @@ def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _refused(trial: Mapping[str, Any]) -> bool:
     """Whether the budget held not even its first report."""
-    return bool(trial["state"] == "pruned" and not trial["step"])
+    return bool(trial["state"] == "pruned" and not trial["step"] and trial["reason"].startswith(BUDGET))
 
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:

@@ -67,8 +67,8 @@ def search(
 ) -> Run:
     """Searches in a new folder (``run.new_folder`` finds a place), and answers.
 
-    Ctrl-C ends the search in good order: running trials are pruned, workers ended, and the run can be read and taken up
-    again; there is no answer from a part of its confirmation.
+    Ctrl-C ends the search in good order: workers are ended, and the run can be read and taken up again, which goes on
+    with the trials that ran; there is no answer from a part of its confirmation.
 
     Raises:
         UserError: wrong settings, a name that is taken, or a budget too small for one trial; the folder is gone again.
@@ -154,7 +154,8 @@ def _study(settings: Settings, space: Space, folder: Path) -> Study:
 
 
 def _run(session: Session, workers: Executor, settings: Settings, space: Space) -> None:
-    """Trials, then the answer; whatever happens, no trial is left running and all spending is written down."""
+    """Trials, then the answer; whatever happens, all spending is written down. What ends a search from outside leaves
+    the trials under way to whoever takes it up again."""
     try:
         workers.run(session)
         session.stop_running()
@@ -163,10 +164,7 @@ def _run(session: Session, workers: Executor, settings: Settings, space: Space) 
     except KeyboardInterrupt:
         session.interrupt()
     finally:
-        try:
-            session.stop_running()
-        finally:
-            session.accounts.ledger.close()
+        session.accounts.ledger.close()
 
 
 def _answer(session: Session, workers: Executor, settings: Settings, space: Space) -> None:

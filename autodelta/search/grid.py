@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import optuna
 
 from autodelta.candidate import Candidate
-from autodelta.search.records import CUT_SHORT, TrialRecord
+from autodelta.search.records import BUDGET, TrialRecord
 from autodelta.space import Space
 
 Plan = Callable[[optuna.Study, int], Candidate | None]  # the next candidate, from the study so far and a seed
@@ -48,7 +48,7 @@ def ahead(space: Space, candidates: Sequence[Candidate], trials: Callable[[], Se
 
     def next_candidate(study: optuna.Study, seed: int) -> Candidate | None:
         # what does not fit the budget is not asked for again, what was cut short before its first report is
-        tried = {trial.candidate for trial in trials() if trial.counts or trial.reason not in CUT_SHORT}
+        tried = {trial.candidate for trial in trials() if trial.counts or trial.reason != BUDGET}
         return next((candidate for candidate in known if candidate not in tried), None)
 
     return next_candidate

@@ -10,9 +10,9 @@ from autodelta.frozen import Frozen
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-BUDGET, INTERRUPTED = "budget", "interrupted"
+BUDGET = "budget"  # why a trial stopped that had nothing against it, and why a search ended
+INTERRUPTED = "interrupted"  # why a search ended
 INNER = ("candidate", "cap", "began_at", "entered")  # fields of a trial that are not shown
-CUT_SHORT = (BUDGET, INTERRUPTED)  # why a trial stopped that had nothing against it
 
 State = Literal["running", "complete", "pruned", "failed", "infeasible"]
 

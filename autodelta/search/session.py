@@ -42,7 +42,7 @@ class Session(Work):
         self.ended_early = ""  # why, if it did
         self.workers = workers
         self.end_reason = BUDGET
-        self._owed = deque(study.running)  # asked for by a search that was killed
+        self._owed = deque(study.running)  # asked for by a search that was interrupted or killed
         self._running: dict[int, Order] = {}
         self._heard: dict[int, int] = {}  # the last step that a trial reported to this session
         self.outlook = Outlook(study, accounts, workers=workers, running=self._running)
@@ -151,14 +151,13 @@ class Session(Work):
     # --- what the driver needs ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """The search was ended by Ctrl-C, and its workers with it: the trials that still ran are told so."""
+        """The search was ended by Ctrl-C. The trials under way stay as they are, as after a kill."""
         self.end_reason = INTERRUPTED
 
     def stop_running(self) -> None:
-        """Tells the trials that still run that the search has ended."""
-        interrupted = self.end_reason == INTERRUPTED
+        """Ends the trials that still run once the budget is spent."""
         for number in self.study.running:
-            self.ended(number, Outcome(state="pruned", reason=INTERRUPTED if interrupted else BUDGET))
+            self.ended(number, Outcome(state="pruned", reason=BUDGET))
         self._owed.clear()
 
     @property

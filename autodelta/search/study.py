@@ -25,7 +25,7 @@ from autodelta.search.ends import by_promise
 from autodelta.search.given import GivenParameters
 from autodelta.search.grid import Plan, ahead, grid
 from autodelta.search.pruning import Halving, Standings, reports, rungs
-from autodelta.search.records import CUT_SHORT, Outcome, TrialRecord, record
+from autodelta.search.records import BUDGET, Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler, Scene
 from autodelta.search.seeds import Purpose, derived
 from autodelta.search.storage import Disk
@@ -93,7 +93,7 @@ class Study:
     ) -> Assignment | None:
         """The next trial; None when there is nothing left to try. ``only_continue``: no new candidate.
 
-        A stopped trial that would not be stopped any more, or that only the end of a search stopped, goes first, as a
+        A stopped trial that would not be stopped any more, or that only the budget stopped, goes first, as a
         new trial that names it, if the rest of it ``fits`` the budget. After a candidate of the sampler's that was too
         long for the budget comes the same with as many steps as do fit (``plan_fits``), if the space has so few.
         Candidates that break a constraint end here, as infeasible trials that were never trained.
@@ -246,7 +246,7 @@ class Study:
                 continue
             rung = halving.rung_at(trial.step) if halving else None
             better = rung is not None and standing is not None and standing.passes(everyone[trial.number], rung)
-            if better or trial.reason in CUT_SHORT:
+            if better or trial.reason == BUDGET:
                 found.append(trial)
         if len(found) > 1 and self._sampler.transfers:
             found = by_promise(self._scene, self.trials(), found)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
 from autodelta.search.front import front
-from autodelta.search.records import CUT_SHORT, TrialRecord
+from autodelta.search.records import BUDGET, TrialRecord
 from autodelta.search.study import Study, trial_folder
 
 CHECKPOINTS_KEPT = 16  # of trials that the pruner stopped, and that may yet go on
@@ -66,7 +66,7 @@ def _may_go_on(trials: list[TrialRecord]) -> set[int]:
     """Stopped trials whose checkpoints are kept: all that were cut short, and the best of the others."""
     gone_on = {trial.continues for trial in trials}
     stopped = [t for t in trials if t.state == "pruned" and t.step and t.number not in gone_on]
-    cut_short = [trial for trial in stopped if trial.reason in CUT_SHORT]
-    others = [trial for trial in stopped if trial.reason not in CUT_SHORT]
+    cut_short = [trial for trial in stopped if trial.reason == BUDGET]
+    others = [trial for trial in stopped if trial.reason != BUDGET]
     others.sort(key=lambda t: (t.score or 0.0, t.step), reverse=True)
     return {trial.number for trial in (*cut_short, *others[:CHECKPOINTS_KEPT])}

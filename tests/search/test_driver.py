@@ -210,7 +210,7 @@ def test_an_interrupted_search_is_in_good_order(tmp_path: Path) -> None:
         folder=tmp_path / "run",
         events=lambda event: (heard.append(event), interrupt(event)),  # type: ignore[func-returns-value]
     )
-    assert [(t.state, t.reason) for t in run.trials] == [("complete", "")] * 2 + [("pruned", "interrupted")]
+    assert [(t.state, t.reason) for t in run.trials] == [("complete", "")] * 2 + [("running", "")]
     assert run.result is None
     assert isinstance(heard[-1], events.SearchEnded)
     assert heard[-1].reason == "interrupted"
@@ -222,14 +222,18 @@ def test_an_interrupt_while_test_is_scored_leaves_test_unscored(tmp_path: Path) 
     assert run.result is None
 
 
-def test_a_defect_ends_the_search_with_nothing_left_running(tmp_path: Path) -> None:
+def test_a_defect_leaves_the_trial_that_ran_to_whoever_takes_the_search_up_again(tmp_path: Path) -> None:
     def fail(event: events.Event) -> None:
         if isinstance(event, events.TrialReported):
             raise AssertionError("a defect in a listener")
 
+    run = Run(tmp_path / "run", fakes.settings())
     with pytest.raises(AssertionError, match="a defect"):
-        search(fakes.settings(), fakes.space(tmp_path), folder=tmp_path / "run", events=fail)
-    assert [trial.state for trial in Run(tmp_path / "run", fakes.settings()).trials] == ["pruned"]
+        search(run.settings, fakes.space(tmp_path), folder=run.path, events=fail)
+    assert [(trial.state, trial.reason) for trial in run.trials] == [("running", "")]
+    take_up(run, fakes.space(tmp_path))
+    assert run.trials[0].state == "complete"
+    assert run.result is not None
 
 
 @pytest.mark.parametrize("seed", range(6))

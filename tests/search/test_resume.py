@@ -14,6 +14,7 @@ from autodelta.search.lock import driving
 from autodelta.search.run import RESULT_FILE, RUN_FILE, Run, create
 from autodelta.search.work import Work
 from tests.search import fakes
+from tests.search.cutting import cut_short
 
 
 def begun(tmp_path: Path, **changes: object) -> Run:
@@ -71,14 +72,34 @@ def test_a_search_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
     assert (first.path / "confirmation.jsonl").read_bytes() == confirmed
 
 
-def test_a_trial_that_an_interrupt_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [events.TrialStarted, events.TrialReported])
+def test_an_interrupted_search_ends_as_if_it_had_not_been(at: type[events.Event], tmp_path: Path) -> None:
+    """The trial under way goes on under its own number, whether it has reported or not."""
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, at) and event.number == 2:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    settings, space = fakes.settings(budget="6trials"), fakes.space(tmp_path)
+    whole = driver.search(settings, space, folder=tmp_path / "whole")
+    first = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
+    assert [(trial.number, trial.state) for trial in first.trials[2:]] == [(2, "running")]
+    again, _ = gone_on_with(first, tmp_path, budget="6trials")
+    assert told(again) == told(whole)
+    assert again.result is not None
+    assert whole.result is not None
+    assert again.result.answer == whole.result.answer
+
+
+def test_a_trial_that_the_budget_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     def interrupt(event: events.Event) -> None:
         if isinstance(event, events.TrialReported) and event.number == 2:
             raise KeyboardInterrupt
 
     settings = fakes.settings(budget="5trials")
     first = driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=interrupt)
-    assert first.trials[2].reason == "interrupted"
+    cut_short(first, fakes.space(tmp_path))
+    assert first.trials[2].reason == "budget"
     assert (first.path / "trials" / "2" / CHECKPOINT).exists()
     again, heard = gone_on_with(first, tmp_path, budget="5trials")
     gone_on = again.trials[3]
@@ -101,7 +122,8 @@ def test_a_trial_that_was_cut_short_after_its_last_report_goes_on_under_hyperban
     space = fakes.space(tmp_path, fakes.SPACE.replace("[40, 80]", "80"))
     settings = fakes.settings(pruner="hyperband", budget="8trials")
     run = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
-    assert (run.trials[4].state, run.trials[4].step, run.trials[4].reason) == ("pruned", 80, "interrupted")
+    cut_short(run, space)
+    assert (run.trials[4].state, run.trials[4].step, run.trials[4].reason) == ("pruned", 80, "budget")
     driver.take_up(run, space)
     assert (run.trials[5].state, run.trials[5].continues) == ("complete", 4)
 
@@ -117,7 +139,9 @@ def test_what_goes_on_with_a_trial_and_is_cut_short_at_once_keeps_its_checkpoint
 
     settings, space = fakes.settings(budget="3trials"), fakes.space(tmp_path)
     run = driver.search(settings, space, folder=tmp_path / "run", events=at_a_report)
+    cut_short(run, space)
     driver.take_up(run, space, events=at_a_start)
+    cut_short(run, space)
     assert [(t.number, t.continues, t.state) for t in run.trials] == [(0, None, "pruned"), (1, 0, "pruned")]
     assert (run.path / "trials" / "1" / CHECKPOINT).exists()
     driver.take_up(run, space)
@@ -133,6 +157,7 @@ def test_what_was_cut_short_before_its_first_report_is_no_trial_of_the_budget(tm
     settings = fakes.settings(budget="6trials", sampler="grid", repeats=2, space=fakes.FINITE)
     space = fakes.space(tmp_path, fakes.FINITE)
     first = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
+    cut_short(first, space)
     assert [(t.state, t.step) for t in first.trials[2:]] == [("pruned", 0)]
     assert first.budget["spent"]["trials"] == 2
     driver.take_up(first, space)
@@ -148,6 +173,7 @@ def test_a_torn_checkpoint_means_that_the_trial_starts_again(tmp_path: Path) -> 
 
     settings = fakes.settings(budget="3trials")
     first = driver.search(settings, fakes.space(tmp_path), folder=tmp_path / "run", events=interrupt)
+    cut_short(first, fakes.space(tmp_path))
     (first.path / "trials" / "1" / CHECKPOINT).write_text("{")
     again, _ = gone_on_with(first, tmp_path, budget="3trials")
     assert (again.trials[2].continues, again.trials[2].state) == (1, "complete")

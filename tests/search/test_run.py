@@ -10,6 +10,7 @@ from autodelta.search import events
 from autodelta.search.driver import search, take_up
 from autodelta.search.run import RUN_FILE, Run, create, new_folder, open_run
 from tests.search import fakes
+from tests.search.cutting import cut_short
 
 
 def test_names_are_task_date_and_number(tmp_path: Path) -> None:
@@ -116,6 +117,7 @@ def test_interactions_see_a_trial_that_went_on_once_and_whole(tmp_path: Path, mo
 
     space = fakes.space(tmp_path)
     run = search(fakes.settings(budget="4trials"), space, folder=tmp_path / "mine", events=interrupt)
+    cut_short(run, space)
     take_up(run, space)
     assert [trial.continues for trial in run.trials] == [None, 0, None, None, None]
     seen: list[int] = []

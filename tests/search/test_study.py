@@ -37,7 +37,7 @@ def report(step: int, score: float, *, done: bool = False) -> Report:
 
 def end_all(study: Study) -> None:
     for number in study.running:
-        study.tell(number, Outcome(state="pruned", reason="interrupted"))
+        study.tell(number, Outcome(state="pruned", reason="budget"))
 
 
 def run_trial(study: Study) -> str | None:
@@ -154,7 +154,7 @@ def test_trials_left_running_by_a_killed_search_are_found_and_can_be_told(tmp_pa
     with study(tmp_path) as one:
         assert one.running == (1, 2)
         end_all(one)
-        assert [(t.state, t.reason) for t in one.trials()] == [("complete", ""), *[("pruned", "interrupted")] * 2]
+        assert [(t.state, t.reason) for t in one.trials()] == [("complete", ""), *[("pruned", "budget")] * 2]
         assert one.running == ()
         assert one.trials()[1].score == 0.5
 
@@ -295,7 +295,7 @@ def test_a_seed_that_was_cut_short_before_its_first_report_is_trained_and_no_oth
         first = one.ask()
         seeds = [pair.split()[1] for pair in iter(lambda: run_trial(one), None)]
         assert first is not None
-        one.tell(first.number, Outcome(state="pruned", reason="interrupted"))
+        one.tell(first.number, Outcome(state="pruned", reason="budget"))
         again = one.ask()
         assert again is not None
         assert (again.candidate, again.seed) == (first.candidate, first.seed)
