@@ -75,7 +75,7 @@ class LivePanel:
         match event:
             case SearchStarted():
                 self.budget = event.budget
-                self.best, self.counts = None, {}  # of the search before, in a study of several
+                self.best, self.counts = None, dict(event.ended)  # not of the search before, in a study of several
                 self.running.clear()
                 self.ended.clear()
                 workers = f"{event.workers} worker{'s' if event.workers > 1 else ''}"
@@ -100,15 +100,17 @@ class LivePanel:
 
     def render(self) -> Group:
         """The panel as it stands now."""
-        return Group(self.title, self._budget_line(), *self._best_lines(), self._trials())
+        return Group(self.title, *self._budget_lines(), *self._best_lines(), self._trials())
 
-    def _budget_line(self) -> Table:
+    def _budget_lines(self) -> list[Table]:
+        if not self.budget:  # no search has begun yet
+            return []
         line = Table.grid(padding=(0, 1))
         left = "" if self.ends_at is None else f"{duration(max(0.0, self.ends_at - time.monotonic()))} left"
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items()) or "no trial ended yet"
         bar = ProgressBar(total=1.0, completed=self.share, width=30)
         line.add_row(bar, f"{self.share:.0%} of {self.budget}", left, Text(counts, style="dim"))
-        return line
+        return [line]
 
     def _best_lines(self) -> list[Text]:
         if self.best is None or self.best.score is None:

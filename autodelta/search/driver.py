@@ -130,7 +130,8 @@ def take_up(
         accounts = Accounts(budget, ledger, emit=emit, confirm_share=settings.confirm_share, clock=clock)
         enough = rule(settings, space, folder)
         session = Session(folder, study, accounts, workers=settings.workers, enough=enough)
-        emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers))
+        emit(SearchStarted(path=folder, budget=settings.budget, workers=settings.workers, ended=session.ended_before()))
+        session.tick()
         best = session.best()
         if best is not None:
             emit(BestChanged(trial=best))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from autodelta.frozen import Frozen
 from autodelta.search.records import TrialRecord
 
@@ -18,6 +20,7 @@ class SearchStarted(Event):
     path: Path
     budget: str
     workers: int
+    ended: dict[str, int] = Field(default_factory=dict)  # trials before, by how they did; none in a new search
 
     def __str__(self) -> str:
         return f"search in {self.path}: budget {self.budget}, workers {self.workers}"

@@ -1,7 +1,7 @@
 """The trials of a search under way: what starts next, what goes on, what is kept of what has ended."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 from autodelta.engine.assignment import Assignment
@@ -149,6 +149,10 @@ class Session(Work):
             listener(BestChanged(trial=found))
 
     # --- what the driver needs ---------------------------------------------------------------------------------
+
+    def ended_before(self) -> dict[str, int]:
+        """How many trials have ended, by how they did."""
+        return Counter(trial.state for trial in self.study.trials() if trial.state != "running")
 
     def interrupt(self) -> None:
         """The search was ended by Ctrl-C. The trials under way stay as they are, as after a kill."""
