@@ -76,6 +76,8 @@ def show_study(screen: "Console", study: "SizeStudy") -> None:
     if summary["answer"]["winners"]:
         screen.print(sizes.matrix(summary))
     for line in sizes.conclusion(summary):
+        screen.print(line, highlight=False)
+    for line in sizes.places(summary):
         screen.print(line, highlight=False, soft_wrap=True)
 
 

@@ -30,4 +30,6 @@ def standings(answer: Answer) -> Table:
             )
         )
     title = f"Confirmed over seeds ({answer.metric}, means)"
-    return rows(title, ("candidate", "parameters", "seeds", "validation", "test", ""), lines)
+    table = rows(title, ("candidate", "parameters", "seeds", "validation", "test", ""), lines)
+    table.caption, table.caption_justify = "in brackets: the lowest and the highest of its seeds", "left"
+    return table

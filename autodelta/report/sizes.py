@@ -50,15 +50,19 @@ def matrix(summary: Found) -> Table:
 
 
 def conclusion(summary: Found) -> list[str]:
-    """What came out, what was spent and where the runs lie, a line each."""
+    """What came out, and what was spent, a line each."""
     spent, text = summary["budget"]["spent"], summary["budget"]["text"]
     devices, trials = duration(spent["device_seconds"]), spent["trials"]
     return [
         "answer:",
         *(f"  {line}" for line in summary["lines"]),
         f"spent: {duration(spent['wall_seconds'])}, {devices} of workers' time, {trials} trials, of {text}",
-        *(f"run with {int(size):,} rows: {path}" for size, path in summary["runs"].items()),
     ]
+
+
+def places(summary: Found) -> list[str]:
+    """Where the runs lie, a line each."""
+    return [f"run with {int(size):,} rows: {path}" for size, path in summary["runs"].items()]
 
 
 def _cell(answer: Found, winner: str | None, size: int) -> Found | None:

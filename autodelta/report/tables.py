@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Column, Table
 
 from autodelta.search.records import BUDGET
 
 STATE_STYLES = {"complete": "", "pruned": "yellow", "infeasible": "dim", "failed": "red", "running": "cyan"}
 WRONG = ("infeasible", "failed")
+WORDS = {"running": "under way"}  # perhaps in a search that was stopped
 SHOWN = 20
 
 
@@ -28,17 +30,47 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+class Fitted(Table):
+    """A table no wider than the terminal, whose lines break between words: the widest column gives way first, or before
+    all others one that is cut. Without rows there is none."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.rows:
+            return
+        room = options.max_width - 3 * len(self.columns) - 1  # without borders
+        for column, width in zip(self.columns, _widths(self.columns, room), strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+
+def _widths(columns: Sequence[Column], room: int) -> list[int]:
+    """Of each column its longest line where there is room, and no less than its longest word; of one that is cut, the
+    longest of the words that lines begin with."""
+    texts = [[str(column.header), *map(str, column.cells)] for column in columns]
+    widths = [max(map(len, own)) for own in texts]
+    least = [
+        max((len(word) for text in own for word in text.split()[: 1 if column.no_wrap else None]), default=1)
+        for own, column in zip(texts, columns, strict=True)
+    ]
+    while sum(widths) > room:
+        wider = [place for place, width in enumerate(widths) if width > least[place]]
+        if not wider:
+            break
+        widths[max(wider, key=lambda place: (columns[place].no_wrap, widths[place]))] -= 1
+    return widths
+
+
 def leaderboard(summary: Mapping[str, Any]) -> Table:
     """The best trials first, then those without a score. ``summary`` is what ``show --json`` prints."""
     trials = sorted(summary["trials"], key=_rank)
     front = {trial["number"] for trial in summary["front"]}
     more = f", {SHOWN} of {len(trials)}" if len(trials) > SHOWN else ""
-    table = Table(title=f"Leaderboard (validation{more})", title_justify="left", header_style="bold")
+    table = Fitted(title=f"Leaderboard (validation{more})", title_justify="left", header_style="bold")
     for column in ("trial", "methods"):
         table.add_column(column)
     for column in ("score", "parameters", "step", "device-s"):
         table.add_column(column, justify="right")
-    table.add_column("state")
+    table.add_column("state", no_wrap=True, overflow="ellipsis")  # a trial is one line; the reason is cut
     for trial in trials[:SHOWN]:
         state = trial["state"] + (f": {shortened(trial['reason'], 48)}" if trial["reason"] else "")
         table.add_row(
@@ -64,7 +96,7 @@ def _rank(trial: Mapping[str, Any]) -> tuple[bool, bool, float, int]:
 
 def front(summary: Mapping[str, Any]) -> Table:
     """The Pareto front, from the smallest composition to the best."""
-    table = Table(title="Pareto front", title_justify="left", header_style="bold")
+    table = Fitted(title="Pareto front", title_justify="left", header_style="bold")
     for column in ("parameters", "score"):
         table.add_column(column, justify="right")
     for column in ("trial", "methods"):
@@ -90,7 +122,8 @@ def conclusion(summary: Mapping[str, Any]) -> list[str]:
             f"validation {best['score']:.4f} at one seed, not confirmed yet"
         )
     if summary["trials"]:
-        found.append(f"trials: {', '.join(_states(summary['trials']))}")
+        uncounted = _uncounted(summary["trials"], budget["spent"]["trials"])
+        found.append(f"trials: {', '.join(_states(summary['trials']))}{uncounted}")
     if summary["ended_early"]:
         found.append(f"ended before its budget: {summary['ended_early']}")
     spent = budget["spent"]
@@ -111,10 +144,17 @@ def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:
         there = [trial for trial in trials if trial["state"] == state and not _refused(trial)]
         if there:
             first = f" (trial {there[0]['number']}: {shortened(there[0]['reason'], 60)})"
-            found.append(f"{len(there)} {state}{first if state in WRONG else ''}")
+            found.append(f"{len(there)} {WORDS.get(state, state)}{first if state in WRONG else ''}")
+    return found + ([f"{len(never)} that the budget did not allow"] if never else [])
+
+
+def _uncounted(trials: Sequence[Mapping[str, Any]], counted: int) -> str:
+    """Why the budget counts fewer trials than there are."""
     again = sum(trial["continues"] is not None for trial in trials)
-    found += [f"{len(never)} that the budget did not allow"] if never else []
-    return [*found, *([f"{again} of these go on with an earlier one"] if again else [])]
+    untrained = len(trials) - counted - again
+    why = [f"{again} {'goes on with an earlier one' if again == 1 else 'go on with earlier ones'}"] if again else []
+    why += [f"{untrained} {'was' if untrained == 1 else 'were'} never trained"] if untrained else []
+    return f"; {counted} count for the budget, as {' and '.join(why)}" if why else ""
 
 
 def _refused(trial: Mapping[str, Any]) -> bool:
@@ -124,7 +164,7 @@ def _refused(trial: Mapping[str, Any]) -> bool:
 
 def rows(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     """A plain table."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Fitted(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for line in lines:

@@ -22,6 +22,7 @@ def test_the_table_shows_who_won_who_ties_and_who_broke_down() -> None:
     screen.print(standings(answer))
     assert isinstance(screen.file, io.StringIO)
     rows = screen.file.getvalue().splitlines()
+    assert "in brackets: the lowest and the highest of its seeds" in rows[-1]
     assert answer.winner is not None
     first = next(row for row in rows if "finalist" in row)
     assert answer.winner in first
