@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from autodelta.search.answer import Entrant, conclude
-from autodelta.search.answer.select import choose
+from autodelta.search.answer.select import LEVEL, choose, gap, seed_spread
 from autodelta.search.interactions import pairs
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
 from tests.search.test_interactions import draw, score, worth
@@ -39,6 +39,7 @@ SETTINGS = (
     Setting("equal finalists", 0.0, 0.0, 0.5),
     Setting("0.4 points apart", 0.004, 0.0, 0.5),
     Setting("0.4 points apart, seeds scatter unlike", 0.004, 0.5, 0.5),
+    Setting("the same, as unlike as on recorded trials", 0.004, 1.0, 0.5),
     Setting("equal finalists, luck carries over", 0.0, 0.0, 0.9),
 )
 
@@ -52,8 +53,9 @@ def world(setting: Setting, entrants: list[Entrant], seed: int) -> World:
 
 
 def answer_row(setting: Setting, runs: int, worlds: int) -> list[str]:
-    """Coverage of the prediction interval and of the tie set; points given up by winner and export; width in s.d."""
-    inside, held, lost, exported, widths = [], [], [], [], []
+    """Coverage of the prediction interval, its width in s.d., coverage of the winner's differences to all others and of
+    the tie set; points given up by winner and export."""
+    inside, held, lost, exported, widths, apart = [], [], [], [], [], []
     for seed in range(worlds):
         drawn = world(setting, LIKE, seed)
         results = drawn.race(LIKE, runs=runs)
@@ -61,12 +63,15 @@ def answer_row(setting: Setting, runs: int, worlds: int) -> list[str]:
         found = conclude(LIKE, results, task="", metric="accuracy", rows={}, score=lambda gold, predicted: 0.0)
         assert choice is not None
         assert found.next_seed is not None
-        assert found.seed_sd is not None
         best = max((f"finalist {number}" for number in range(4)), key=lambda name: drawn.worth[name])
         winner = next(entrant for entrant in LIKE if entrant.name == choice.winner)
         fresh = [drawn.run(winner, number).test or 0.0 for number in FRESH]
         inside += [found.next_seed.low <= one <= found.next_seed.high for one in fresh]
-        widths.append(found.next_seed.width / found.seed_sd)
+        widths.append(found.next_seed.width / seed_spread(results, winner.name, split="test").sd)
+        gaps = {other.name: gap(results, winner.name, other.name, split="test") for other in LIKE if other != winner}
+        known = {name: one.interval(LEVEL) for name, one in gaps.items() if one is not None}
+        truths = {name: drawn.worth[winner.name] - drawn.worth[name] for name in known}
+        apart += [one.low <= truths[name] <= one.high for name, one in known.items() if one is not None]
         held.append(best in choice.tied)
         lost.append(drawn.worth[best] - drawn.worth[choice.winner])
         exported.append(drawn.worth[best] - drawn.worth[choice.export])
@@ -75,6 +80,7 @@ def answer_row(setting: Setting, runs: int, worlds: int) -> list[str]:
         str(runs),
         f"{np.mean(inside):.3f}",
         f"{np.max(widths):.2f}",
+        f"{np.mean(apart):.3f}",
         f"{np.mean(held):.3f}",
         f"{100 * np.mean(lost):.2f}",
         f"{100 * np.mean(exported):.2f}",
@@ -110,7 +116,14 @@ def table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 def main(worlds: Annotated[int, typer.Option(min=10)] = 150) -> None:
-    columns = ("world", "runs", "fresh seeds inside 90 %", "widest, in s.d.", "best in tie set")
+    columns = (
+        "world",
+        "runs",
+        "fresh seeds inside 90 %",
+        "widest, in s.d.",
+        "differences inside 90 %",
+        "best in tie set",
+    )
     columns += ("winner gives up, points", "export gives up, points")
     answers = [answer_row(setting, runs, worlds) for runs in (25, 40, 60) for setting in SETTINGS]
     wins = [[f"{correlation:g}", f"{false_wins(correlation, worlds):.3f}"] for correlation in (0.5, 0.95)]

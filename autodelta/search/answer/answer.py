@@ -13,7 +13,7 @@ from autodelta.search.answer.race import RIVALS, chosen
 from autodelta.search.answer.results import Confirmed, failure, of, scores
 from autodelta.search.answer.select import LEVEL, Choice, choose, contenders, expected_regret, leader, seed_spread
 from autodelta.search.answer.shrink import row_variance
-from autodelta.search.answer.variance import Interval, prediction
+from autodelta.search.answer.variance import Interval, pooled, prediction
 from autodelta.search.answer.verdicts import SINGLE, Verdict, of_baselines, of_floors
 from autodelta.tasks.metrics import ends
 
@@ -49,8 +49,8 @@ class Answer(Frozen):
     standings: tuple[Standing, ...]  # finalists, then baselines
     export: str | None = None  # the smallest of those that tie
     tied: tuple[str, ...] = ()  # with the winner, the smallest first; empty while nothing was confirmed
-    seed_sd: float | None = None  # of the winner's test score, between seeds (moderated)
-    seed_dof: int = 0
+    seed_sd: float | None = None  # of the winner's test scores; None with fewer than two
+    seed_dof: float = 0  # behind ``next_seed``, which others and recorded trials have a share in
     next_seed: Interval | None = None  # where the winner's test score at one more seed will lie
     expected_regret: float | None = None  # on validation, among the finalists
     differences: tuple[Difference, ...] = ()  # on test, of the winner to each baseline
@@ -139,7 +139,7 @@ def _confirmed(
         update={
             "export": choice.export,
             "tied": choice.tied,
-            "seed_sd": spread.sd if spread.dof and tests else None,
+            "seed_sd": pooled([tests]).sd if len(tests) > 1 else None,
             "seed_dof": spread.dof,
             "next_seed": _possible(prediction(tests, spread, level=level), answer.metric),
             "expected_regret": _regret(entrants, results, winner, answer),

@@ -1,6 +1,6 @@
 """How much better one is than another on test: over training seeds, and over the rows that test happens to hold.
 
-Seeds: paired t at equal seeds, the spread moderated (``variance.py``). Rows: a delete-a-group jackknife of the mean
+Seeds: paired t at equal seeds, the spread moderated (``select.gap``). Rows: a delete-a-group jackknife of the mean
 difference over seeds (Kott 2001), which serves any metric at the price of GROUPS scorings a run, where a bootstrap as
 good would take hundreds. The two variances add up; the part that rows and seeds have in common is counted in both, so
 that the joint interval errs on the wide side.
@@ -14,7 +14,7 @@ import numpy as np
 from autodelta.frozen import Frozen
 from autodelta.search.answer.results import Confirmed, of, scores, shared
 from autodelta.search.answer.select import Gap, gap, seed_spread
-from autodelta.search.answer.variance import Interval, Spread, below, quantile
+from autodelta.search.answer.variance import Interval, Spread, below, quantile, total
 
 GROUPS = 40
 Metric = Callable[[Sequence[str], Sequence[str]], float]  # gold and predicted labels
@@ -118,12 +118,12 @@ def against_fixed(
 
 def _difference(name: str, found: Gap, other: float, rows: Spread | None, level: float) -> Difference:
     over_seeds = found.interval(level)
-    error, dof = found.error, float(found.spread.dof)
+    error, dof = found.error, found.spread.dof
     joint = None
     if rows is not None and over_seeds is not None:
-        both = math.hypot(error, rows.sd), _welch(error**2, found.spread.dof, rows.sd**2, rows.dof)
+        both = total(Spread(sd=error, dof=dof), rows)
         # The sum of both is better known than a spread of two seeds alone, so that the smaller error may reach further.
-        error, dof = max((error, dof), both, key=lambda known: _reach(*known, level=level))
+        error, dof = max((error, dof), (both.sd, both.dof), key=lambda known: _reach(*known, level=level))
         reach = _reach(error, dof, level=level)
         joint = Interval(low=found.mean - reach, high=found.mean + reach)
     p = None
@@ -143,9 +143,3 @@ def _difference(name: str, found: Gap, other: float, rows: Spread | None, level:
 def _reach(error: float, dof: float, *, level: float) -> float:
     """Half the width of an interval."""
     return quantile((1 + level) / 2, dof) * error
-
-
-def _welch(first: float, first_dof: int, second: float, second_dof: int) -> float:
-    """Degrees of freedom of a sum of two variances, after Welch and Satterthwaite."""
-    spread = first**2 / first_dof + second**2 / second_dof
-    return (first + second) ** 2 / spread if spread else math.inf

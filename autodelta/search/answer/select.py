@@ -15,20 +15,20 @@ from autodelta.frozen import Frozen
 from autodelta.search.answer.entrants import Entrant
 from autodelta.search.answer.results import Confirmed, Split, failure, scores, shared
 from autodelta.search.answer.variance import (
-    FEW,
-    RECORDED,
+    NOTHING,
     Interval,
     Spread,
     below,
     moderated,
     pooled,
+    pulled,
     quantile,
-    typical,
+    total,
 )
 
 LEVEL = 0.9
 DRAWS = 20_000
-PRIOR_OF_PAIRS = 4  # differences to one leader share its noise, so that the others' are worth less than their number
+PRIOR_OF_PAIRS = 2  # degrees of freedom: the two's own scores say it, and they are in the differences already
 
 
 class Choice(Frozen):
@@ -60,31 +60,32 @@ class Gap(NamedTuple):
 
 
 def seed_spread(results: Sequence[Confirmed], entrant: str, *, split: Split) -> Spread:
-    """The standard deviation between seeds of an entrant, moderated by what is typical of all the others; where both
-    together say little, by what was recorded elsewhere. Of one seed alone nothing is said.
+    """The standard deviation between seeds of an entrant, by its own, those of all the others, and what was recorded
+    elsewhere. Of one seed alone nothing is said.
     """
-    samples = {run.entrant: list(scores(results, run.entrant, split).values()) for run in results}
-    own = pooled([samples.pop(entrant, [])])
-    found = moderated(own, typical(samples.values()))
-    return moderated(found, RECORDED, enough=FEW) if found.dof else found
+    spreads = {run.entrant: pooled([list(scores(results, run.entrant, split).values())]) for run in results}
+    own = spreads.pop(entrant, NOTHING)
+    return moderated(own, spreads.values())
 
 
 def gap(results: Sequence[Confirmed], first: str, second: str, *, split: Split) -> Gap | None:
     """How much better the first is than the second, at equal seeds; None where they share no seed.
 
-    The spread of the difference is moderated by that of all entrants, as if their runs were not paired: the pairing may
-    only make it smaller.
+    The spread of the difference is pulled towards what the two would have if their runs were not paired: the pairing
+    may only make it smaller.
     """
     ours, theirs = scores(results, first, split), scores(results, second, split)
     seeds = shared([ours, theirs])
     if not seeds:
         return None
     differences = [ours[seed] - theirs[seed] for seed in seeds]
-    names = dict.fromkeys(run.entrant for run in results)  # in an order of their own: sums round by it
-    everyone = pooled(list(scores(results, name, split).values()) for name in names)
-    unpaired = Spread(sd=math.sqrt(2) * everyone.sd, dof=everyone.dof)
-    spread = moderated(pooled([differences]), unpaired, prior=PRIOR_OF_PAIRS)
+    spread = pulled(pooled([differences]), _unpaired(results, first, second, split=split), prior=PRIOR_OF_PAIRS)
     return Gap(mean=float(np.mean(differences)), spread=spread, seeds=len(seeds))
+
+
+def _unpaired(results: Sequence[Confirmed], first: str, second: str, *, split: Split) -> Spread:
+    """Of the difference of two entrants' scores at one seed, were they not paired."""
+    return total(seed_spread(results, first, split=split), seed_spread(results, second, split=split))
 
 
 def contenders(entrants: Sequence[Entrant], results: Sequence[Confirmed]) -> list[str]:

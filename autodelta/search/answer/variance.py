@@ -1,38 +1,55 @@
 """How much a score varies from seed to seed, when each of several candidates has a few seeds only.
 
-Five seeds say little about a standard deviation, so it is moderated: a candidate's own variance s^2 with d degrees of
-freedom is pulled towards the variance s0^2 that is typical of the others, which counts as d0 degrees of freedom,
+Five seeds say little about a standard deviation; and candidates of one task scatter unlike, so that the others say
+little of it, too. Each gives a variance s^2 with d degrees of freedom, and all are read together, in a model that
+recorded trials bear out (`benchmarks/seed_spread.py`):
 
-    s~^2 = (d0 s0^2 + d s^2) / (d0 + d),    with d0 + d degrees of freedom,
+    log sigma_task ~ N(log 0.02, 0.75^2),  log sigma ~ N(log sigma_task, 1),  d s^2 / sigma^2 ~ chi^2_d.
 
-as in Smyth 2004 (limma), equation 5. Departures: s0^2 is the geometric mean of variances without their bias
-(``typical``), and d0 is not estimated, which a handful of candidates cannot bear, but is PRIOR, or what the others have
-if that is less, and no more than brings the sum to ENOUGH: who has many seeds is judged by them alone. On recorded
-tables the standard deviations of one task's candidates differ by factors, and with these two numbers two seeds and the
-other candidates foretell a third as often as they should. Where hardly anything is known even so, as of two seeds of
-one candidate, RECORDED helps out in the same way, up to FEW degrees of freedom (both: `benchmarks/seed_spread.py`).
+On the logarithm one that scatters wildly counts for no more than one that is as much too steady, and what is far from
+a candidate's own seeds moves it the less, the more of these there are. The posterior of a candidate's log sigma^2 is
+handed on as the scaled inverse chi^2 of the same mean and variance, that is as a standard deviation s~ and degrees of
+freedom nu for Student's t (as in Smyth 2004, limma, section 6.2):
+
+    Var[log sigma^2] = psi'(nu / 2),  E[log sigma^2] = log s~^2 + log(nu / 2) - psi(nu / 2).
+
+Departure from limma: the model's numbers are not estimated from the candidates at hand, of whom there are too few.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma
+from scipy.special import digamma, polygamma
 
 from autodelta.frozen import Frozen
 
-PRIOR, ENOUGH = 2, 8
 LEAST = 1e-8  # of a variance: seeds that agree to a hundredth of a point
+GRID = np.arange(math.log(1e-9), math.log(10.0), 0.1)  # of log sigma^2
+ENOUGH = 8  # degrees of freedom: who has them is judged by them alone where spreads are pulled
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 class Spread(Frozen):
     """A standard deviation between seeds, and how well it is known."""
 
     sd: float
-    dof: int
+    dof: float
 
 
-RECORDED, FEW = Spread(sd=0.02, dof=2), 4
+class Model(NamedTuple):
+    """How much seeds scatter before any was seen, in any task's metric."""
+
+    typical: float  # standard deviation between seeds
+    of_tasks: float  # standard deviations of its logarithm: from task to task,
+    of_candidates: float  # and within a task
+
+
+RECORDED = Model(typical=0.02, of_tasks=0.75, of_candidates=1.0)
+NOTHING = Spread(sd=0.0, dof=0)
 
 
 class Interval(Frozen):
@@ -51,26 +68,66 @@ def pooled(samples: Iterable[Sequence[float]]) -> Spread:
     whole = [np.asarray(sample, dtype=float) for sample in samples if len(sample) > 1]
     dof = sum(len(sample) - 1 for sample in whole)
     squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in whole)
-    return Spread(sd=math.sqrt(squares / dof) if dof else 0.0, dof=dof)
+    return Spread(sd=math.sqrt(squares / dof), dof=dof) if dof else NOTHING
 
 
-def typical(samples: Iterable[Sequence[float]]) -> Spread:
-    """The standard deviation within a sample as it is typical of samples that scatter unlike: the exponential of the
-    mean log variance by degrees of freedom, each without the bias log(d / 2) - digamma(d / 2) of its logarithm, so that
-    one that scatters wildly does not speak for all."""
-    each = [one for one in (pooled([sample]) for sample in samples) if one.dof]
-    dof = sum(one.dof for one in each)
-    logs = (one.dof * (math.log(max(one.sd**2, LEAST)) + math.log(one.dof / 2) - digamma(one.dof / 2)) for one in each)
-    return Spread(sd=math.exp(sum(logs) / dof / 2) if dof else 0.0, dof=dof)
+def moderated(own: Spread, others: Iterable[Spread], *, model: Model = RECORDED) -> Spread:
+    """A candidate's spread, from its own seeds and those of others. Where nobody has two, nothing is said."""
+    told = [other for other in others if other.dof]
+    if not own.dof and not told:
+        return NOTHING
+    of_task, of_candidates = _grids(model)
+    for other in told:
+        of_task = _shares(of_task * (of_candidates @ _likelihood(other)))
+    found = _shares((of_task @ of_candidates) * _likelihood(own))
+    mean = float(found @ GRID)
+    return _inverse_chi_squared(mean, float(found @ (GRID - mean) ** 2))
 
 
-def moderated(own: Spread, others: Spread, *, prior: int = PRIOR, enough: int = ENOUGH) -> Spread:
-    """A candidate's own spread, pulled towards that of the others."""
-    weight = max(0, min(prior, others.dof, enough - own.dof))
+def pulled(own: Spread, towards: Spread, *, prior: float) -> Spread:
+    """A spread pulled towards another one, which counts as ``prior`` degrees of freedom and no more than brings the sum
+    to ENOUGH (Smyth 2004, equation 5)."""
+    weight = max(0.0, min(prior, towards.dof, ENOUGH - own.dof))
     dof = own.dof + weight
     if not dof:
-        return Spread(sd=0.0, dof=0)
-    return Spread(sd=math.sqrt((own.dof * own.sd**2 + weight * others.sd**2) / dof), dof=dof)
+        return NOTHING
+    return Spread(sd=math.sqrt((own.dof * own.sd**2 + weight * towards.sd**2) / dof), dof=dof)
+
+
+def total(first: Spread, second: Spread) -> Spread:
+    """Of a sum of two, with the degrees of freedom of Welch and Satterthwaite."""
+    if not first.dof or not second.dof:
+        return NOTHING
+    both, doubt = first.sd**2 + second.sd**2, first.sd**4 / first.dof + second.sd**4 / second.dof
+    return Spread(sd=math.sqrt(both), dof=both**2 / doubt if doubt else math.inf)
+
+
+@cache
+def _grids(model: Model) -> tuple[Floats, Floats]:
+    """How likely log variances are: a task's (grid,), and those of its candidates (grid, grid), one task a row."""
+    of_task = np.exp(-0.5 * ((GRID - 2 * math.log(model.typical)) / (2 * model.of_tasks)) ** 2)
+    of_candidates = np.exp(-0.5 * ((GRID[:, None] - GRID) / (2 * model.of_candidates)) ** 2)
+    return _shares(of_task), of_candidates / of_candidates.sum(axis=1, keepdims=True)
+
+
+def _likelihood(seen: Spread) -> Floats:
+    """(grid,) of each log variance, the highest 1."""
+    logs: Floats = -0.5 * seen.dof * (GRID + max(seen.sd**2, LEAST) * np.exp(-GRID))
+    likelihood: Floats = np.exp(logs - logs.max())
+    return likelihood
+
+
+def _shares(weights: Floats) -> Floats:
+    shares: Floats = weights / weights.sum()
+    return shares
+
+
+def _inverse_chi_squared(mean: float, variance: float) -> Spread:
+    """The one whose logarithm has this mean and variance."""
+    from scipy.optimize import brentq
+
+    half = brentq(lambda half: polygamma(1, half) - variance, 0.05, 1e4)  # of the degrees of freedom
+    return Spread(sd=math.exp((mean - math.log(half) + digamma(half)) / 2), dof=2 * half)
 
 
 def quantile(share: float, dof: float) -> float:

@@ -28,7 +28,7 @@ class Difference(NamedTuple):
     rows: int
     mean: float
     error: float  # of the mean
-    dof: int  # of the spread between seeds; 0: nothing is known of it
+    dof: float  # of the spread between seeds; 0: nothing is known of it
 
 
 class Crossing(Frozen):

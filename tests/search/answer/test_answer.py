@@ -7,7 +7,8 @@ from scipy.stats import t
 
 from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
 from autodelta.search.answer.compare import Judge, against_fixed
-from autodelta.search.answer.variance import RECORDED, pooled, prediction
+from autodelta.search.answer.select import seed_spread
+from autodelta.search.answer.variance import pooled, prediction
 from autodelta.tasks.floor import COUNTING, MAJORITY
 from autodelta.tasks.metrics import score
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
@@ -173,19 +174,29 @@ def test_the_interval_over_rows_too_is_no_narrower_than_that_over_seeds_alone() 
     assert found is not None
     assert found.over_seeds is not None
     assert found.interval == found.over_seeds
-    spread = (0.1**2 / 2 + RECORDED.dof * RECORDED.sd**2) / (1 + RECORDED.dof)
-    assert found.p_better == pytest.approx(1 - t.cdf(0.15 / (spread / 2) ** 0.5, 1 + RECORDED.dof))
+    spread = seed_spread(runs, "finalist 1", split="test")
+    assert found.p_better == pytest.approx(1 - t.cdf(0.15 / (spread.sd / 2**0.5), spread.dof))
 
 
-def test_two_seeds_of_one_candidate_are_helped_by_what_was_recorded_and_five_are_not() -> None:
+def test_two_seeds_of_one_candidate_are_helped_by_what_was_recorded_and_five_hardly_so() -> None:
     gold = ["yes", "no"] * 500
     two = answer(labelled({"finalist 1": [0.69, 0.85]}, gold), gold=gold, floors={MAJORITY: ["yes"] * 1000})
     assert two.next_seed is not None
-    assert 0.5 < two.next_seed.low < 0.69 < 0.85 < two.next_seed.high < 1
+    assert 0.5 < two.next_seed.low < 0.69 < 0.85 < two.next_seed.high
     assert "nothing beats the majority class" not in two.verdicts
     scores = [0.6, 0.61, 0.62, 0.63, 0.64]
     five = answer(labelled({"finalist 1": scores}, gold), gold=gold)
-    assert five.next_seed == prediction(scores, pooled([scores]), level=0.9)
+    own = prediction(scores, pooled([scores]), level=0.9)
+    assert five.next_seed is not None
+    assert own is not None
+    assert five.next_seed.width == pytest.approx(own.width, rel=0.1)
+
+
+def test_the_spread_that_is_stated_is_that_of_the_winners_seeds() -> None:
+    gold = ["yes", "no"] * 500
+    found = answer(labelled({"finalist 1": [0.80, 0.81, 0.84], "finalist 2": [0.3, 0.7]}, gold), gold=gold)
+    assert found.seed_sd == pytest.approx(np.std([0.80, 0.81, 0.84], ddof=1))
+    assert ", 3 seeds, s.d. 0.021; another seed" in lines(found)[0]
 
 
 def test_a_test_split_of_one_row_has_an_answer() -> None:
