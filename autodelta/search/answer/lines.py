@@ -59,7 +59,7 @@ def _ties(answer: Answer) -> str:
     raced = [one for one in finalists if one.seeds and not one.failure]  # who broke down has a line of its own
     if not others:
         if len(answer.standing(answer.tied[0]).seeds) < 2:
-            return "one seed tells nothing apart: what ties with it is not known, and it is exported itself"
+            return "one seed tells nothing apart: what ties with the winner is not known, and it is exported itself"
         if len(raced) == 1:
             return _alone(finalists)
         once = [one.name for one in raced if len(one.seeds) < 2]
@@ -67,7 +67,7 @@ def _ties(answer: Answer) -> str:
         apart = "one other finalist does not tie" if told_apart == 1 else f"none of {told_apart} other finalists ties"
         found = [f"{apart} with it ({answer.level:.0%})"] if told_apart else []
         found += [f"of {_and(once)}, confirmed at one seed, it is not known whether they tie with it"] if once else []
-        return f"{'; '.join(found)}; it is exported"
+        return f"{'; '.join(found)}; the winner is exported"
     assert answer.export is not None
     smallest = "it is itself the smallest" if answer.export == answer.winner else f"the smallest is {answer.export}"
     size = answer.standing(answer.export).parameters

@@ -256,7 +256,7 @@ def test_no_seed_is_said_to_lie_beyond_what_the_metric_can_be(metric: str, worth
 def test_how_many_do_not_tie_is_said_in_plain_english(others: int, said: str) -> None:
     world = World(NULL | {"finalist 0": 0.9}, seed=3)
     runs = [world.run(entrant, seed) for entrant in ENTRANTS[: 1 + others] for seed in range(3)]
-    assert f"{said} (90%); it is exported" in lines(answer(runs))
+    assert f"{said} (90%); the winner is exported" in lines(answer(runs))
 
 
 def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
@@ -264,7 +264,7 @@ def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
     runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], 0)]
     said = lines(answer(runs))
     name = answer(runs).standing("finalist 1").name
-    assert f"of {name}, confirmed at one seed, it is not known whether they tie with it; it is exported" in said
+    assert f"of {name}, confirmed at one seed, it is not known whether they tie with it; the winner is exported" in said
 
 
 @pytest.mark.parametrize("seeds", [0, 1])
