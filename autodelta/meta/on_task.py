@@ -30,8 +30,7 @@ PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chanc
 PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
 DOUBT_BENEFIT = 0.3
 LEVEL_KNOWN = 4  # configurations with a score from which on intervals take the level as told: it is narrower (0023)
-ROUNDS = 50  # at most, of inferring the level, then what scores look like at that level
-STILL = 0.01  # scales by which the level moves no more: where it stands does not hang on where it began
+ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
 
@@ -324,12 +323,12 @@ class OnTask:
                         fit.tell(scores)
                 self._level = level
                 level = self._agreed(self._fits)
-                if max(abs(level[0] - self._level[0]) / level[1], abs(np.log(level[1] / self._level[1]))) < STILL:
-                    break
         return self._fits
 
     def _supposed(self) -> tuple[float, float]:
-        """Offset and scale from which they are inferred: those of the scores, where these are more than a few."""
+        """Offset and scale from which they are inferred: those of the scores, where these are more than a few. From what
+        was foretold three rounds lead nowhere where scores lie far below: the squash makes of a long way a short one.
+        """
         if len(self.scores) < LEVEL_KNOWN:
             return self._prior.expected
         offset, scale = scale_of(self.scores)
