@@ -7,17 +7,18 @@ the past as a covariate (``autodelta.meta.weighed``). ``Model.on`` makes one, an
 with it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import expit
 
-from autodelta.meta.plain import LENGTHS, Along, Apart, rise
+from autodelta.meta.plain import LENGTHS
 from autodelta.meta.posterior import Mixture, Posterior, ScoreMixture, joined, log_sum
+from autodelta.meta.priors import Priors
 from autodelta.meta.problem import Configurations, Floats, Points
 from autodelta.meta.squash import scale_of, seen, unseen
 from autodelta.meta.standing import Arm, Pool, appended
-from autodelta.meta.weighed import STORIES, Story
+from autodelta.meta.weighed import STORIES
 
 if TYPE_CHECKING:
     from autodelta.meta.model import Model
@@ -32,16 +33,6 @@ DOUBT_BENEFIT = 0.3
 LEVEL_KNOWN = 4  # configurations with a score from which on intervals take the level as told: it is narrower (0023)
 ROUNDS = 3  # of inferring the level, then what scores look like at that level
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
-
-
-class Kernels(NamedTuple):
-    """Covariances without transfer of two groups of points, as far as they have been asked for."""
-
-    left: Pool
-    right: Pool
-    apart: Apart
-    along: Along
-    found: dict[int, Floats]  # by the number of the length-scale
 
 
 class OnTask:
@@ -66,7 +57,7 @@ class OnTask:
         self._prior = model.level(features)
         self._level = self._prior.expected
         self._held: tuple[Configurations, Pool] | None = None
-        self._plain: Kernels | None = None
+        self._priors = Priors(model, {arm: BELIEF[arm] for arm in self._transfer})
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -291,7 +282,7 @@ class OnTask:
 
     def _shares(self, arm: Arm) -> Floats:
         """Logs of how far each member of an arm is believed: by its evidence, where members differ in kind."""
-        return self._evidences(arm) if arm in ("plain", "weighed") else np.zeros(self._count(arm))
+        return self._evidences(arm) if arm in ("plain", "weighed") else np.zeros(self._priors.members(arm))
 
     def _predicted(self, arm: Arm, member: int, fit: Posterior, points: Pool, *, noisy: bool) -> Mixture:
         return fit.predict(*self._asked(arm, member, points, noisy=noisy))
@@ -299,22 +290,16 @@ class OnTask:
     def _asked(self, arm: Arm, member: int, points: Pool, *, noisy: bool) -> tuple[Floats, Floats, Floats]:
         """What a posterior needs to know of N points: mean (N,), covariance with the observed (N, n), variance (N,)."""
         observed = self._met() or appended(points, points, none=True)
-        cross = self._kernel(arm, member, points, observed)
-        mean = self._mean(arm, member, points)
-        if arm == "plain":
-            variance = np.ones(len(points.ids))
-        elif arm == "weighed":
-            variance = _story(member).variance(self._message(points))
-        else:
-            standing = points.standings[arm][member]
-            tau = self.model.noises[member].tau
-            variance = (standing.basis**2).sum(axis=1) + (tau * mean) ** 2 + standing.residual**2
-        return mean, cross, np.asarray(variance + noisy * self._noise(arm, member) ** 2)
+        cross = self._priors.kernel(arm, member, points, observed)
+        variance = self._priors.variance(arm, member, points) + noisy * self._priors.noise(arm, member) ** 2
+        return self._priors.mean(arm, member, points), cross, np.asarray(variance)
 
     def _fitted(self) -> dict[Arm, list[Posterior]]:
         """The posterior of every member of every arm."""
         if self._fits is None:
-            self._fits = {arm: [self._factored(arm, member) for member in range(self._count(arm))] for arm in self.arms}
+            self._fits = {
+                arm: [self._factored(arm, member) for member in range(self._priors.members(arm))] for arm in self.arms
+            }
             level = self._supposed()
             for _ in range(ROUNDS if len(self.scores) else 0):
                 scores = seen(self.scores, *level)
@@ -326,8 +311,8 @@ class OnTask:
         return self._fits
 
     def _supposed(self) -> tuple[float, float]:
-        """Offset and scale from which they are inferred: those of the scores, where these are more than a few. From what
-        was foretold three rounds lead nowhere where scores lie far below: the squash makes of a long way a short one.
+        """Offset and scale from which they are inferred: those of the scores, where these are more than a few. From
+        what was foretold three rounds lead nowhere if scores lie far below: the squash makes of a long way a short one.
         """
         if len(self.scores) < LEVEL_KNOWN:
             return self._prior.expected
@@ -340,7 +325,7 @@ class OnTask:
         fits = self._fitted()
         if arm not in fits:
             known = fits.get("plain", []) if arm == "weighed" else []  # the first story is that arm's
-            made = [self._factored(arm, member) for member in range(len(known), self._count(arm))]
+            made = [self._factored(arm, member) for member in range(len(known), self._priors.members(arm))]
             for fit in made if len(self.scores) else ():
                 fit.tell(seen(self.scores, *self._level))
             fits[arm] = [*known, *made]
@@ -357,18 +342,14 @@ class OnTask:
         weights = np.exp(logs - log_sum(logs))
         return float(weights @ offsets), float(np.exp(weights @ np.log(scales)))
 
-    def _count(self, arm: Arm) -> int:
-        if arm == "weighed":
-            return len(STORIES) * len(LENGTHS)
-        return len(LENGTHS) if arm == "plain" else self.model.members
-
     def _factored(self, arm: Arm, member: int) -> Posterior:
         observed = self._met()
         if observed is None:
             return Posterior(np.empty(0), np.empty((0, 0)), self._prior)
-        noise = self._noise(arm, member) ** 2 * np.eye(len(observed.ids))
-        kernel = self._kernel(arm, member, observed, observed) + noise
-        return Posterior(self._mean(arm, member, observed), kernel, self._prior, waiting=self.begun - len(self))
+        noise = self._priors.noise(arm, member) ** 2 * np.eye(len(observed.ids))
+        kernel = self._priors.kernel(arm, member, observed, observed) + noise
+        mean = self._priors.mean(arm, member, observed)
+        return Posterior(mean, kernel, self._prior, waiting=self.begun - len(self))
 
     def _met(self) -> Pool | None:
         """The observed points, then those that are awaited."""
@@ -377,51 +358,6 @@ class OnTask:
         if self._together is None:
             self._together = appended(self._observed, self._waiting)
         return self._together
-
-    def _noise(self, arm: Arm, member: int) -> float:
-        return self.model.plain.noise if arm in ("plain", "weighed") else self.model.noises[member].sigma
-
-    def _mean(self, arm: Arm, member: int, points: Pool) -> Floats:
-        """What a member expects of points before any trial, (N,)."""
-        if arm == "plain":
-            return rise(points.logs)
-        if arm == "weighed":
-            return rise(points.logs) + _story(member).weight * self._message(points)
-        return points.standings[arm][member].mean
-
-    def _message(self, points: Pool) -> Floats:
-        """What the past says of points beside how scores rise anywhere, (N,): the mean over both arms of the ensemble,
-        as believed at first."""
-        arms = self._transfer
-        means = [np.mean([one.mean for one in points.standings[arm]], axis=0) for arm in arms]
-        return np.asarray(np.average(means, axis=0, weights=[BELIEF[arm] for arm in arms]) - rise(points.logs))
-
-    def _kernel(self, arm: Arm, member: int, left: Pool, right: Pool) -> Floats:
-        """Covariance of points, their noise left out, (left, right)."""
-        if arm == "plain":
-            return self._plain_kernel(member, left, right)
-        if arm == "weighed":
-            rest = self._plain_kernel(member % len(LENGTHS), left, right)
-            return _story(member).kernel(self._message(left), self._message(right), rest)
-        a, b = left.standings[arm][member], right.standings[arm][member]
-        noise = self.model.noises[member]
-        same = left.ids[:, None] == right.ids[None, :]
-        near = np.exp(-np.abs(left.logs[:, None] - right.logs[None, :]) / noise.reach)
-        return np.asarray(
-            a.basis @ b.basis.T
-            + noise.tau**2 * np.outer(a.mean, b.mean)
-            + np.outer(a.residual, b.residual) * same * near
-        )
-
-    def _plain_kernel(self, length: int, left: Pool, right: Pool) -> Floats:
-        """Covariance without transfer at a length-scale; those of the last two groups of points are kept."""
-        if self._plain is None or self._plain.left is not left or self._plain.right is not right:
-            apart, along = self.model.plain.apart(left.vectors, right.vectors), Along.of(left.logs, right.logs)
-            self._plain = Kernels(left, right, apart, along, {})
-        if length not in self._plain.found:
-            share, lag = self._plain.along
-            self._plain.found[length] = share * self.model.plain.kernel(self._plain.apart, LENGTHS[length]) + lag
-        return self._plain.found[length]
 
     def _ends(self, pool: Configurations) -> Pool:
         """The ends of trials; the same pool is asked about again and again: the last one is kept."""
@@ -433,11 +369,6 @@ class OnTask:
         ids = np.array([self._ids.setdefault(key, len(self._ids)) for key in configurations.keys], dtype=np.int64)
         standings, costs = self.model.standings(configurations, rungs, self.features)
         return Pool(ids, np.log(rungs), standings, self.model.plain.vectors(configurations), costs)
-
-
-def _story(member: int) -> Story:
-    """That of a member of the weighed arm, which has one of every story and length-scale."""
-    return STORIES[member // len(LENGTHS)]
 
 
 def _agreement(expected: Floats, scores: Floats, rungs: Floats) -> float:
