@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from autodelta import hub
 from autodelta.errors import UserError, one_of
+from autodelta.files import sha256
 from autodelta.shape import BackboneShape
 
 FAMILY = ("t5", "mt5", "umt5")  # flan, LM-adapted and ByT5 checkpoints are of type t5
@@ -177,7 +178,7 @@ def _check_bundled(folder: Path) -> None:
         UserError: they are not.
     """
     stated = json.loads((folder / "training.json").read_text(encoding="utf8"))["sha256"]
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    found = sha256(folder / "model.safetensors")
     if found != stated:
         raise UserError(
             f"bundled backbone {folder.name!r} is damaged: sha256 {found[:12]}, not {stated[:12]}; reinstall"

@@ -27,7 +27,7 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, trial: int | N
     """
     from safetensors.torch import load_file
 
-    recipe, weights = found(run, trial)
+    recipe, weights = recipe_of(run, trial)
     folder = run.path / FOLDER if to is None else Path(to)
     if to is not None and not _is_again(recipe, folder):
         check_free(folder)
@@ -45,7 +45,7 @@ def check_free(folder: Path) -> None:
         check_place(folder, taken_by=file)
 
 
-def found(run: Run, trial: int | None) -> tuple[Recipe, Path]:
+def recipe_of(run: Run, trial: int | None) -> tuple[Recipe, Path]:
     """The recipe of what a run found, or of one of its trials, and where its weights lie.
 
     Raises:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from autodelta.candidate import Candidate
-from autodelta.deltas.peft_format import check_holds, to_peft
+from autodelta.deltas.peft_format import CONFIG, check_holds, to_peft
 from autodelta.errors import UserError
-from autodelta.recipe.export import check_free, found
+from autodelta.recipe.export import check_free, recipe_of
 from autodelta.search import Run
 
-FOLDER, CONFIG_FILE = "peft", "adapter_config.json"
+FOLDER = "peft"
 
 
 def export_peft(run: Run, *, to: str | os.PathLike[str] | None = None, trial: int | None = None) -> Path:
@@ -23,12 +23,12 @@ def export_peft(run: Run, *, to: str | os.PathLike[str] | None = None, trial: in
     """
     from safetensors.torch import load_file
 
-    recipe, weights = found(run, trial)
+    recipe, weights = recipe_of(run, trial)
     _check_held(run, recipe.candidate)
     folder = run.path / FOLDER if to is None else Path(to)
     if to is not None:
         check_free(folder)
-        if (folder / CONFIG_FILE).exists():
+        if (folder / CONFIG).exists():
             raise UserError(f"there is a peft folder in {str(folder)!r} already; choose another folder")
     backbone = run.settings.worker.model_copy(update={"device": "cpu"}).load_backbone()
     if backbone.sha256 != recipe.backbone.sha256:

@@ -4,7 +4,6 @@
 and scores; ``delta.safetensors`` the trained deltas, unless it is a suggestion; ``README.md`` a model card.
 """
 
-import hashlib
 import os
 from pathlib import Path
 from shlex import quote
@@ -15,7 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from autodelta.candidate import Candidate
 from autodelta.errors import UserError, first_problem, one_line
-from autodelta.files import write_text, write_whole
+from autodelta.files import sha256, write_text, write_whole
 from autodelta.frozen import Frozen
 from autodelta.recipe.card import card
 from autodelta.shape import BackboneShape
@@ -118,7 +117,7 @@ class Recipe(Frozen):
             )
         try:
             found = load_file(file)
-            of_this = self.weights_sha256 in (None, _sha256(file))
+            of_this = self.weights_sha256 in (None, sha256(file))
         except (OSError, SafetensorError) as error:
             raise UserError(f"{file} is missing or damaged: {_said(error)}") from error
         if not of_this:
@@ -164,13 +163,13 @@ class Recipe(Frozen):
         """
         check_readme(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        sha256 = None
+        known = None
         if weights is not None:
             from safetensors.torch import save_file
 
             write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
-            sha256 = _sha256(folder / WEIGHTS_FILE)
-        said = self.model_copy(update={"weights_sha256": sha256}).model_dump(mode="json")
+            known = sha256(folder / WEIGHTS_FILE)
+        said = self.model_copy(update={"weights_sha256": known}).model_dump(mode="json")
         text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
         write_text(folder / RECIPE_FILE, text)
         write_text(folder / CARD_FILE, card(self))  # last: beside a recipe it is known as the recipe's own
@@ -181,11 +180,6 @@ def check_readme(folder: Path) -> None:
     """Raises UserError where a folder has a README that is no recipe's: somebody wrote it, and it would be replaced."""
     if (folder / CARD_FILE).exists() and not (folder / RECIPE_FILE).exists():
         raise UserError(f"{str(folder)!r} has a {CARD_FILE} that is no recipe's; choose another folder")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _said(error: Exception) -> str:

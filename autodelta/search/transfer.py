@@ -61,7 +61,6 @@ def chosen(
         meta: the folder of a fitted model, or None for the one that ships.
         space, task, backbone: of the search.
         say: is told, in one line, what the search begins with; or why with nothing, where that was asked for.
-
     """
     if asked is not None and not sampler(asked).transfers:
         return Chosen(asked)

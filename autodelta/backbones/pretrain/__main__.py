@@ -6,7 +6,6 @@ constant step size for as long as it is given, ``anneal`` mixes in text-to-text 
 zero, ``export`` writes the checkpoint, at T5's scales and in bf16, with the facts of its training.
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -21,6 +20,7 @@ from autodelta.backbones.pretrain.optimiser import Optimiser
 from autodelta.backbones.pretrain.plan import load_plan
 from autodelta.backbones.pretrain.scale import to_t5_scale
 from autodelta.backbones.pretrain.training import build_model, held_out_loss, restore, train
+from autodelta.files import sha256
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True)
 PlanFile = Annotated[Path, typer.Option("--plan", exists=True, help="the backbone's pretrain.yaml")]
@@ -78,7 +78,7 @@ def export(plan: PlanFile, work: Work, to: Annotated[Path, typer.Option("--to")]
     to_t5_scale(model)
     model.bfloat16().save_pretrained(to)
     PreTrainedTokenizerFast.from_pretrained(work / "tokenizer").save_pretrained(to)
-    facts["sha256"] = hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
+    facts["sha256"] = sha256(to / "model.safetensors")
     (to / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
     (to / "README.md").write_text(card(settings, facts, parameters=model.num_parameters()), encoding="utf8")
     (to / "curve.csv").write_bytes((work / "curve.csv").read_bytes())

@@ -1,12 +1,12 @@
 """The run's folder, which every node must see: checkpoints and weights pass through it."""
 
-import hashlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from autodelta.errors import UserError
+from autodelta.files import sha256
 from autodelta.search.run import RUN_FILE
 
 
@@ -37,4 +37,4 @@ class RunFolder:
 
 def _fingerprint(path: Path) -> str:
     file = path / RUN_FILE
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return sha256(file) if file.is_file() else ""
