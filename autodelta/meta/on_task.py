@@ -18,7 +18,7 @@ from autodelta.meta.priors import Priors
 from autodelta.meta.problem import Configurations, Floats, Points
 from autodelta.meta.squash import scale_of, seen, unseen
 from autodelta.meta.standing import Arm, Pool, appended
-from autodelta.meta.weighed import STORIES
+from autodelta.meta.weighed import NOTHING, STORIES
 
 if TYPE_CHECKING:
     from autodelta.meta.model import Model
@@ -31,7 +31,9 @@ PER_AGREEMENT = 1.1  # on the rank agreement, in standard deviations under chanc
 PER_EVIDENCE = 0.85  # on the log evidence over that of no transfer, over the root of the number of scores
 DOUBT_BENEFIT = 0.3
 LEVEL_KNOWN = 4  # configurations with a score from which on intervals take the level as told: it is narrower (0023)
+FAR = 1.0  # scales below what was foretold from which on the level is inferred from the scores' own (0023)
 ROUNDS = 3  # of inferring the level, then what scores look like at that level
+MARGIN = 0.5  # scales by which to improve on the best, where no past says what is good (0018)
 COST_SHRINKAGE = 1.0  # trials' worth of belief that a task costs what its features say
 
 
@@ -223,7 +225,7 @@ class OnTask:
             pool: the configurations.
             arm: as ``beliefs``.
         """
-        return self._gain(pool, lambda points: self._beliefs(points, arm))
+        return self._gain(pool, lambda points: self._beliefs(points, arm), MARGIN if arm == "plain" else 0.0)
 
     def _best(self) -> float:
         """The best score of an ended trial, as it is seen; of all points where none has ended."""
@@ -233,6 +235,8 @@ class OnTask:
 
     def wanted_if(self, story: int, pool: Configurations) -> Floats:
         """As ``wanted`` by the weighed arm, were one of ``STORIES``, by its number, the truth."""
+        if STORIES[story] == NOTHING:
+            return self.wanted(pool, "plain")
         fits = self._fits_of("weighed")
         members = range(story * len(LENGTHS), (story + 1) * len(LENGTHS))
         logs = self._evidences("weighed")[members]
@@ -240,18 +244,18 @@ class OnTask:
         def beliefs(points: Pool) -> Mixture:
             return joined([self._predicted("weighed", n, fits[n], points, noisy=False) for n in members], logs)
 
-        return self._gain(pool, beliefs)
+        return self._gain(pool, beliefs, 0.0)
 
-    def _gain(self, pool: Configurations, beliefs: Callable[[Pool], Mixture]) -> Floats:
-        """Log expected improvement, (N,), over the best score and over what is expected of trials that are awaited;
-        what is expected to be best where there is no score yet."""
+    def _gain(self, pool: Configurations, beliefs: Callable[[Pool], Mixture], margin: float) -> Floats:
+        """Log expected improvement, (N,), by a margin over the best score and over what is expected of trials that are
+        awaited; what is expected to be best where there is no score yet."""
         found = beliefs(self._ends(pool))
         if not len(self.scores):
             return np.asarray(found.mean / max(self._level[1], 1e-12))
         best = self._best()
         if self._waiting is not None:
             best = max(best, float(beliefs(self._waiting).mean.max()))
-        gain = np.log(np.maximum(found.improvement(best), 1e-300))
+        gain = np.log(np.maximum(found.improvement(best + margin * self._level[1]), 1e-300))
         log_seconds = self.costs(pool)[:, 0]
         return np.asarray(gain - log_seconds if self.per_second and np.isfinite(log_seconds).all() else gain)
 
@@ -311,12 +315,16 @@ class OnTask:
         return self._fits
 
     def _supposed(self) -> tuple[float, float]:
-        """Offset and scale from which they are inferred: those of the scores, where these are more than a few. From
-        what was foretold three rounds lead nowhere if scores lie far below: the squash makes of a long way a short one.
+        """Offset and scale from which they are inferred: what was foretold, or the scores' own where these are more
+        than a few and lie far below it. From there three rounds would lead nowhere: the squash makes of a long way a
+        short one.
         """
+        foretold = self._prior.expected
         if len(self.scores) < LEVEL_KNOWN:
-            return self._prior.expected
+            return foretold
         offset, scale = scale_of(self.scores)
+        if offset > foretold[0] - FAR * foretold[1]:
+            return foretold
         scales = self._prior.scales()[0]
         return offset, float(np.clip(scale, scales[0], scales[-1]))
 

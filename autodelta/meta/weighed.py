@@ -37,9 +37,10 @@ class Story(NamedTuple):
         return np.asarray(self.rest**2 + (self.doubt * foretold) ** 2)
 
 
+NOTHING = Story("a past that says nothing", weight=0.0, doubt=0.0, rest=1.0)  # the plain arm: its posteriors serve
 HOLDS = Story("a past that holds", weight=1.0, doubt=0.3, rest=0.5)
 STORIES = (
-    Story("a past that says nothing", weight=0.0, doubt=0.0, rest=1.0),  # the plain arm itself: its posteriors serve
+    NOTHING,
     Story("a past of unknown weight and sign", weight=0.0, doubt=1.0, rest=1.0),
     HOLDS,
 )
