@@ -26,7 +26,7 @@ from signal_tasks import signals
 from autodelta.errors import UserError
 from autodelta.files import write_json
 from autodelta.meta.folds import family
-from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
+from autodelta.meta.records import Record, Table, read, write_table
 from autodelta.studies.bench import Bench, Comparison, compare
 from autodelta.studies.regret import Floats, band, curves, resampled
 
@@ -199,11 +199,7 @@ def main() -> None:
     for name in left_out:
         print(f"left out: {name}: fewer than {LEAST} candidates have a test score")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_shard(folder, table.records)
-        write_tasks(folder, table.tasks.values())
-        if table.about is not None:
-            write_about(folder, table.about)
+        folder = write_table(Path(name), table)
         bench = Bench(
             table=folder, samplers=SAMPLERS, pruners=("none",), searches=asked.searches, jobs=asked.jobs,
             full_trials=asked.full_trials, folds=asked.folds, points=2 * asked.full_trials,

@@ -231,6 +231,17 @@ def _fault(where: str, error: Exception) -> UserError:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
+def write_table(folder: Path, table: Table) -> Path:
+    """Writes a whole table into a folder that has none yet, and returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_shard(folder, table.records)
+    if table.tasks:
+        write_tasks(folder, table.tasks.values())
+    if table.about is not None:
+        write_about(folder, table.about)
+    return folder
+
+
 def write_shard(folder: Path, records: Sequence[Record]) -> Path:
     """Writes records into a new shard, and returns its path. The file is whole, or it is not there."""
     numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob(SHARDS)]

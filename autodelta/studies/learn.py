@@ -11,7 +11,7 @@ from autodelta.meta.compositions import sources
 from autodelta.meta.fitting import fit
 from autodelta.meta.model import Model
 from autodelta.meta.problem import NoTransfer
-from autodelta.meta.records import Record, Table, read, write_about, write_shard, write_tasks
+from autodelta.meta.records import Record, Table, read, write_table
 from autodelta.meta.saved import save
 from autodelta.studies.own_runs import tables_of_runs
 
@@ -104,13 +104,7 @@ def _came_to(record: Record) -> int:
 def _write(to: Path, model: Model, tables: dict[str, Table]) -> None:
     """The records first: a folder with a model is whole."""
     for name, table in tables.items():
-        folder = to / past.RECORDS / name
-        folder.mkdir(parents=True)
-        write_shard(folder, table.records)
-        if table.tasks:
-            write_tasks(folder, table.tasks.values())
-        if table.about is not None:
-            write_about(folder, table.about)
+        folder = write_table(to / past.RECORDS / name, table)
         write_text(folder / CARD, card(table))
     found = past.past_of(tables.values())
     past.write(found, to)

@@ -8,7 +8,7 @@ import pytest
 from autodelta.candidate import Candidate
 from autodelta.meta import fitting, past
 from autodelta.meta.compositions import layout
-from autodelta.meta.records import About, Point, Table, write_about, write_shard, write_tasks
+from autodelta.meta.records import About, Point, Table, write_table
 from autodelta.meta.training import Settings
 from autodelta.space import Space
 from autodelta.studies.learn import learn
@@ -64,17 +64,6 @@ def a_past(space: Space, *, tasks: int = TASKS, sha256: str = "0", name: str = "
         curve=(40,),
     )
     return Table(records=tuple(records), tasks=known, about=about)
-
-
-def write_table(folder: Path, table: Table) -> Path:
-    """A table's folder, as ``collect`` leaves it."""
-    folder.mkdir(parents=True)
-    write_shard(folder, table.records)
-    if table.tasks:
-        write_tasks(folder, table.tasks.values())
-    if table.about is not None:
-        write_about(folder, table.about)
-    return folder
 
 
 def learned(folder: Path, table: Table) -> Path:

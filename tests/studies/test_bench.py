@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from autodelta.cli import app
 from autodelta.errors import UserError
-from autodelta.meta.records import Table, read, write_about, write_shard
+from autodelta.meta.records import Table, read, write_table
 from autodelta.studies import regret
 from autodelta.studies.bench import Bench, Comparison, compare
 from tests.search import fakes, tables
@@ -20,18 +20,10 @@ from tests.search.test_table import WIDE
 ROOT = Path(__file__).parents[2]
 
 
-def written(folder: Path, table: Table) -> Path:
-    folder.mkdir()
-    write_shard(folder, table.records)
-    if table.about is not None:
-        write_about(folder, table.about)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
-    written(folder / "table", tables.a_table(fakes.space(folder, WIDE), number=24, noise=0.003))
+    write_table(folder / "table", tables.a_table(fakes.space(folder, WIDE), number=24, noise=0.003))
     return folder
 
 
@@ -65,7 +57,7 @@ def test_regret_is_that_of_the_mean_test_score_over_repeats_and_never_of_what_wa
 
     records = (*scored(lucky, 0.99, [0.9, 0.3, 0.3]), *scored(good, 0.8, [0.7]), *scored(bad, 0.2, [0.2]))
     table = tables.a_table(space, number=1)
-    written(tmp_path / "table", Table(records=records, tasks={}, about=table.about))  # type: ignore[arg-type]
+    write_table(tmp_path / "table", Table(records=records, tasks={}, about=table.about))  # type: ignore[arg-type]
     found = compare(a_bench(tmp_path, samplers=("random",), pruners=("none",), searches=1, full_trials=3))
     assert found.axes[0].regret[0, 0, 0, -1] == pytest.approx((0.7 - 0.5) / (0.7 - 0.2))
 
@@ -154,7 +146,7 @@ def test_what_a_search_may_spend_is_said_for_each_task_where_they_have_unlike_ma
     whole = tables.a_table(fakes.space(tmp_path, WIDE), number=24, noise=0.003)
     few = [record for record in whole.of("two") if record.repeat == 0][:6]
     records = (*whole.of("one"), *few)
-    written(tmp_path / "table", Table(records=records, tasks={}, about=whole.about))
+    write_table(tmp_path / "table", Table(records=records, tasks={}, about=whole.about))
     words = ["bench", "--table", str(tmp_path / "table"), "--searches", "1", "--samplers", "random"]
     words += ["--pruners", "none"]
     shown = CliRunner().invoke(app, words, catch_exceptions=False)
@@ -211,11 +203,11 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lies outside of the space 'lora-only'"):
         compare(a_bench(place, space="lora-only"))
     table = tables.a_table(fakes.space(tmp_path, WIDE), ("one",), number=2, repeats=0)
-    bare = written(tmp_path / "bare", Table(records=table.records, tasks={}))
+    bare = write_table(tmp_path / "bare", Table(records=table.records, tasks={}))
     with pytest.raises(UserError, match=r"does not say which backbone it is of: table.json is missing"):
         compare(a_bench(place, table=bare))
     unscored = tuple(record.model_copy(update={"test": None}) for record in table.records)
-    folder = written(tmp_path / "unscored", Table(records=unscored, tasks={}, about=table.about))
+    folder = write_table(tmp_path / "unscored", Table(records=unscored, tasks={}, about=table.about))
     with pytest.raises(UserError, match=r"task 'one' of the table: candidate \w+ was never scored on test"):
         compare(a_bench(place, table=folder))
 
@@ -232,7 +224,7 @@ def benchmark(name: str = "asha_on_table") -> ModuleType:
 def test_asha_comes_as_far_as_a_random_search_in_half_of_its_steps(tmp_path: Path) -> None:
     """On curves of power laws and few searches; the figure for a table of real trials has its script in benchmarks."""
     space = fakes.space(tmp_path, WIDE)
-    written(tmp_path / "table", tables.a_table(space, ("one", "two"), number=50, noise=0.003))
+    write_table(tmp_path / "table", tables.a_table(space, ("one", "two"), number=50, noise=0.003))
     answer = benchmark().answer(compare(a_bench(tmp_path, samplers=("random",), searches=5, points=100)))
     asha = answer["asha"]["random"]
     assert 0 < asha["ratio"] <= 1 / 2

@@ -13,14 +13,14 @@ from autodelta.errors import UserError
 from autodelta.meta import fitting, past
 from autodelta.meta.columns import RECORDS, VERSION
 from autodelta.meta.parquet import write as write_parquet
-from autodelta.meta.records import Table, read
+from autodelta.meta.records import Table, read, write_table
 from autodelta.meta.training import Settings
 from autodelta.search import search
 from autodelta.search.run import RUN_FILE
 from autodelta.space import Space
 from autodelta.studies.learn import distinct, gathered, learn
 from autodelta.studies.own_runs import tables_of_runs
-from tests.meta.pasts import a_past, write_table
+from tests.meta.pasts import a_past
 from tests.meta.tables import record, task_features
 from tests.search.fakes import SHAPE, SPACE
 from tests.small import save_backbone, save_task

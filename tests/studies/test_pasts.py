@@ -9,13 +9,13 @@ import pytest
 
 from autodelta.errors import UserError
 from autodelta.meta import fitting
-from autodelta.meta.records import Point, Record, Table, read
+from autodelta.meta.records import Point, Record, Table, read, write_table
 from autodelta.meta.repeats import noise_shares
 from autodelta.meta.saved import load
 from autodelta.search.pruning import reports, rungs
 from autodelta.studies.bench import Axis, Bench, Comparison, compare
 from autodelta.studies.pasts import Taught, ranking, taught, transferring
-from tests.meta.pasts import QUICK, a_past, write_table
+from tests.meta.pasts import QUICK, a_past
 from tests.search import fakes
 
 
