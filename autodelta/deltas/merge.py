@@ -16,8 +16,6 @@ from autodelta.deltas.spec import spec
 from autodelta.errors import UserError
 from autodelta.shape import STACKS, BackboneShape, Kind, Site
 
-_FOLDABLE = (Kind.LINEAR, Kind.NORM, Kind.LOOKUP)
-
 
 @dataclass(frozen=True)
 class Merged:

@@ -120,11 +120,6 @@ class Table:
         """Every record by task, candidate's key and repeat."""
         return {record.key: record for record in self.records}
 
-    @cached_property
-    def curves(self) -> dict[Key, tuple[Point, ...]]:
-        """The learning curve of every trial, by task, candidate's key and repeat."""
-        return {key: record.curve for key, record in self.by_key.items()}
-
     def of(self, task: str) -> tuple[Record, ...]:
         """The records of one task."""
         return tuple(record for record in self.records if record.task == task)

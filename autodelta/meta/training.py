@@ -28,7 +28,6 @@ class Settings(Frozen):
     weight_decay: float = 1e-4
     ranking: float = 0.3
     ranking_temperature: float = 0.5
-    joint: float = 0.0  # share of the joint likelihood of the queries, the rest is that of each alone
     embedding_decay: float = 1e-2
     feature_noise: float = 0.3
     hidden_task: float = 0.3  # of the episodes hide what the task is

@@ -38,7 +38,7 @@ def test_records_and_tasks_come_back_as_they_were_written(tmp_path: Path) -> Non
     assert table.records == records
     assert table.tasks == {"one": task_features()}
     assert table.about == about
-    assert table.curves["one", records[1].candidate.key, 0] == records[1].curve
+    assert table.by_key["one", records[1].candidate.key, 0] == records[1]
     assert [path.name for path in sorted(tmp_path.glob("*.parquet"))] == [SHARD, "records-00001.parquet", TASKS_FILE]
 
 

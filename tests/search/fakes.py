@@ -316,5 +316,4 @@ def a_candidate(**training: int) -> Candidate:
     )
 
 
-PROMPT = "prompt: {learning_rate: 0.1, roles: embeddings, stacks: encoder, sizes: {length: 2}}"
 SAFE = SPACE + "at_most: 1\n"  # nothing in it kills the process that trains it
