@@ -15,7 +15,6 @@ chosen on splits of other seeds. `meta_on_public_table_second.csv` has splits 20
 second draw that nothing was chosen on either."""
 
 import argparse
-import csv
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 import oboe
 import torch
 from oboe import Split, Table
+from trials import append, read
 
 from autodelta.meta.fitting import fit
 from autodelta.meta.model import Model
@@ -184,7 +184,7 @@ def _entries(table: Table) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def run(table: Table, path: Path, seeds: Sequence[int], policies: Mapping[str, Sequence[str]], trials: int) -> None:
     """Adds to the file what it lacks of these policies by condition; what a split lacks of one is added as a whole."""
-    done = {(row["split"], row["condition"], row["policy"]) for row in rows_of(path)}
+    done = {(row["split"], row["condition"], row["policy"]) for row in read(path)}
     for seed in seeds:
         for condition, names in policies.items():
             missing = [name for name in names if (str(seed), condition, name) not in done]
@@ -193,7 +193,7 @@ def run(table: Table, path: Path, seeds: Sequence[int], policies: Mapping[str, S
             began = time.monotonic()
             found = oboe.split(table, seed)
             rows = list(_rows(table, found, condition, seed, trials, missing))
-            _append(path, rows)
+            append(path, rows)
             print(f"split {seed} {condition}: {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -215,27 +215,12 @@ def _rows(
             }
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """The lines that a CSV has so far."""
-    return list(csv.DictReader(path.open(encoding="utf8"))) if path.exists() else []
-
-
 def forget(path: Path, policies: Sequence[str]) -> None:
     """Drops what policies did from the file."""
-    kept = [row for row in rows_of(path) if row["policy"] not in policies]
+    kept = [row for row in read(path) if row["policy"] not in policies]
     path.unlink(missing_ok=True)
     if kept:
-        _append(path, kept)
-
-
-def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+        append(path, kept)
 
 
 # --- summary ---------------------------------------------------------------------------------------------------------
@@ -243,7 +228,7 @@ def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def summary(path: Path, *, resamples: int = 2000) -> str:
     """The tables in Markdown: mean regret, shares of the reference's with paired intervals, calibration."""
-    found = rows_of(path)
+    found = read(path)
     at = [n for n in AT if found[0][f"regret{n}"]]
     cells: dict[Cell, dict[Pair, list[float]]] = {}
     for row in found:

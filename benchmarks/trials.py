@@ -4,7 +4,7 @@ import csv
 import multiprocessing
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -122,15 +122,15 @@ def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open(encoding="utf8"))) if path.exists() else []
 
 
-def run_missing(jobs: Iterable[Job], path: Path, *, processes: int, say: Callable[[str], None] = print) -> None:
+def run_missing(jobs: Iterable[Job], path: Path, *, processes: int) -> None:
     """Runs the jobs that the CSV lacks, and adds a line for each as it ends."""
     done = {tuple(row[name] for name in ("task", "weights", "deltas", "seed", "learning_rate")) for row in read(path)}
     left = [job for job in jobs if job.key not in done]
-    say(f"{len(left)} trials to run, {len(done)} done")
+    print(f"{len(left)} trials to run, {len(done)} done")
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for row in pool.imap_unordered(run, left):
             append(path, [row])
-            say(" ".join(map(str, row.values())))
+            print(" ".join(map(str, row.values())))
 
 
 def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
