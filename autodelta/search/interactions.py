@@ -76,7 +76,7 @@ class Interactions(Frozen):
     pairs: tuple[Pair, ...]
 
 
-def interactions(trials: Iterable[Trial], *, seed: int = 0) -> Interactions:
+def interactions(trials: Iterable[Trial]) -> Interactions:
     """Importances at every rung that enough trials reached, and pairs at the last one that half of the trials reached.
 
     Trials that were stopped before are not in it; a later rung would leave out more of them, and those that remain are
@@ -92,8 +92,8 @@ def interactions(trials: Iterable[Trial], *, seed: int = 0) -> Interactions:
         step=step,
         compared=len(rows),
         level=LEVEL,
-        rungs=tuple(importance(number, own, seed=seed) for number, own in found.items()),
-        pairs=pairs([candidate for candidate, _ in rows], [score for _, score in rows], seed=seed),
+        rungs=tuple(importance(number, own) for number, own in found.items()),
+        pairs=pairs([candidate for candidate, _ in rows], [score for _, score in rows]),
     )
 
 

@@ -161,7 +161,7 @@ def choose(entrants: Sequence[Entrant], results: Sequence[Confirmed], *, level: 
 
 
 def expected_regret(
-    entrants: Sequence[Entrant], results: Sequence[Confirmed], winner: str, *, row_variance: float, seed: int = 0
+    entrants: Sequence[Entrant], results: Sequence[Confirmed], winner: str, *, row_variance: float
 ) -> float | None:
     """How much score is given up, on average over what is still possible, by taking the winner instead of the finalist
     that is truly best; finalists that were not confirmed count with what the search says of them.
@@ -178,7 +178,7 @@ def expected_regret(
     }
     if winner not in posteriors or len(posteriors) < 2:
         return None
-    normal = np.random.default_rng(seed).standard_normal((DRAWS, len(posteriors)))
+    normal = np.random.default_rng(0).standard_normal((DRAWS, len(posteriors)))
     means, sds = np.array(list(posteriors.values())).T
     draws = means + sds * normal
     return float(np.mean(draws.max(axis=1) - draws[:, list(posteriors).index(winner)]))
