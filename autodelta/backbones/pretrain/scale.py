@@ -26,7 +26,7 @@ def to_t5_scale(model: Any) -> None:
     residual = 1 / rms(model.shared.weight)
     model.shared.weight.mul_(residual)
     model.decoder.final_layer_norm.weight.div_(residual)
-    for attention in _attentions(model):
+    for attention in attentions(model):
         _share(attention.q, attention.k, (rms(attention.k.weight) / rms(attention.q.weight) * keys**-0.5).sqrt())
         _share(attention.v, attention.o, width**-0.5 / rms(attention.v.weight))
         attention.o.weight.mul_(residual)
@@ -78,7 +78,8 @@ def rms(weight: Tensor) -> Tensor:
     return weight.square().mean().sqrt()
 
 
-def _attentions(model: Any) -> Iterator[Any]:
+def attentions(model: Any) -> Iterator[Any]:
+    """Every attention of a T5, block by block, the encoder's first."""
     for stack in (model.encoder, model.decoder):
         for block in stack.block:
             yield block.layer[0].SelfAttention

@@ -17,7 +17,6 @@ Much of what a small T5 learns from its first tens of millions of tokens is know
 Everything is trained afterwards as usual. Measured in ``docs/decisions/0006-pretraining-nano.md``.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from autodelta.backbones.pretrain.plan import Start
+from autodelta.backbones.pretrain.scale import attentions
 
 SMOOTHING, POWER = 0.75, 0.5
 STEEPEST = -8.0  # a position bias below which nothing is attended to
@@ -76,7 +76,7 @@ def begin(model: Any, embeddings: Tensor, seed: int) -> None:
     for stack in (model.encoder, model.decoder):
         first = stack.block[0].layer[0].SelfAttention
         first.relative_attention_bias.weight.copy_(_views(first, bidirectional=stack is model.encoder))
-    for attention in _attentions(model):
+    for attention in attentions(model):
         rotation = _rotation(attention.v.weight, draw)
         attention.v.weight.copy_(rotation)
         noise = JITTER * torch.randn(attention.o.weight.shape, generator=draw)
@@ -90,14 +90,6 @@ def begin(model: Any, embeddings: Tensor, seed: int) -> None:
         noise = scale * JITTER * torch.randn(rotation.shape, generator=draw)
         cross.k.weight.copy_(rotation)
         cross.q.weight.copy_(scale * rotation + noise)
-
-
-def _attentions(model: Any) -> Iterator[Any]:
-    for stack in (model.encoder, model.decoder):
-        for block in stack.block:
-            yield block.layer[0].SelfAttention
-            if stack is model.decoder:
-                yield block.layer[1].EncDecAttention
 
 
 def _look_for_likes(attention: Any, draw: torch.Generator) -> None:
