@@ -17,7 +17,7 @@ from autodelta.engine.report import Report
 from autodelta.files import Lines
 from autodelta.search.answer.answer import to_test
 from autodelta.search.answer.entrants import Entrant
-from autodelta.search.answer.race import Chooser, next_run, runs_allowed
+from autodelta.search.answer.race import Chooser, Left, next_run, runs_allowed
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.attempt import Order
 from autodelta.search.budget import Spent
@@ -150,16 +150,15 @@ class Confirmation(_Orders):
         done = self.results.of(self.entrants)
         under_way = [(entrant.name, seed) for entrant, seed in self._under_way.values()]
         spent, budget, scoring = self.accounts.spent(), self.accounts.budget, self._scoring(len(under_way) + 1)
-        chosen = self._choose(
-            self.entrants,
-            done,
-            seconds_left=budget.wall_left(spent) - scoring / self._workers,
-            device_seconds_left=budget.device_left(spent) - sum(map(self._to_come, self._under_way)) - scoring,
-            runs_left=self._runs - len(done) - len(under_way),
-            seconds_of=lambda candidate: self.costs.seconds(candidate.training),
-            running=under_way,
+        left = Left(
+            seconds=budget.wall_left(spent) - scoring / self._workers,
+            device_seconds=budget.device_left(spent) - sum(map(self._to_come, self._under_way)) - scoring,
+            runs=self._runs - len(done) - len(under_way),
             workers=self._workers,
+            running=under_way,
+            seconds_of=lambda candidate: self.costs.seconds(candidate.training),
         )
+        chosen = self._choose(self.entrants, done, left)
         return None if chosen is None else self._trained(*chosen)
 
     def silence(self, number: int) -> float:

@@ -10,7 +10,7 @@ the one that validation prefers. Racing: Maron and Moore 1994, Hoeffding races; 
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer.entrants import Entrant, Rival
@@ -22,24 +22,22 @@ FIRST, THEN, LEADERS = 3, 5, 7  # seeds
 AT_MOST = 16  # seeds of the leader: from then on the width of a prediction is their own scatter
 LEVEL = 0.95  # of leaving somebody behind, at each look; there are a few
 FINALISTS_SHARE = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
-Seconds = Callable[[Candidate], float | None]
 
 
-class Chooser(Protocol):
-    """Names the next confirmation run, with ``next_run``'s arguments."""
+@dataclass(frozen=True)
+class Left:
+    """What is left for confirmation runs, what a run takes of it, and which are under way."""
 
-    def __call__(
-        self,
-        entrants: Sequence[Entrant],
-        results: Sequence[Confirmed],
-        *,
-        seconds_left: float,
-        device_seconds_left: float,
-        runs_left: float,
-        seconds_of: Seconds,
-        running: Collection[tuple[str, int]],
-        workers: int,
-    ) -> tuple[Entrant, int] | None: ...
+    seconds: float = math.inf  # of wall-clock, that each of the workers has
+    device_seconds: float = math.inf  # that they have together; runs under way have been charged to their ends
+    runs: float = math.inf  # runs under way have been counted
+    workers: int = 1
+    running: Collection[tuple[str, int]] = ()  # names of entrants, and numbers of seeds
+    seconds_of: Callable[[Candidate], float | None] = lambda candidate: None  # None: nobody knows; it is taken to fit
+
+
+UNLIMITED = Left()
+Chooser = Callable[[Sequence[Entrant], Sequence[Confirmed], Left], tuple[Entrant, int] | None]
 
 
 def runs_allowed(trials: int, share: float) -> int:
@@ -50,28 +48,16 @@ def runs_allowed(trials: int, share: float) -> int:
 def next_run(
     entrants: Sequence[Entrant],
     results: Sequence[Confirmed],
-    *,
-    seconds_left: float = math.inf,
-    device_seconds_left: float = math.inf,
-    runs_left: float = math.inf,
-    seconds_of: Seconds = lambda candidate: None,
-    running: Collection[tuple[str, int]] = (),
-    workers: int = 1,
+    left: Left = UNLIMITED,
 ) -> tuple[Entrant, int] | None:
     """The next run, an entrant and the number of a seed; None when nothing that would still help is foreseen to fit, or
-    has to wait for runs under way.
-
-    seconds_of: device-seconds that a candidate will take, None where nobody knows (it is then taken to fit).
-    running: runs under way; ``device_seconds_left`` has already been charged for what they have spent and have yet to,
-        and ``runs_left`` for them.
-    workers: that have ``seconds_left`` of wall-clock each, and ``device_seconds_left`` together.
-    """
-    if runs_left < 1:
+    has to wait for runs under way."""
+    if left.runs < 1:
         return None
-    race = _Race(entrants, results, seconds_left * workers, device_seconds_left, runs_left, seconds_of, running)
+    race = _Race(entrants, results, left)
     for entrant, seeds in race.wanted():
         seed = race.seed_for(entrant, seeds)
-        if seed is not None and race.seconds(entrant) <= min(seconds_left, device_seconds_left):
+        if seed is not None and race.seconds(entrant) <= min(left.seconds, left.device_seconds):
             return entrant, seed
     return None
 
@@ -83,22 +69,20 @@ class _Race:
         self,
         entrants: Sequence[Entrant],
         results: Sequence[Confirmed],
-        seconds_left: float,
-        device_seconds_left: float,
-        runs_left: float,
-        seconds_of: Seconds,
-        running: Collection[tuple[str, int]],
+        left: Left,
     ) -> None:
-        self.results, self.seconds_of = results, seconds_of
-        self.taken = {(run.entrant, run.seed_index) for run in results} | set(running)
+        self.results, self.seconds_of = results, left.seconds_of
+        self.taken = {(run.entrant, run.seed_index) for run in results} | set(left.running)
         self.broken = {entrant.name for entrant in entrants if failure(results, entrant.name) is not None}
         self.rivals = {rival: [entrant for entrant in entrants if entrant.rival == rival] for rival in RIVALS}
         finalists = [entrant for entrant in entrants if entrant.kind == "finalist"]
         spent = sum(run.device_seconds for run in results)
-        under_way = sum(self.seconds(entrant) for entrant in entrants for name, _ in running if entrant.name == name)
-        in_all = spent + min(seconds_left, device_seconds_left + under_way)
+        under_way = sum(
+            self.seconds(entrant) for entrant in entrants for name, _ in left.running if entrant.name == name
+        )
+        in_all = spent + min(left.seconds * left.workers, left.device_seconds + under_way)
         sound = [entrant for entrant in finalists if entrant.name not in self.broken]
-        can = self._affordable(sound, in_all, runs_left + len(self.taken))  # less as time goes on: who is in stays in
+        can = self._affordable(sound, in_all, left.runs + len(self.taken))  # less as time goes on: who is in stays in
         self.field = [one for n, one in enumerate(sound) if n < can or (one.name, 0) in self.taken]
         names = contenders(self.field, results)
         self.leader = leader(names, results) if names else None

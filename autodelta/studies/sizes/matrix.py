@@ -4,14 +4,13 @@ What a size's own search confirmed of a winner counts; only what is missing is t
 searches, in ``matrix/<size>``, with a ledger of their own, so that each search stays what its budget made it.
 """
 
-import math
 import shutil
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autodelta.search.answer import Confirmed, Entrant
-from autodelta.search.answer.race import Seconds
+from autodelta.search.answer.race import UNLIMITED, Left
 from autodelta.search.answer.results import failure, of
 from autodelta.search.budget import Budget
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing
@@ -39,24 +38,17 @@ class Rounds:
         self,
         entrants: Sequence[Entrant],
         results: Sequence[Confirmed],
-        *,
-        seconds_left: float = math.inf,
-        device_seconds_left: float = math.inf,
-        runs_left: float = math.inf,
-        seconds_of: Seconds = lambda candidate: None,
-        running: Collection[tuple[str, int]] = (),
-        workers: int = 1,
+        left: Left = UNLIMITED,
     ) -> tuple[Entrant, int] | None:
         """The next run: an entrant and the number of a seed; None where all are done or none is foreseen to fit."""
         done = [*self._known, *results]
-        taken = {(run.entrant, run.seed_index) for run in done} | set(running)
-        left = min(seconds_left, device_seconds_left)
+        taken = {(run.entrant, run.seed_index) for run in done} | set(left.running)
         for seed in range(self._seeds):
             for entrant in entrants:
                 if (entrant.name, seed) in taken or failure(done, entrant.name) is not None:
                     continue
                 measured = max((run.device_seconds for run in of(done, entrant.name)), default=0.0)
-                if (measured or seconds_of(entrant.candidate) or 0.0) <= left:
+                if (measured or left.seconds_of(entrant.candidate) or 0.0) <= min(left.seconds, left.device_seconds):
                     return entrant, seed
         return None
 

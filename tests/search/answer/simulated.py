@@ -7,6 +7,7 @@ import numpy as np
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer import Confirmed, Entrant, next_run
+from autodelta.search.answer.race import Left
 
 LORA = {"method": "lora", "roles": ["encoder.self_attn.q"], "config": {"rank": 2}}
 BITFIT = {"method": "bitfit", "roles": ["encoder.self_attn.q"]}
@@ -87,6 +88,6 @@ class World:
     def steps(self, entrants: Sequence[Entrant], *, runs: int) -> Iterator[Confirmed]:
         """Its runs, one by one."""
         results: list[Confirmed] = []
-        while (wanted := next_run(entrants, results, runs_left=runs - len(results))) is not None:
+        while (wanted := next_run(entrants, results, Left(runs=runs - len(results)))) is not None:
             results.append(self.run(*wanted))
             yield results[-1]

@@ -1,11 +1,10 @@
-import math
 from collections import Counter
 
 import pytest
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer import Confirmed, next_run, runs_allowed, to_test
-from autodelta.search.answer.race import chosen
+from autodelta.search.answer.race import Left, chosen
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, candidate, finalist
 
 FINALISTS = [finalist(0, LORA, BITFIT), finalist(1), finalist(2), finalist(3)]
@@ -73,7 +72,7 @@ def test_a_finalist_that_was_run_stays_in_a_race_whose_time_grows_short() -> Non
     results: list[Confirmed] = []
     left = 125.0
     while (
-        wanted := next_run(FINALISTS[:2], results, seconds_left=left, seconds_of=lambda candidate: 10.0)
+        wanted := next_run(FINALISTS[:2], results, Left(seconds=left, seconds_of=lambda candidate: 10.0))
     ) is not None:
         entrant, seed = wanted
         results.append(WORLD.run(entrant, seed).model_copy(update={"device_seconds": 10.0}))
@@ -86,20 +85,20 @@ def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
         return 100.0 if wanted.methods == ("full",) else 1.0
 
     left, results = 60.0, []
-    while (found := next_run(ENTRANTS, results, seconds_left=left, seconds_of=seconds)) is not None:
+    while (found := next_run(ENTRANTS, results, Left(seconds=left, seconds_of=seconds))) is not None:
         assert seconds(found[0].candidate) <= left
         results.append(WORLD.run(*found))
         left -= seconds(found[0].candidate)
     assert numbers(results)["finalist 0"] == 16
     assert not any(run.entrant.startswith("full") for run in results)
-    assert next_run(ENTRANTS, [], seconds_left=0.5, seconds_of=seconds) is None
+    assert next_run(ENTRANTS, [], Left(seconds=0.5, seconds_of=seconds)) is None
 
 
 def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> None:
     running: list[tuple[str, int]] = []
     left = 20.0
     while found := next_run(
-        FINALISTS, [], device_seconds_left=left, workers=16, seconds_of=lambda wanted: 1.0, running=running
+        FINALISTS, [], Left(device_seconds=left, workers=16, running=running, seconds_of=lambda wanted: 1.0)
     ):
         running.append((found[0].name, found[1]))
         left -= 1.0
@@ -108,7 +107,7 @@ def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> No
 
 def test_a_run_is_foreseen_to_cost_what_its_like_cost_before() -> None:
     dear = [WORLD.run(FINALISTS[0], 0).model_copy(update={"device_seconds": 50.0})]
-    found = next_run(ENTRANTS, dear, seconds_left=40.0, seconds_of=lambda wanted: 1.0)
+    found = next_run(ENTRANTS, dear, Left(seconds=40.0, seconds_of=lambda wanted: 1.0))
     assert found is not None
     assert found[0].name != "finalist 0"
 
@@ -116,17 +115,17 @@ def test_a_run_is_foreseen_to_cost_what_its_like_cost_before() -> None:
 def test_runs_under_way_are_not_asked_for_twice() -> None:
     running: set[tuple[str, int]] = set()
     for _ in range(12):
-        found = next_run(FINALISTS, [], running=running)
+        found = next_run(FINALISTS, [], Left(running=running))
         assert found is not None
         running.add((found[0].name, found[1]))
     assert len(running) == 12
-    assert next_run(FINALISTS, [], running=running) is None  # who leads is not known yet
+    assert next_run(FINALISTS, [], Left(running=running)) is None  # who leads is not known yet
 
 
 def test_a_baseline_waits_for_all_its_learning_rates() -> None:
     entrants, leading = [FINALISTS[0], *LORAS], [WORLD.run(FINALISTS[0], seed) for seed in range(16)]
     results = [*leading, WORLD.run(LORAS[0], 0), WORLD.run(LORAS[1], 0)]
-    assert next_run(entrants, results, running={("lora 2", 0)}) is None
+    assert next_run(entrants, results, Left(running={("lora 2", 0)})) is None
     found = next_run(entrants, [*results, WORLD.run(LORAS[2], 0)])
     assert found == (LORAS[1], 1)
     assert chosen(LORAS, [*results, failed("lora 1", 0)]) == LORAS[0]
@@ -134,7 +133,7 @@ def test_a_baseline_waits_for_all_its_learning_rates() -> None:
 
 def test_who_broke_down_is_not_run_again_and_the_next_takes_its_place() -> None:
     results: list[Confirmed] = [failed("finalist 0", 0)]
-    while (found := next_run(ENTRANTS, results, runs_left=6 - len(results))) is not None:
+    while (found := next_run(ENTRANTS, results, Left(runs=6 - len(results)))) is not None:
         assert found[0].name != "finalist 0"
         results.append(WORLD.run(*found))
     assert numbers(results)["finalist 1"] >= 3
@@ -142,5 +141,5 @@ def test_who_broke_down_is_not_run_again_and_the_next_takes_its_place() -> None:
 
 def test_a_budget_in_trials_allows_a_share_of_them_at_least_three() -> None:
     assert [runs_allowed(trials, 0.2) for trials in (1, 12, 13, 100)] == [3, 3, 4, 25]
-    assert next_run(ENTRANTS, [], runs_left=0) is None
-    assert next_run([], [], seconds_left=math.inf) is None
+    assert next_run(ENTRANTS, [], Left(runs=0)) is None
+    assert next_run([], []) is None

@@ -6,6 +6,7 @@ import pytest
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer import Answer, Confirmed
+from autodelta.search.answer.race import Left
 from autodelta.search.run import Exported
 from autodelta.studies.sizes.answer import Searched, SizesAnswer, conclude
 from autodelta.studies.sizes.lines import lines
@@ -118,7 +119,7 @@ def test_missing_runs_come_seed_by_seed_and_one_that_broke_down_is_left() -> Non
         run = confirmed(found[0].candidate, 0.5)[0]
         done.append(run.model_copy(update={"entrant": found[0].name, "seed_index": found[1]}))
     assert order == [("b", 0), ("b", 1), ("a", 2), ("b", 2)]
-    assert rounds(entrants, [], seconds_left=1.0, seconds_of=lambda candidate: 2.0) is None
+    assert rounds(entrants, [], Left(seconds=1.0, seconds_of=lambda candidate: 2.0)) is None
     broken = confirmed(LARGE, 0.5)[0].model_copy(update={"entrant": "b", "validation": None, "test": None})
     assert rounds(entrants, [broken]) == (entrants[0], 2)
 
