@@ -334,7 +334,7 @@ def test_a_mistake_in_a_space_that_was_added_is_one_line_where_spaces_are_listed
 def test_a_resumed_run_names_the_options_that_it_keeps_as_they_are_written() -> None:
     result = call("search", "--resume", "first", "--input", "text")
     assert result.exit_code == 2
-    assert "keeps its --input; with it go: --budget, --executor, " in result.stderr
+    assert "keeps its --input; what can change: --budget, --executor, " in result.stderr
 
 
 def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

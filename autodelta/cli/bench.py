@@ -32,9 +32,11 @@ def bench(
             help="with commas: random, tpe, gp; meta, portfolio, shared, nearest, ... learn from the other tasks",
         ),
     ] = "random,tpe,gp",
-    pruners: Annotated[str, typer.Option("--pruners", help="with commas")] = "none,asha,hyperband",
+    pruners: Annotated[
+        str, typer.Option("--pruners", help="none, asha, hyperband; with commas")
+    ] = "none,asha,hyperband",
     searches: Annotated[int, typer.Option("--searches", min=1, help="seeds for each task and method")] = 100,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="that each search trains on at once")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="trials that each search runs at once")] = 1,
     full_trials: Annotated[
         int | None,
         typer.Option(
@@ -48,9 +50,14 @@ def bench(
         str | None,
         typer.Option("--space", help="a name from `autodelta spaces`, or a YAML file", show_default="the table's"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="of the first search; the next has the next")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="the first search's seed; the next search has the next one")
+    ] = 0,
     folds: Annotated[
-        int, typer.Option("--folds", min=2, help="of tasks, for samplers that learn from other ones")
+        int,
+        typer.Option(
+            "--folds", min=2, help="parts that tasks are split into, for samplers that learn from other tasks"
+        ),
     ] = 10,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="processes")] = 1,
     to: Annotated[Path | None, typer.Option("--to", help="a CSV file for all curves", show_default=False)] = None,

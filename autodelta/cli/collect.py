@@ -20,7 +20,10 @@ def collect(
     ],
     data: Data = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="trials at once", show_default="one per GPU or physical core")
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="how many trials run at once", show_default="one per GPU or physical core"
+        ),
     ] = None,
     device: Device = None,
     dtype: Annotated[
@@ -29,7 +32,7 @@ def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would run, and what it would cost")] = False,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Record trials of a plan's candidates on its tasks; stopped at any moment, the same command goes on."""
+    """Record trials of a plan's candidates on its tasks; the same command continues what was stopped."""
     from autodelta.studies.plan import read
 
     with mistakes():

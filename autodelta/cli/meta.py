@@ -34,7 +34,7 @@ def fit(
         Path | None,
         typer.Option("--runs", readable=False, help="also learn from the searches in this folder", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="of the fit")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="the seed of the fit")] = 0,
 ) -> None:
     """Learn from recorded trials and own searches, on top of what ships; --meta FOLDER then starts from that."""
     with mistakes():
@@ -42,7 +42,7 @@ def fit(
 
         model = learn(to, tables=tuple(tables or ()), runs=runs, seed=seed)
     best = opened_by(model.found.opening)
-    why = ", as the past does not foretell even its own tasks" if model.found.opening is None else ""
+    why = ", as the past does not predict even its own tasks" if model.found.opening is None else ""
     print(f"learned from {len(model.tasks)} tasks; searches are opened by {best}{why}")
     print(f"model:  {to}")
     use = f"--meta {quote(str(to))} --task TASK"

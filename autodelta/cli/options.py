@@ -26,6 +26,7 @@ Runs = Annotated[Path, typer.Option("--runs", readable=False, help="the folder t
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or its folder")]
 RecipeFolder = Annotated[Path, typer.Option("--recipe", readable=False, help="a recipe's folder")]
+SEED_HELP = "the seed of every random draw"
 SPACE_HELP = "a name from `autodelta spaces`, or a YAML file"
 SpaceName = Annotated[str, typer.Option("--space", help=SPACE_HELP)]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda", show_default=False)]
@@ -49,7 +50,7 @@ Template = Annotated[
     str | None, typer.Option("--template", help="hf: tasks: 'name text: {text}'", show_default="in T5's style")
 ]
 Metric = Annotated[str | None, typer.Option("--metric", help="hf: tasks: the metric", show_default="accuracy")]
-NEW_TOKENS_HELP = "with hf: tasks of free texts: of an answer"
+NEW_TOKENS_HELP = "hf: tasks of free texts: how long an answer gets at most"
 MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help=NEW_TOKENS_HELP, show_default="32")]
 
 

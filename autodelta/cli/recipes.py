@@ -110,7 +110,9 @@ def predict(
             "--rows", help="a JSONL, CSV, TSV or Parquet file of rows to label, in place of a task", show_default=False
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="whose rows", show_default="the recipe's")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="the task whose rows are labelled", show_default="the recipe's")
+    ] = None,
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test")] = "test",
     backbone: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autodelta.cli.options import (
+    SEED_HELP,
     SPACE_HELP,
     AllowPickle,
     Data,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from autodelta.search.request import Request
     from autodelta.studies.sizes import SizeStudy
 
-# When a run is taken up again.
+# When a run is continued.
 CHANGEABLE = ("budget", "executor", "workers", "address", "stop_when_worth_less", "runs")
 
 
@@ -54,11 +55,13 @@ def search(
         typer.Option("--budget", help="50gpu-h, 2cpu-h, 30min, 200trials; or several, with commas", show_default=False),
     ] = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="take a run up again", show_default=False)
+        str | None, typer.Option("--resume", metavar="RUN", help="continue a run", show_default=False)
     ] = None,
     train_sizes: Annotated[
         str | None,
-        typer.Option("--train-sizes", help="several searches: 100,1000,all rows of train", show_default=False),
+        typer.Option(
+            "--train-sizes", help="a search for each number of training rows: 100,1000,all", show_default=False
+        ),
     ] = None,
     data: Data = None,
     backbone: Annotated[
@@ -90,29 +93,35 @@ def search(
         str | None, typer.Option("--pruner", help="asha, hyperband or none", show_default="asha where it is possible")
     ] = None,
     confirm_share: Annotated[
-        float, typer.Option("--confirm-share", help="of the time, for training the best again at fresh seeds")
+        float, typer.Option("--confirm-share", help="share of the time for training the best again at fresh seeds")
     ] = 0.2,
     executor: Annotated[
         str | None, typer.Option("--executor", help="local or ray", show_default="ray with 2 workers or more")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="trials at once", show_default="one per GPU or physical core")
+        int | None,
+        typer.Option("--workers", help="how many trials run at once", show_default="one per GPU or physical core"),
     ] = None,
     pack: Annotated[
-        bool, typer.Option("--pack", help="train several candidates at a time on a worker, where that pays here")
+        bool, typer.Option("--pack", help="train several candidates at a time on a worker, where it pays")
     ] = False,
     gpus_per_worker: Annotated[
         float, typer.Option("--gpus-per-worker", help="the share of a GPU that a worker takes, such as 0.25")
     ] = 1.0,
     address: Annotated[
         str | None,
-        typer.Option("--address", help="of a Ray cluster: auto, host:port, ray://host:10001", show_default=False),
+        typer.Option("--address", help="a Ray cluster: auto, host:port, ray://host:10001", show_default=False),
     ] = None,
     log: Annotated[
-        str, typer.Option("--log", help="with ray: tensorboard, mlflow, wandb; with commas", show_default=False)
+        str,
+        typer.Option(
+            "--log", help="loggers, with ray: tensorboard, mlflow, wandb; or several, with commas", show_default=False
+        ),
     ] = "",
-    seed: Annotated[int, typer.Option("--seed", help="of every draw")] = 0,
-    name: Annotated[str | None, typer.Option("--name", help="of the run", show_default="task, date, number")] = None,
+    seed: Annotated[int, typer.Option("--seed", help=SEED_HELP)] = 0,
+    name: Annotated[
+        str | None, typer.Option("--name", help="the run's name", show_default="task, date, number")
+    ] = None,
     runs: Runs = Path("runs"),
     device: Device = None,
     dtype: Annotated[
@@ -126,7 +135,7 @@ def search(
     max_new_tokens: MaxNewTokens = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Search the best composition for a task within a budget, at one amount of labelled data or several; or go on."""
+    """Search for the best composition for a task within a budget, at one train size or several; or continue a run."""
     given = dict(locals())
     with mistakes():
         if resume is not None:
@@ -178,12 +187,12 @@ def _go_on(name: str, changes: dict[str, Any]) -> None:
 
 
 def _check_resumable(context: typer.Context) -> None:
-    """A run that is taken up again keeps what it was asked for."""
+    """A run that is continued keeps what it was asked for."""
     flags = {str(option.name): option.opts[0] for option in context.command.params}
     for name, flag in asked_for(context).items():
         if name not in ("resume", *CHANGEABLE):
             others = ", ".join(flags[other] for other in CHANGEABLE)
-            raise UserError(f"a run that is taken up again keeps its {flag}; with it go: {others}")
+            raise UserError(f"a run that is continued keeps its {flag}; what can change: {others}")
 
 
 def _handed_over(screen: "Console", found: "Run | SizeStudy", ended: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autodelta.cli.options import (
+    SEED_HELP,
     AllowPickle,
     AsJson,
     Data,
@@ -46,7 +47,7 @@ def suggest(
         Path | None,
         typer.Option("--to", readable=False, help="a new folder for the recipe, to be trained", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="of the draws")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help=SEED_HELP)] = 0,
     inputs: InputColumns = None,
     label: LabelColumn = None,
     label_names: LabelNames = None,
@@ -55,7 +56,7 @@ def suggest(
     allow_pickle: AllowPickle = False,
     as_json: AsJson = False,
 ) -> None:
-    """Foretell good compositions for a task from past ones, in seconds and without a trial."""
+    """Predict good compositions for a task from past tasks, in seconds and without a trial."""
     with mistakes():
         from autodelta.studies.suggest import suggest as suggested
 

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from autodelta.report.tables import rows
+from autodelta.search.importance import LEAST
 from autodelta.search.interactions import Effect, Interactions, Pair
 
 SHOWN = 12
@@ -16,7 +17,7 @@ def tables(found: Interactions) -> list[Table]:
 def sentences(found: Interactions) -> list[str]:
     """What is beyond noise, a line each; or that nothing is."""
     if not found.rungs:
-        return [f"too few trials to say what matters: {found.trials}"]
+        return [f"{found.trials} trials are too few to say what matters: that takes {LEAST} that came to one step"]
     last = found.rungs[-1]
     sure = [gene.gene for gene in last.genes if gene.matters]
     lines = [f"what decides who is among the best at step {last.step}: {', '.join(sure) or 'nothing beyond chance'}"]

@@ -1,4 +1,4 @@
-"""A suggestion in a terminal: the foretold front, the tasks that it stands on, and what mattered."""
+"""A suggestion in a terminal: the predicted front, the tasks that it stands on, and what mattered."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ def tables(found: Found) -> Iterator[Table]:
         for one in found["front"]
     ]
     columns = ("", "methods", "parameters", found["metric"], f"{found['share']:.0%} interval", "one trial", "memory")
-    table = rows(f"Foretold for {found['task']} on {found['backbone']} (validation, one seed)", columns, lines)
+    table = rows(f"Predicted for {found['task']} on {found['backbone']} (validation, one seed)", columns, lines)
     table.caption = "* suggested; cost as on the machines of the records"
     table.caption_justify = "left"
     yield table

@@ -123,7 +123,7 @@ def say_dropped(before: Settings, now: Settings, listener: Listener) -> None:
 
 def _refuse_less(before: str, now: str) -> None:
     if not parse(now).covers(parse(before)):
-        raise UserError(f"a search is taken up again with its own budget or a larger one: {before!r}, not {now!r}")
+        raise UserError(f"a search is continued with its own budget or a larger one: {before!r}, not {now!r}")
 
 
 def _refuse_without_gpu(settings: Settings) -> None:

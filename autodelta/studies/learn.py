@@ -153,6 +153,6 @@ def _card(model: Model, found: past.Past, tables: dict[str, Table]) -> str:
             ]
             * bool(regrets)
         ),
-        "It knows these methods and backbones only. Scores it foretells are those of validation at one seed.",
+        "It knows these methods and backbones only. Scores it predicts are those of validation at one seed.",
     ]
     return "\n".join(lines) + "\n"

@@ -132,7 +132,7 @@ def suggest(
     except NoTransfer as reason:
         raise UserError(f"nothing can be suggested: {reason}; autodelta search needs no past") from None
     if model.found.opening is None:
-        notes.append("the records do not foretell even their own tasks: no search asks them, and this is a guess")
+        notes.append("the records do not predict even their own tasks: no search asks them, and this is a guess")
     on = model.on(features)
     found = _foretold(model, on, bound, np.random.default_rng(seed), ends=ends(rows.metric))
     front = _lines(on, found, _front(found), bound, ends=ends(rows.metric))
@@ -280,7 +280,7 @@ def said(found: Suggestion) -> list[str]:
     """The reason, in sentences."""
     picked, learned = found.picked, f"learned from {found.tasks} tasks"
     lines = [
-        f"foretold {found.metric} on validation {picked.score:.3f} ({found.share:.0%} interval {picked.low:.3f} to "
+        f"predicted {found.metric} on validation {picked.score:.3f} ({found.share:.0%} interval {picked.low:.3f} to "
         f"{picked.high:.3f}), {learned}{'' if found.trials is None else f' and {found.trials:,} trials'}"
     ]
     if found.nearest:

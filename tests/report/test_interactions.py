@@ -55,4 +55,4 @@ def test_sentences_say_only_what_is_beyond_noise() -> None:
 def test_too_few_trials_are_said_to_be_too_few() -> None:
     nothing = Interactions(trials=5, step=None, compared=0, level=0.9, rungs=(), pairs=())
     assert tables(nothing) == []
-    assert sentences(nothing) == ["too few trials to say what matters: 5"]
+    assert sentences(nothing) == ["5 trials are too few to say what matters: that takes 20 that came to one step"]

@@ -87,7 +87,7 @@ def test_a_suggested_recipe_is_trained_and_then_predicts(place: Path, tmp_path: 
     assert recipe.candidate.model_dump(mode="json") == found["front"][0]["candidate"]
     card = (tmp_path / "recipe" / "README.md").read_text()
     assert "nobody has trained it" in card
-    assert "foretold accuracy" in card
+    assert "predicted accuracy" in card
     data = ["--data", str(place / "data")]
     early = CliRunner().invoke(app, ["predict", "--recipe", str(tmp_path / "recipe"), *data])
     assert (early.exit_code, early.stderr.count("\n")) == (2, 1)
@@ -101,7 +101,7 @@ def test_a_suggested_recipe_is_trained_and_then_predicts(place: Path, tmp_path: 
 def test_people_see_the_front_the_reason_and_what_comes_next(place: Path, tmp_path: Path) -> None:
     said = call(place, "--to", str(tmp_path / "recipe")).stdout
     for words in (
-        "Foretold for small",
+        "Predicted for small",
         "most like",
         "what matters:",
         "train:",
@@ -158,7 +158,7 @@ def test_a_past_that_does_not_foretell_its_own_tasks_is_said(place: Path, tmp_pa
     about = json.loads((tmp_path / "model" / ABOUT).read_text())
     about["found"]["opening"] = None
     (tmp_path / "model" / ABOUT).write_text(json.dumps(about))
-    said = "do not foretell even their own tasks"
+    said = "do not predict even their own tasks"
     assert not any(said in note for note in as_json(place)["notes"])
     assert any(said in note for note in as_json(place, meta=str(tmp_path / "model"))["notes"])
 
