@@ -15,12 +15,13 @@ from shlex import split
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer import Exit
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from autodelta.cli import app
-from autodelta.cli.options import console, print_json
+from autodelta.cli.options import console, print_json, say
 from autodelta.cli.search import _handed_over as handed_over
 from autodelta.search.records import INTERRUPTED, Outcome
 from autodelta.search.request import Request, search
@@ -109,6 +110,19 @@ def test_a_reason_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_paths_with_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("run:    /home/me/[old]/runs/x")
     assert "/home/me/[old]/runs/x" in capsys.readouterr().out
+
+
+def test_a_sentence_goes_on_further_in_than_it_began(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Console(width=20, markup=False)
+    say(screen, ["answer:", "  lora [1], 0.3 to 0.4: better than others", "spent: 10 s of a whole minute"])
+    assert capsys.readouterr().out.splitlines() == [
+        "answer:",
+        "  lora [1], 0.3 to",
+        "    0.4: better than",
+        "    others",
+        "spent: 10 s of a",
+        "  whole minute",
+    ]
 
 
 def test_commands_that_are_told_to_be_run_next_take_paths_with_spaces(

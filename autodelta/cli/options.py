@@ -2,9 +2,10 @@
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,6 +111,14 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False)
+
+
+def say(screen: "Console", lines: Iterable[str]) -> None:
+    """Sentences, a line each; what does not fit goes on below, further in than where its line began."""
+    for line in lines:
+        inner = " " * (len(line) - len(line.lstrip()) + 2)
+        text = fill(line, screen.width, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False)
+        screen.print(text, highlight=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

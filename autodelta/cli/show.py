@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autodelta.cli.options import AsJson, RunName, Runs, console, mistakes, print_json
+from autodelta.cli.options import AsJson, RunName, Runs, console, mistakes, print_json, say
 from autodelta.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def show_run(screen: "Console", run: "Run") -> None:
     screen.print(tables.front(summary))
     if result is not None and any(one.seeds for one in result.answer.standings):
         screen.print(answer.standings(result.answer))
-    for line in (*tables.conclusion(summary), f"sampler: {run.settings.sampler}"):
-        screen.print(line, highlight=False)
+    say(screen, [*tables.conclusion(summary), f"sampler: {run.settings.sampler}"])
 
 
 def show_study(screen: "Console", study: "SizeStudy") -> None:
@@ -75,8 +74,7 @@ def show_study(screen: "Console", study: "SizeStudy") -> None:
     screen.print(sizes.recommendations(summary))
     if summary["answer"]["winners"]:
         screen.print(sizes.matrix(summary))
-    for line in sizes.conclusion(summary):
-        screen.print(line, highlight=False)
+    say(screen, sizes.conclusion(summary))
     for line in sizes.places(summary):
         screen.print(line, highlight=False, soft_wrap=True)
 
@@ -87,5 +85,4 @@ def _interactions(screen: "Console", run: "Run") -> None:
     found = run.interactions()
     for table in interactions.tables(found):
         screen.print(table)
-    for line in interactions.sentences(found):
-        screen.print(line, highlight=False)
+    say(screen, interactions.sentences(found))

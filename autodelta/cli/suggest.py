@@ -23,6 +23,7 @@ from autodelta.cli.options import (
     console,
     mistakes,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ def _show(found: "Suggestion", words: dict[str, str]) -> None:
     screen, summary = console(), found.model_dump(mode="json")
     for table in suggestion.tables(summary):
         screen.print(table)
-    for line in suggestion.sentences(summary):
-        screen.print(line, highlight=False)
+    say(screen, suggestion.sentences(summary))
     if found.recipe is None:
         screen.print("recipe: add --to FOLDER", highlight=False)
     else:
