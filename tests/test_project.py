@@ -170,6 +170,16 @@ def test_every_line_of_the_file_map_names_something_that_is_there() -> None:
     assert missing == []
 
 
+def test_the_engines_page_has_the_figures_of_the_results_as_they_were_measured_last() -> None:
+    results = {
+        line for file in (ROOT / "benchmarks" / "results").glob("*.md") for line in file.read_text().splitlines()
+    }
+    page = (ROOT / "docs" / "engine.md").read_text().splitlines()
+    figures = [line for line in page if line.startswith("|") and re.search(r"\d", line)]
+    assert len(figures) > 30
+    assert [line for line in figures if line not in results] == []
+
+
 def test_commands_in_the_readme_have_only_options_that_the_command_line_has() -> None:
     from typer.main import get_command
 
