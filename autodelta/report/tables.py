@@ -32,13 +32,17 @@ def shortened(text: str, length: int) -> str:
 
 class Fitted(Table):
     """A table no wider than the terminal, whose lines break between words: the widest column gives way first, or before
-    all others one that is cut. Without rows there is none."""
+    all others one that is cut, and at last the space beside the borders. Without rows there is none."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.rows:
             return
-        room = options.max_width - 3 * len(self.columns) - 1  # without borders
-        for column, width in zip(self.columns, _widths(self.columns, room), strict=True):
+        room = options.max_width - len(self.columns) - 1  # without borders
+        widths = _widths(self.columns, room - 2 * len(self.columns))
+        if sum(widths) > room - 2 * len(self.columns):  # words would be cut: rather no space beside the borders
+            self.padding = (0, 0)
+            widths = _widths(self.columns, room)
+        for column, width in zip(self.columns, widths, strict=True):
             column.width = width
         yield from super().__rich_console__(console, options)
 

@@ -1,4 +1,5 @@
 import io
+import re
 from typing import Any
 
 from rich.console import Console
@@ -52,6 +53,15 @@ def test_tables_are_no_wider_than_the_terminal_and_break_between_words() -> None
     assert max(map(len, shown)) <= 80
     words = " ".join(shown).split()
     assert {word for text in (*columns, *line) for word in text.split()} <= set(words)
+
+
+def test_a_table_of_many_columns_gives_up_its_padding_before_it_cuts_words() -> None:
+    columns = ("sampler", "pruner", *(f"@{number} trials" for number in (1, 5, 10, 25)), "@25% spent", "@100% spent")
+    line = ("random", "hyperband", *["0.544 ±0.089"] * 6, "2.50 ±0.00", "10")
+    shown = printed(rows("Regret", (*columns, "last rank", "trials"), [line]), width=80)
+    assert max(map(len, shown)) <= 80
+    words = set(re.split(r"[\s│┃]+", " ".join(shown)))
+    assert {word for text in (*columns, *line) for word in text.split()} <= words
 
 
 def test_a_table_of_nothing_is_not_shown() -> None:
