@@ -1,6 +1,7 @@
 """What the tests of packs are made of: a float64 backbone, rows of unlike lengths, and candidates of every method."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from autodelta.candidate import Candidate
 from autodelta.deltas.spec import specs
 from autodelta.engine.activations import Activations
 from autodelta.engine.encode import Encoded
+from autodelta.engine.pack import Pack
 from autodelta.engine.train import Trial
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import roles_of
@@ -87,6 +89,18 @@ def alone(
         if step == steps:
             break
     return found
+
+
+def pack_of(
+    trials: Sequence[Trial], *, steps: int = 0, train: Encoded | None = None, kept: Activations | None = None
+) -> Pack:
+    """A pack that trials have entered, after some steps."""
+    pack = Pack(trials[0].backbone, kept=kept)
+    for one in trials:
+        pack.enter(one, train or rows())
+    for _ in range(steps):
+        pack.step()
+    return pack
 
 
 def farthest(one: Trial, other: Trial) -> float:

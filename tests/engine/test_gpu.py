@@ -18,11 +18,10 @@ from autodelta.engine.forward import Forward
 from autodelta.engine.layers import Norm, changed
 from autodelta.engine.layout import Layout
 from autodelta.engine.memory import Rows
-from autodelta.engine.pack import Pack
 from autodelta.engine.worker import Worker
 from autodelta.shape import BackboneShape
 from tests.deltas.conformance import candidate_of, perturb
-from tests.engine.packs import alone, farthest, rows, trial, wide, zoo
+from tests.engine.packs import alone, farthest, pack_of, trial, wide, zoo
 from tests.engine.samples import candidate
 from tests.engine.test_forward import SETS, VARIANTS, logits_of
 from tests.models import TINY, batch
@@ -109,9 +108,7 @@ def test_packed_trials_are_what_each_is_alone(backbone: Backbone, monkeypatch: p
     monkeypatch.setattr(Norm, "__call__", exact)
     plans = zoo(backbone.shape, steps=12)
     trials = [trial(backbone, plan, seed=number % 3) for number, plan in enumerate(plans)]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
+    pack = pack_of(trials)
     while pack.trials:
         assert all(stepped.error is None for stepped in pack.step())
     for one, plan in zip(trials, plans, strict=True):
@@ -120,11 +117,7 @@ def test_packed_trials_are_what_each_is_alone(backbone: Backbone, monkeypatch: p
 
 def test_a_step_waits_for_the_gpu_once(backbone: Backbone) -> None:
     """After the first epoch, when position buckets and causal masks of all lengths are there."""
-    pack = Pack(backbone)
-    for seed in range(3):
-        pack.enter(trial(backbone, zoo(backbone.shape)[0], seed=seed), rows())
-    for _ in range(20):
-        pack.step()
+    pack = pack_of([trial(backbone, zoo(backbone.shape)[0], seed=seed) for seed in range(3)], steps=20)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as said:

@@ -16,7 +16,7 @@ from autodelta.engine.failures import NotFinite, OutOfMemory
 from autodelta.engine.forward import Forward, Memory
 from autodelta.engine.pack import Pack
 from autodelta.engine.worker import Worker
-from tests.engine.packs import alone, candidate, delta, even, farthest, rows, trial, wide, zoo
+from tests.engine.packs import alone, candidate, delta, even, farthest, pack_of, rows, trial, wide, zoo
 
 TOGETHER = 8
 
@@ -61,11 +61,7 @@ def test_mixed_packs_whose_trials_come_and_go_are_what_each_would_be_alone(backb
 def test_one_that_leaves_midway_and_goes_on_in_another_pack_is_what_it_would_be(backbone: Backbone) -> None:
     plans = zoo(backbone.shape, steps=12)[:4]
     trials = [trial(backbone, plan, seed=2) for plan in plans]
-    pack, other = Pack(backbone), Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
-    for _ in range(5):
-        pack.step()
+    pack, other = pack_of(trials, steps=5), Pack(backbone)
     pack.leave(trials[1])
     other.enter(trials[1], rows())
     while pack.trials or other.trials:
@@ -85,9 +81,7 @@ def test_a_sequence_changes_its_deltas_within_a_pack(backbone: Backbone, monkeyp
         candidate(parts[0], steps=12, batch_size=3),
     ]
     trials = [trial(backbone, plan, seed=1) for plan in plans]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
+    pack = pack_of(trials)
     while pack.trials:
         pack.step()
     assert [one.phase for one in trials] == [2, 2, 0]
@@ -120,9 +114,7 @@ def test_a_trial_whose_next_phase_does_not_fit_ends_and_the_others_go_on(
         raise OutOfMemory("CUDA out of memory.")
 
     monkeypatch.setattr(trials[0], "next_phase", full)
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
+    pack = pack_of(trials)
     ends: dict[Any, tuple[int, Exception | None]] = {}
     while pack.trials:
         ends.update({one.trial: (one.step, one.error) for one in pack.step()})
@@ -138,9 +130,7 @@ def test_a_trial_that_is_no_number_leaves_the_others_bit_for_bit(backbone: Backb
 
     def run(poison: bool) -> tuple[list[list[float]], list[dict[str, torch.Tensor]], Exception | None]:
         trials = [trial(backbone, plan, seed=1) for plan in zoo(backbone.shape, steps=9)[:6]]
-        pack, losses, error = Pack(backbone), [], None
-        for one in trials:
-            pack.enter(one, rows())
+        pack, losses, error = pack_of(trials), [], None
         for step in range(8):
             if step == 3 and poison:
                 poisoned(trials[culprit])
@@ -185,10 +175,7 @@ def test_a_pack_that_does_not_fit_goes_in_halves_before_any_trials_rows_are_halv
     plans = [lora(backbone, 4) for _ in range(4)]
     solo = [alone(backbone, plan, seed=seed, train=even()) for seed, plan in enumerate(plans)]
     trials = [trial(backbone, plan, seed=seed) for seed, plan in enumerate(plans)]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, even())
-    pack.step()
+    pack = pack_of(trials, steps=1, train=even())
     seen = room(monkeypatch, 8)
     while pack.trials:
         pack.step()
@@ -201,10 +188,7 @@ def test_what_was_done_again_in_a_step_is_no_time_that_a_trial_would_have_taken_
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [trial(backbone, lora(backbone, 4), seed=seed) for seed in range(4)]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, even())
-    pack.step()
+    pack = pack_of(trials, steps=1, train=even())
     seen = room(monkeypatch, 8)
     ticks = iter([0.0, 3.0, 10.0, 13.0])
     monkeypatch.setattr(pace, "now", lambda: next(ticks))
@@ -218,9 +202,7 @@ def test_rows_are_halved_for_the_trial_that_needs_it_alone(backbone: Backbone, m
     plans = [lora(backbone, 12), lora(backbone, 3), lora(backbone, 2)]
     solo = [alone(backbone, plan, seed=1) for plan in plans]
     trials = [trial(backbone, plan, seed=1) for plan in plans]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
+    pack = pack_of(trials)
     room(monkeypatch, 6)
     while pack.trials:
         assert all(stepped.error is None for stepped in pack.step())
@@ -242,9 +224,7 @@ def test_a_trial_without_room_for_one_row_ends_and_the_others_go_on(
         return begin(self, ids, mask)
 
     monkeypatch.setattr(Forward, "begin", full)
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
+    pack = pack_of(trials)
     first, second = pack.step()
     assert isinstance(first.error, OutOfMemory)
     assert (second.error, pack.trials) == (None, (trials[1],))
@@ -257,10 +237,7 @@ def test_a_fault_in_one_trials_deltas_is_its_own(backbone: Backbone, monkeypatch
     plans = [lora(backbone, 4), lora(backbone, 3)]
     solo = alone(backbone, plans[1], seed=1)
     trials = [trial(backbone, plan, seed=1) for plan in plans]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, rows())
-    pack.step()
+    pack = pack_of(trials, steps=1)
     slot = next(iter(trials[0].composition.slots.values()))[0]
     monkeypatch.setattr(type(slot), "forward", _breaking(slot, type(slot).forward))
     first, second = pack.step()
@@ -275,10 +252,7 @@ def test_a_fault_of_the_pass_itself_is_not_hidden_by_going_one_by_one(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [trial(backbone, lora(backbone, 4), seed=seed) for seed in range(2)]
-    pack = Pack(backbone)
-    for one in trials:
-        pack.enter(one, even())
-    pack.step()
+    pack = pack_of(trials, steps=1, train=even())
     losses = Forward.losses
 
     def faulty(self: Forward, memories: list[Memory], targets: Any) -> Any:

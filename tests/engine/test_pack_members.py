@@ -18,7 +18,7 @@ from autodelta.engine.pack import Pack
 from autodelta.engine.report import Report
 from autodelta.engine.train import Trial
 from autodelta.engine.worker import Worker
-from tests.engine.packs import alone, candidate, delta, even, farthest, rows, trial, wide, zoo
+from tests.engine.packs import alone, candidate, delta, even, farthest, pack_of, rows, trial, wide, zoo
 from tests.engine.samples import candidate as learner
 from tests.engine.samples import sequential
 from tests.models import deep_encoder
@@ -27,15 +27,6 @@ from tests.models import deep_encoder
 @pytest.fixture(scope="module")
 def backbone(worker: Worker) -> Backbone:
     return wide(worker.backbone)
-
-
-def packed(trials: list[Trial], *, steps: int, train: Any = None, kept: Activations | None = None) -> Pack:
-    pack = Pack(trials[0].backbone, kept=kept)
-    for one in trials:
-        pack.enter(one, train or rows())
-    for _ in range(steps):
-        pack.step()
-    return pack
 
 
 def again(backbone: Backbone, one: Trial) -> Trial:
@@ -48,7 +39,7 @@ def again(backbone: Backbone, one: Trial) -> Trial:
 def test_a_member_goes_on_alone_from_its_checkpoint_and_the_other_way_round(backbone: Backbone) -> None:
     plans = zoo(backbone.shape, steps=12)[:8]
     members = [trial(backbone, plan, seed=1) for plan in plans]
-    packed(members, steps=5)
+    pack_of(members, steps=5)
     back = []
     for member, plan in zip(members, plans, strict=True):
         solo = again(backbone, member)
@@ -57,14 +48,14 @@ def test_a_member_goes_on_alone_from_its_checkpoint_and_the_other_way_round(back
             if step == 6:
                 back.append(again(backbone, solo))
         assert farthest(solo, alone(backbone, plan, seed=1)) <= 1e-10
-    packed(back, steps=6)
+    pack_of(back, steps=6)
     for member, plan in zip(back, plans, strict=True):
         assert farthest(member, alone(backbone, plan, seed=1)) <= 1e-10
 
 
 def test_a_members_scores_are_those_of_the_same_weights_alone(backbone: Backbone) -> None:
     members = [trial(backbone, plan, seed=1) for plan in zoo(backbone.shape, steps=12)[:8]]
-    pack = packed(members, steps=4)
+    pack = pack_of(members, steps=4)
     before = [one.weights() for one in members]
     for one, weights in zip(members, before, strict=True):
         found = label_log_likelihoods(one.forward, rows())
@@ -108,7 +99,7 @@ def test_held_seconds_add_up_to_what_the_pack_held_and_solo_seconds_to_more(
     shape = backbone.shape
     plans = [candidate(delta(shape, "bitfit", 0, rate=0.01), steps=9, batch_size=size) for size in (1, 2, 6)]
     members = [trial(backbone, plan, seed=1) for plan in plans]
-    pack = packed(members, steps=1, train=even())
+    pack = pack_of(members, steps=1, train=even())
     ticks = iter([10.0, 13.0])
     monkeypatch.setattr(pace, "now", lambda: next(ticks))
     stepped = pack.step()
@@ -119,7 +110,7 @@ def test_held_seconds_add_up_to_what_the_pack_held_and_solo_seconds_to_more(
 
 def test_one_alone_took_what_was_held(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     member = trial(backbone, zoo(backbone.shape)[0], seed=1)
-    pack = packed([member], steps=1)
+    pack = pack_of([member], steps=1)
     ticks = iter([10.0, 13.0])
     monkeypatch.setattr(pace, "now", lambda: next(ticks))
     (stepped,) = pack.step()
@@ -137,7 +128,7 @@ def test_members_with_one_batch_and_decoders_alone_share_the_encoder(
     methods = ("lora", "bitfit", "prefix", "ia3")
     plans = [candidate(delta(shape, m, 0, rate=0.01, stack="decoder"), steps=6, batch_size=4) for m in methods]
     members = [trial(backbone, plan, seed=1) for plan in plans]
-    pack = packed(members, steps=1, train=even(), kept=Activations(kept_bytes))
+    pack = pack_of(members, steps=1, train=even(), kept=Activations(kept_bytes))
     begin, entered = Forward.begin, list[int]()
 
     def note(self: Forward, ids: Any, mask: Any) -> Any:
@@ -159,7 +150,7 @@ def test_members_that_change_no_keys_or_values_read_one_memory_in_one_product(ba
     prompt = {"method": "prompt", "config": {"length": 2}, "roles": ["decoder.embeddings"]}
     plans = [candidate({**one, "learning_rate": 0.01}, steps=6, batch_size=4) for one in (lora, bias, lora, prompt)]
     members = [trial(backbone, plan, seed=1) for plan in plans]
-    packed(members, steps=6, train=even())
+    pack_of(members, steps=6, train=even())
     for one, plan in zip(members, plans, strict=True):
         assert farthest(one, alone(backbone, plan, seed=1, train=even())) <= 1e-10
 
@@ -181,7 +172,7 @@ def test_members_with_one_batch_begin_at_depths_of_their_own(backbone: Backbone)
     ]
     plans = [candidate({**bias, **place}, steps=5, batch_size=4) for place in places]
     members = [trial(deep, plan, seed=1) for plan in plans]
-    packed(members, steps=5)
+    pack_of(members, steps=5)
     for one, plan in zip(members, plans, strict=True):
         assert farthest(one, alone(deep, plan, seed=1)) <= 1e-10
 
@@ -198,7 +189,7 @@ def test_rows_join_where_their_candidate_begins(backbone: Backbone, monkeypatch:
     ]
     plans = [candidate({**lora, **place}, steps=4, batch_size=size) for size, place in enumerate(places, start=1)]
     members = [trial(deep, plan, seed=1) for plan in plans]
-    pack = packed(members, steps=1, train=even(), kept=Activations())
+    pack = pack_of(members, steps=1, train=even(), kept=Activations())
     pack.step()  # fills what is kept
     call, seen = FeedForward.__call__, list[tuple[int, bool]]()
 
@@ -210,9 +201,7 @@ def test_rows_join_where_their_candidate_begins(backbone: Backbone, monkeypatch:
     for one in members:
         again = one.progress().model_copy(update={"step": 1})  # the batch of the step before, which is kept
         one.restore(again, one.tensors())
-    pack = Pack(deep, kept=pack._kept)
-    for one in members:
-        pack.enter(one, even())
+    pack = pack_of(members, train=even(), kept=pack._kept)
     monkeypatch.setattr(FeedForward, "__call__", note)
     pack.step()
     # The encoder's two blocks; the decoder's one, of those in training and of the last, whose block is frozen.

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from autodelta.engine.pack import Pack, totals
+from autodelta.engine.pack import totals
 from autodelta.engine.wanted import wanted
 from autodelta.engine.worker import Worker
-from tests.engine.packs import candidate, delta, rows, trial, wide
+from tests.engine.packs import candidate, delta, pack_of, trial, wide
 
 
 def test_the_decoder_reads_what_stands_before_each_target_that_counts() -> None:
@@ -33,12 +33,8 @@ def test_a_step_reads_the_losses_and_norms_of_all_its_trials_at_once(
 ) -> None:
     """A GPU is waited for whenever numbers are read from it; reading is counted here on the CPU."""
     backbone = wide(worker.backbone)
-    pack = Pack(backbone)
-    for seed in range(3):
-        plan = candidate(delta(backbone.shape, "lora", 0, rate=0.01), steps=6, batch_size=4)
-        pack.enter(trial(backbone, plan, seed=seed), rows())
-    for _ in range(4):
-        pack.step()
+    plan = candidate(delta(backbone.shape, "lora", 0, rate=0.01), steps=6, batch_size=4)
+    pack = pack_of([trial(backbone, plan, seed=seed) for seed in range(3)], steps=4)
     read: Counter[str] = Counter()
     for name in ("tolist", "item", "__float__", "__bool__"):
         own = getattr(Tensor, name)
