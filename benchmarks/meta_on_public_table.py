@@ -38,6 +38,7 @@ from autodelta.meta.problem import Floats, Points, Sources
 
 RESULTS = Path(__file__).parent / "results"
 AT = (1, 3, 5, 10, 25, 50)
+RESAMPLES = 2000
 CALIBRATED = (0, 5, 10)
 ARM = {
     "random": (),
@@ -226,7 +227,7 @@ def forget(path: Path, policies: Sequence[str]) -> None:
 # --- summary ---------------------------------------------------------------------------------------------------------
 
 
-def summary(path: Path, *, resamples: int = 2000) -> str:
+def summary(path: Path) -> str:
     """The tables in Markdown: mean regret, shares of the reference's with paired intervals, calibration."""
     found = read(path)
     at = [n for n in AT if found[0][f"regret{n}"]]
@@ -239,7 +240,7 @@ def summary(path: Path, *, resamples: int = 2000) -> str:
     rest = {name: found for name, found in cells.items() if name not in parts}
     lines, values, pairs = _means(rest, at)
     splits, tasks = zip(*pairs, strict=True)
-    weights = _resampled(tasks, resamples, 0) * _resampled(splits, resamples, 1)
+    weights = _resampled(tasks, 0) * _resampled(splits, 1)
     if parts:
         lines += ["", "With parts left out:", "", *_means({**parts, OURS: rest[OURS]}, at)[0]]
     lines += ["", "Shares of mean regret, with 95 % intervals over tasks and splits, in pairs:", ""]
@@ -273,10 +274,10 @@ def _means(
     return lines, values, pairs
 
 
-def _resampled(groups: Sequence[str], number: int, seed: int) -> Floats:
-    """Weights of the searches, (number, searches): their groups drawn with replacement."""
+def _resampled(groups: Sequence[str], seed: int) -> Floats:
+    """Weights of the searches, (resamples, searches): their groups drawn with replacement."""
     names, at = np.unique(np.asarray(groups), return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=number)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     return np.asarray(drawn[:, at], dtype=np.float64)
 
 

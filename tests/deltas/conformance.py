@@ -35,9 +35,9 @@ def candidate_of(shape: BackboneShape, *deltas: tuple[str, MethodConfig]) -> Can
     )
 
 
-def perturb(attached: Attached, *, seed: int = 3, scale: float = 0.3) -> None:
+def perturb(attached: Attached, *, scale: float = 0.3) -> None:
     """Moves every parameter away from its start, so that the deltas do something."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in attached.parameters():
             parameter += scale * torch.randn(parameter.shape, generator=generator).to(parameter)

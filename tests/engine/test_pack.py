@@ -165,8 +165,8 @@ def room(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     return seen
 
 
-def lora(backbone: Backbone, batch_size: int, steps: int = 6) -> Any:
-    return candidate(delta(backbone.shape, "lora", 0, rate=0.01), steps=steps, batch_size=batch_size)
+def lora(backbone: Backbone, batch_size: int) -> Any:
+    return candidate(delta(backbone.shape, "lora", 0, rate=0.01), steps=6, batch_size=batch_size)
 
 
 def test_a_pack_that_does_not_fit_goes_in_halves_before_any_trials_rows_are_halved(

@@ -30,7 +30,7 @@ def worth(candidate: Candidate) -> float:
     return float(found)
 
 
-def a_past(space: Space, *, tasks: int = TASKS, sha256: str = "0", name: str = "tiny") -> Table:
+def a_past(space: Space, *, tasks: int = TASKS, sha256: str = "0") -> Table:
     """Tasks whose scores differ in level and scale; half of the candidates were tried on all of them."""
     rng = np.random.default_rng(0)
     records, known = [], {}
@@ -48,13 +48,13 @@ def a_past(space: Space, *, tasks: int = TASKS, sha256: str = "0", name: str = "
                     candidate=candidate,
                     curve=(point,),
                     test=score,
-                    backbone=name,
+                    backbone="tiny",
                     backbone_sha256=sha256,
                     parameters=candidate.count_parameters(space.shape),
                 )
             )
     about = About(
-        backbone=name,
+        backbone="tiny",
         backbone_sha256=sha256,
         dtype="fp32",
         shape=space.shape,

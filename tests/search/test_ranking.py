@@ -53,17 +53,17 @@ def a_study(objective: Objective, trials: int, *, running: int = 0) -> optuna.St
     return study
 
 
-def a_pool(objective: Objective, entries: int, *, seed: int = 9) -> list[PoolEntry]:
+def a_pool(objective: Objective, entries: int) -> list[PoolEntry]:
     with quiet():
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=9))
     study.optimize(objective, n_trials=entries)
     return [PoolEntry(trial.params, trial.distributions) for trial in study.trials]
 
 
-def ranked(name: str, study: optuna.Study, pool: list[PoolEntry], seed: int = 3) -> NDArray[np.float64]:
+def ranked(name: str, study: optuna.Study, pool: list[PoolEntry]) -> NDArray[np.float64]:
     rank = sampler(name).rank
     assert rank is not None
-    return rank(study, pool, seed)
+    return rank(study, pool, 3)
 
 
 class SpiedTPE(TPESampler):

@@ -33,9 +33,9 @@ def answer(results: Sequence[Confirmed], **more: object) -> Answer:
     return conclude(ENTRANTS, results, **given)  # type: ignore[arg-type]
 
 
-def labelled(shares: dict[str, Sequence[float]], gold: Sequence[str], *, seed: int = 0) -> list[Confirmed]:
+def labelled(shares: dict[str, Sequence[float]], gold: Sequence[str]) -> list[Confirmed]:
     """Runs whose predictions on test are right in such shares of the rows, each run at rows of its own."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     found = []
     for name, own in shares.items():
         for number, share in enumerate(own):

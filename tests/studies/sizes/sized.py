@@ -69,7 +69,7 @@ class SizedWorker(fakes.FakeWorker):
         return {"score": torch.tensor([reached(self.under[number].assignment, self.rows)], dtype=torch.float64)}
 
 
-def task(*, labels: tuple[str, ...] = fakes.LABELS, rows: int = TRAIN_ROWS) -> Task:
+def task(*, labels: tuple[str, ...] = fakes.LABELS) -> Task:
     """Numbered rows, the labels by turns."""
     words = {label: label for label in labels}
     view = View(name="fake", labels=labels, inputs=("text",), metric="accuracy", template="{text}", words=words)
@@ -77,7 +77,7 @@ def task(*, labels: tuple[str, ...] = fakes.LABELS, rows: int = TRAIN_ROWS) -> T
     def numbered(split: str, count: int) -> tuple[Row, ...]:
         return tuple(Row((f"{split} {number}",), labels[number % len(labels)]) for number in range(count))
 
-    sizes = {"train": rows, "validation": fakes.TEST_ROWS, "test": fakes.TEST_ROWS}
+    sizes = {"train": TRAIN_ROWS, "validation": fakes.TEST_ROWS, "test": fakes.TEST_ROWS}
     return assemble(view, {split: numbered(split, count) for split, count in sizes.items()})
 
 
