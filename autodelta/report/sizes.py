@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from autodelta.report.tables import duration, rows
+from autodelta.report.tables import rows, used
 
 Found = Mapping[str, Any]
 
@@ -51,13 +51,7 @@ def matrix(summary: Found) -> Table:
 
 def conclusion(summary: Found) -> list[str]:
     """What came out, and what was spent, a line each."""
-    spent, text = summary["budget"]["spent"], summary["budget"]["text"]
-    devices, trials = duration(spent["device_seconds"]), spent["trials"]
-    return [
-        "answer:",
-        *(f"  {line}" for line in summary["lines"]),
-        f"spent: {duration(spent['wall_seconds'])}, {devices} of workers' time, {trials} trials, of {text}",
-    ]
+    return ["answer:", *(f"  {line}" for line in summary["lines"]), used(summary["budget"])]
 
 
 def places(summary: Found) -> list[str]:

@@ -130,13 +130,16 @@ def conclusion(summary: Mapping[str, Any]) -> list[str]:
         found.append(f"trials: {', '.join(_states(summary['trials']))}{uncounted}")
     if summary["ended_early"]:
         found.append(f"ended before its budget: {summary['ended_early']}")
-    spent = budget["spent"]
     kinds = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in budget["by_kind"].items() if seconds >= 0.5)
-    found.append(
-        f"spent: {duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time"
-        f"{f' ({kinds})' if kinds else ''}, {spent['trials']} trials, of {budget['text']}"
-    )
-    return found
+    return [*found, used(budget, f" ({kinds})" if kinds else "")]
+
+
+def used(budget: Mapping[str, Any], on: str = "") -> str:
+    """What was spent of a budget, and on what."""
+    spent = budget["spent"]
+    trials = "1 trial" if spent["trials"] == 1 else f"{spent['trials']} trials"
+    times = f"{duration(spent['wall_seconds'])}, {duration(spent['device_seconds'])} of workers' time{on}"
+    return f"spent: {times}, {trials}; budget: {budget['text']}"
 
 
 def _states(trials: Sequence[Mapping[str, Any]]) -> list[str]:

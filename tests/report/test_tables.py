@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from autodelta.report.tables import SHOWN, conclusion, leaderboard, rows
+from autodelta.report.tables import SHOWN, conclusion, leaderboard, rows, used
 
 
 def printed(table: Table, *, width: int) -> list[str]:
@@ -34,6 +34,12 @@ def test_every_state_is_shown_with_a_reason_where_it_needs_one_though_the_table_
         "2 failed (trial 30: the loss is nan at step 4), 1 under way, 1 that the budget did not allow; "
         "26 count for the budget, as 1 goes on with an earlier one and 2 were never trained"
     )
+
+
+def test_what_was_spent_stands_beside_the_budget() -> None:
+    spent = {"wall_seconds": 70.0, "device_seconds": 7.0, "trials": 1}
+    said = used({"spent": spent, "text": "8trials"}, " (training 4 s)")
+    assert said == "spent: 1 min 10 s, 7 s of workers' time (training 4 s), 1 trial; budget: 8trials"
 
 
 def test_on_a_narrow_terminal_a_trial_takes_a_line_and_its_reason_is_cut() -> None:
