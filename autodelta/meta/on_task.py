@@ -218,8 +218,9 @@ class OnTask:
         return np.asarray(self._ends(pool).costs + sums / (known.sum(axis=0) + COST_SHRINKAGE))
 
     def wanted(self, pool: Configurations, arm: Arm | Literal["past"] | None = None) -> Floats:
-        """How much each of N configurations is wanted as the next trial, (N,): log expected improvement, of a model
-        ``per_second`` for each device-second that it would take (Snoek et al. 2012, arXiv 1206.2944, section 3.2).
+        """How much each of N configurations is wanted as the next trial, (N,): log expected improvement, without
+        transfer by a margin (the xi of Brochu et al. 2010, arXiv 1012.2599, section 2.3), of a model ``per_second`` for
+        each device-second that it would take (Snoek et al. 2012, arXiv 1206.2944, section 3.2).
 
         Args:
             pool: the configurations.

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from autodelta.meta import on_task
 from autodelta.meta.fitting import fit
 from autodelta.meta.model import Model
 from autodelta.meta.on_task import _agreement
 from autodelta.meta.plain import RISE, Along, rise
 from autodelta.meta.problem import Points
+from autodelta.meta.squash import seen
 from autodelta.meta.training import Settings
 from tests.meta.families import pool, scores, sources
 
@@ -36,6 +38,30 @@ def test_a_task_whose_scores_lie_far_below_what_was_foretold_finds_its_level(mod
     assert truth.min() < on.level[0] < truth.max()
     assert np.mean(high - low) < 2 * np.ptp(truth)
     assert np.mean((low <= truth) & (truth <= high)) > 0.8
+
+
+def test_the_level_is_inferred_from_what_was_foretold_unless_scores_lie_far_below(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def level(below: float) -> tuple[float, float]:
+        on, shown = model.on(FEATURES), np.arange(0, 40, 4)
+        on.observe(pool(), Points.of_ends(shown, scores(pool(), FEATURES)[shown] - below))
+        return on.level
+
+    near, far = level(0.0), level(0.4)
+    monkeypatch.setattr(on_task, "FAR", np.inf)
+    assert level(0.0) == near
+    assert level(0.4) != far
+
+
+def test_without_transfer_improvement_is_by_half_a_scale(model: Model) -> None:
+    found, truth = pool(), scores(pool(), FEATURES)
+    on, shown = model.on(FEATURES), np.arange(0, 40, 4)
+    on.observe(found, Points.of_ends(shown, truth[shown]))
+    best, scale = float(seen(truth[shown], *on.level).max()), on.level[1]
+    for arm, margin in (("plain", 0.5 * scale), ("shared", 0.0), ("past", 0.0)):
+        expected = on.beliefs(found, arm).improvement(best + margin)  # type: ignore[arg-type]
+        np.testing.assert_allclose(np.exp(on.wanted(found, arm)), expected, atol=1e-12)  # type: ignore[arg-type]
 
 
 def test_at_their_ends_trials_are_alike_as_configurations_are() -> None:
