@@ -9,12 +9,14 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from autodelta.errors import one_of
 
 ORDINAL = ("pearson", "spearman")  # these read the labels as numbers
 CLASSES = ("accuracy", "macro_f1", "matthews", *ORDINAL)  # of labels
 SIGNED = ("matthews", *ORDINAL)  # correlations: these fall to -1, the others to 0
+PAIRS = 2**16  # of texts whose score is kept: an answer's intervals ask for those of the same rows forty times over
 
 
 def check_metric(metric: str, *, texts: bool) -> None:
@@ -57,11 +59,13 @@ def score(metric: str, gold: Sequence[str], predicted: Sequence[str]) -> float:
     return float(metrics.f1_score(gold, predicted, average="macro", zero_division=0.0))
 
 
+@lru_cache(PAIRS)
 def exact_match(gold: str, predicted: str) -> float:
     """1 where two texts are the same but for case, punctuation, articles and spaces."""
     return float(_normalised(gold) == _normalised(predicted))
 
 
+@lru_cache(PAIRS)
 def token_f1(gold: str, predicted: str) -> float:
     """F1 of the words that two texts have in common, each as often as in both."""
     theirs, ours = _normalised(gold).split(), _normalised(predicted).split()
@@ -70,6 +74,7 @@ def token_f1(gold: str, predicted: str) -> float:
     return _f1(sum((Counter(theirs) & Counter(ours)).values()), len(theirs), len(ours))
 
 
+@lru_cache(PAIRS)
 def rouge_l(gold: str, predicted: str) -> float:
     """F1 of the longest sequence of words that stand in both texts in that order."""
     theirs, ours = (re.findall(r"[a-z0-9]+", text.lower()) for text in (gold, predicted))

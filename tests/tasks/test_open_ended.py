@@ -1,13 +1,15 @@
 """Tasks without labels: every row has an answer of its own."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.tasks import Columns, Task, load
+from autodelta.search.answer.compare import GROUPS, Judge
+from autodelta.tasks import Columns, Task, load, metrics
 from autodelta.tasks.floor import NEAREST, USUAL_ANSWER, floors
 from autodelta.tasks.metrics import score
 from autodelta.tasks.view import View
@@ -48,6 +50,22 @@ def where(tmp_path: Path) -> Task:
 def test_metrics_of_texts_agree_with_sums_by_hand(metric: str, gold: str, predicted: str, expected: float) -> None:
     assert score(metric, [gold], [predicted]) == pytest.approx(expected)
     assert score(metric, [gold, "z"], [predicted, "z"]) == pytest.approx((expected + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "inner", "looks"),
+    [("exact_match", "_normalised", 2), ("token_f1", "_normalised", 2), ("rouge_l", "_f1", 1)],
+)
+def test_rows_that_are_left_out_in_turn_are_compared_once_each(
+    metric: str, inner: str, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    before = getattr(metrics, inner)
+    monkeypatch.setattr(metrics, inner, lambda *given: seen.append(given) or before(*given))
+    gold, written = ([f"{metric} {word} {at}" for at in range(80)] for word in ("gold", "written"))
+    parts = Judge(gold, partial(score, metric)).left_out(written)
+    assert len(parts) == GROUPS
+    assert len(seen) == looks * 80
 
 
 def test_answers_are_texts_that_the_model_is_to_write(where: Task) -> None:
