@@ -32,8 +32,9 @@ def keep(settings: Settings, run: Path) -> Settings:
 
 
 def still(settings: Settings, before: Settings) -> Settings:
-    """What a run is told that goes on: others as they may be now, it keeps its model."""
-    return settings.model_copy(update={"meta": before.meta, "meta_sha256": before.meta_sha256})
+    """What a run is told that goes on: others as they may be, it keeps its model and what that knows of the task."""
+    kept = {"meta": before.meta, "meta_sha256": before.meta_sha256, "features": before.features}
+    return settings.model_copy(update=kept)
 
 
 def scene(settings: Settings, space: Space, run: Path) -> Scene:

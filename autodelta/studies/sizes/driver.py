@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 from autodelta.candidate import Candidate
+from autodelta.engine import devices
 from autodelta.engine.assignment import TRAIN_ROWS_SEED
 from autodelta.errors import UserError
 from autodelta.files import write_json
+from autodelta.meta.problem import NoTransfer
 from autodelta.search.budget import parse
 from autodelta.search.driver import TooSmall, logged, told
 from autodelta.search.driver import search as run_search
@@ -19,6 +21,7 @@ from autodelta.search.records import INTERRUPTED
 from autodelta.search.run import LOG_FILE, RUN_FILE, Run, open_run, write_settings
 from autodelta.search.session import FINISHED
 from autodelta.search.settings import Settings
+from autodelta.search.transfer import features_of
 from autodelta.space import Space
 from autodelta.studies.sizes import matrix
 from autodelta.studies.sizes.answer import winners_of
@@ -87,13 +90,14 @@ def _drive(study: SizeStudy, emit: Listener, events: Listener) -> None:
     task = settings.worker.load_task()
     space = Space.of_text(settings.space, settings.shape, name=f"the space of study {study.name}")
     for place, rows in enumerate(study.asked.sizes):
-        part = _settings(study, place, task)
+        limited = task.limited(rows, TRAIN_ROWS_SEED)
+        part = _settings(study, place, limited)
         if _ended(study.run_folder(rows), part):
             emit(Notice(text=f"{rows:,} rows of train: the search has ended before"))
             continue
         emit(Notice(text=f"{rows:,} rows of train: search {place + 1} of {len(study.asked.sizes)}"))
         try:
-            _search(study.run_folder(rows), part, space, events)
+            _search(study.run_folder(rows), part, limited, space, events)
         except TooSmall as error:
             raise UserError(
                 f"{error}: it is what {rows:,} rows get of {settings.budget!r} for {len(study.asked.sizes)} train sizes"
@@ -117,11 +121,25 @@ def _drive(study: SizeStudy, emit: Listener, events: Listener) -> None:
 
 
 def _settings(study: SizeStudy, place: int, task: Task) -> Settings:
-    """What the search of a size is told: the winners of the sizes before it go first, the nearest of them before."""
+    """What the search of a size is told, with its rows: the winners of the sizes before it go first, the nearest of
+    them before."""
     before = [one for one in study.searched() if one.rows < study.asked.sizes[place]]
     first: list[Candidate] = [one.exported.candidate for one in reversed(before) if one.exported is not None]
-    rows = task.limited(study.asked.sizes[place], TRAIN_ROWS_SEED).fingerprint()
-    return study.settings(place).model_copy(update={"fingerprint": rows, "first": tuple(dict.fromkeys(first))})
+    update = {"fingerprint": task.fingerprint(), "first": tuple(dict.fromkeys(first))}
+    return study.settings(place).model_copy(update=update)
+
+
+def _informed(settings: Settings, task: Task) -> Settings:
+    """With what a sampler that learns across tasks is to know of these rows of train, where it knows it of all."""
+    if settings.features is None or settings.worker.train_rows is None:
+        return settings
+    device = devices.chosen(None) if settings.has_gpu else settings.worker.device  # a cluster's driver may have no GPU
+    backbone = settings.worker.model_copy(update={"device": device}).load_backbone()
+    try:
+        features = features_of(task, backbone)
+    except NoTransfer:  # of so few rows: it goes by what all tasks have in common
+        features = None
+    return settings.model_copy(update={"features": features})
 
 
 def _ended(folder: Path, settings: Settings) -> bool:
@@ -133,7 +151,7 @@ def _ended(folder: Path, settings: Settings) -> bool:
     return not result.ended_early or result.stop_when_worth_less <= settings.stop_when_worth_less
 
 
-def _search(folder: Path, settings: Settings, space: Space, events: Listener) -> None:
+def _search(folder: Path, settings: Settings, task: Task, space: Space, events: Listener) -> None:
     """One search, from its begin or where it stands.
 
     Raises:
@@ -153,7 +171,7 @@ def _search(folder: Path, settings: Settings, space: Space, events: Listener) ->
         take_up_run(Run(folder, settings), space, events=hear)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # of a study that was killed before it had written what to do
-        run_search(settings, space, folder=folder, events=hear)
+        run_search(_informed(settings, task), space, folder=folder, events=hear)
     if INTERRUPTED in reasons:
         raise _Interrupted
 

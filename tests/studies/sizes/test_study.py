@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from autodelta.errors import UserError
+from autodelta.meta.problem import NoTransfer
 from autodelta.report import sizes as tables
 from autodelta.search import driver, events, open_run
 from autodelta.search.confirmation import Results
@@ -19,6 +20,7 @@ from autodelta.space import Space
 from autodelta.studies.sizes import SizeStudy, is_study, open_sizes, resume_sizes
 from autodelta.studies.sizes.lines import lines
 from autodelta.studies.sizes.matrix import SEEDS
+from autodelta.tasks import Task
 from tests.search import fakes
 from tests.studies.sizes import sized
 from tests.studies.sizes.sized import TRAIN_ROWS
@@ -67,6 +69,33 @@ def test_a_study_finds_where_lora_overtakes_biases(study: SizeStudy) -> None:
         assert cell.test.mean == pytest.approx(
             0.6 + ("lora" in cell.winner) * 0.1 * math.log(cell.rows / sized.CROSSING), abs=0.03
         )
+
+
+def test_a_sampler_that_learns_across_tasks_is_told_of_each_size_what_is_known_of_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+
+    def known(task: Task, backbone: object) -> dict[str, float]:
+        computed.append(len(task.rows["train"]))
+        if computed[-1] == 20:
+            raise NoTransfer("the task's features cannot be computed")
+        return {"train_rows": float(computed[-1])}
+
+    monkeypatch.setattr("autodelta.studies.sizes.driver.features_of", known, raising=False)
+    monkeypatch.setattr(sized.SizedSpec, "load_backbone", lambda spec: None)
+    what = sized.asked(
+        sizes=(10, 20, TRAIN_ROWS), budget="3trials", confirm_share=0.0, features={"train_rows": float(TRAIN_ROWS)}
+    )
+    study = sized.begun(tmp_path / "study", what)
+    told = {rows: open_run(run.path).settings.features for rows, run in study.runs.items()}
+    assert told == {10: {"train_rows": 10.0}, 20: None, TRAIN_ROWS: {"train_rows": float(TRAIN_ROWS)}}
+    larger = what.settings.model_copy(update={"budget": "6trials"})
+    again = SizeStudy(study.path, what.model_copy(update={"settings": larger}))
+    sized.gone_on(again)
+    assert {rows: open_run(run.path).settings.features for rows, run in again.runs.items()} == told
+    assert [len(run.trials) for run in again.runs.values()] == [2, 2, 2]
+    assert computed == [10, 20]
 
 
 def test_each_search_is_an_ordinary_run_that_tries_the_winners_before_it_first(study: SizeStudy) -> None:
