@@ -144,13 +144,14 @@ class Run:
         """What `autodelta show --json` prints."""
         trials = self.trials
         winner, result = best(trials), self.result
+        gone_on = _gone_on(result, len(trials))
         return {
             "trials": [trial.as_json() for trial in trials],
             "front": [trial.as_json() for trial in front(trials)],
             "best": winner and {**winner.as_json(), "candidate": winner.model_dump(mode="json")["candidate"]},
             "answer": result and result.answer.model_dump(mode="json"),
-            "lines": lines(result.answer) if result else [],
-            "ended_early": result.ended_early if result else "",
+            "lines": [*gone_on, *lines(result.answer)] if result else [],
+            "ended_early": result.ended_early if result and not gone_on else "",
             "test": _test(result),
             "budget": self._budget(trials),
         }
@@ -178,6 +179,13 @@ class Run:
             trials=sum(trial.counts for trial in trials),
         )
         return {**self.settings.limits.as_json(spent), "by_kind": by_kind}
+
+
+def _gone_on(result: Result | None, trials: int) -> list[str]:
+    """A line where the answer is from before the search went on, and there is no later one yet."""
+    if result is None or result.trials >= trials:
+        return []
+    return [f"the search has gone on since: this is the answer of {result.trials} of its {trials} trials"]
 
 
 def _test(result: Result | None) -> dict[str, Any] | None:

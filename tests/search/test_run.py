@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from autodelta.errors import UserError
+from autodelta.files import write_json
 from autodelta.search import events
 from autodelta.search.driver import search, take_up
-from autodelta.search.run import RUN_FILE, Run, create, new_folder, open_run
+from autodelta.search.run import RESULT_FILE, RUN_FILE, Run, create, new_folder, open_run
 from tests.search import fakes
 from tests.search.cutting import cut_short
 
@@ -108,6 +109,26 @@ def test_a_run_shows_as_other_scripts_rely_on(tmp_path: Path) -> None:
     assert shown["budget"]["spent"]["trials"] == 5
     assert shown["budget"]["remaining"] == {"trials": 0}
     assert sum(shown["budget"]["by_kind"].values()) == pytest.approx(shown["budget"]["spent"]["device_seconds"])
+
+
+def test_an_answer_from_before_the_search_went_on_says_so(tmp_path: Path) -> None:
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialEnded):
+            raise KeyboardInterrupt
+
+    space = fakes.space(tmp_path)
+    first = search(fakes.settings(budget="3trials"), space, folder=tmp_path / "mine")
+    early = json.loads((first.path / RESULT_FILE).read_text()) | {"ended_early": "little is to be gained"}
+    write_json(first.path / RESULT_FILE, early)
+    said = first.as_json()["lines"]
+    assert first.as_json()["ended_early"] == "little is to be gained"
+    run = Run(first.path, fakes.settings(budget="6trials"))
+    take_up(run, space, events=interrupt)
+    shown = run.as_json()
+    assert shown["lines"] == ["the search has gone on since: this is the answer of 3 of its 4 trials", *said]
+    assert shown["ended_early"] == ""
+    take_up(run, space)
+    assert not any("gone on" in line for line in run.as_json()["lines"])
 
 
 def test_interactions_see_a_trial_that_went_on_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
