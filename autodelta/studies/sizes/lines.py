@@ -1,7 +1,7 @@
 """A size study's answer in plain sentences."""
 
 from autodelta.search.answer.lines import points
-from autodelta.studies.sizes.answer import Range, SizesAnswer
+from autodelta.studies.sizes.answer import AtSize, Range, SizesAnswer
 from autodelta.studies.sizes.crossing import Crossing
 
 
@@ -15,10 +15,7 @@ def lines(answer: SizesAnswer) -> list[str]:
         *_from_elsewhere(answer),
         *_only_one(answer),
         *(_crossing(one, answer) for one in answer.crossings),
-        *(
-            f"{first} and {second}: not scored together at two train sizes, which the budget did not allow"
-            for first, second in answer.uncompared
-        ),
+        *(_uncompared(answer, *pair) for pair in answer.uncompared),
         *(
             f"{cell.winner} broke down with {cell.rows:,} rows: {cell.failure}"
             for cell in answer.cells
@@ -41,11 +38,24 @@ def _recommended(answer: SizesAnswer, found: Range) -> str:
 
 def _from_elsewhere(answer: SizesAnswer) -> list[str]:
     return [
-        f"with {one.rows:,} rows its own search found {one.found}; trained again beside it, {one.recommended} "
-        f"{'ties with it and is smaller' if one.found in one.tied else 'is better on validation'}"
+        f"with {one.rows:,} rows its own search found {one.found}; trained again beside {_beside(answer, one)}"
         for one in answer.sizes
         if one.found is not None and one.recommended != one.found
     ]
+
+
+def _beside(answer: SizesAnswer, one: AtSize) -> str:
+    """Why not what the search of a size found, but another is recommended there."""
+    if one.found is not None and answer.cell(one.found, one.rows).failure is not None:
+        return f"{one.recommended}, it broke down"
+    why = "ties with it and is smaller" if one.found in one.tied else "is better on validation"
+    return f"it, {one.recommended} {why}"
+
+
+def _uncompared(answer: SizesAnswer, first: str, second: str) -> str:
+    broken = any(cell.failure is not None for cell in answer.cells if cell.winner in (first, second))
+    why = "as one of them broke down" if broken else "which the budget did not allow"
+    return f"{first} and {second}: not scored together at two train sizes, {why}"
 
 
 def _only_one(answer: SizesAnswer) -> list[str]:

@@ -104,6 +104,20 @@ def test_winners_that_were_not_trained_at_two_sizes_together_are_not_compared() 
     assert any("which the budget did not allow" in line for line in lines(answer))
 
 
+def test_a_winner_that_broke_down_is_said_to_have_done_so_not_to_be_worse_or_unaffordable() -> None:
+    down = confirmed(SMALL, 0.9)[0].model_copy(
+        update={"seed_index": 3, "validation": None, "test": None, "reason": "a loss of nan"}
+    )
+    few, many = confirmed(SMALL, 0.7, 0.72, 0.68), confirmed(LARGE, 0.5, 0.52, 0.48)
+    answer = concluded(searched(10, SMALL, [*few, down, *many]), searched(100, LARGE, many))
+    small, large = (winner.name for winner in answer.winners)
+    assert [one.recommended for one in answer.sizes] == [large, large]
+    said = lines(answer)
+    assert f"with 10 rows its own search found {small}; trained again beside {large}, it broke down" in said
+    assert f"{small} and {large}: not scored together at two train sizes, as one of them broke down" in said
+    assert f"{small} broke down with 10 rows: a loss of nan" in said
+
+
 def test_missing_runs_come_seed_by_seed_and_one_that_broke_down_is_left() -> None:
     from autodelta.search.answer import Entrant
 
