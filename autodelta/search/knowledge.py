@@ -21,13 +21,18 @@ def known(task: Task, backbone: "Backbone") -> tuple[dict[str, float], tuple[flo
     Raises:
         UserError: the task is open-ended: most features are of its labels.
     """
-    if task.open_ended:
-        raise UserError(f"{task.name!r} is open-ended, and what is known is of tasks with labels")
+    check(task)
     with ThreadPoolExecutor(max_workers=1) as beside:
         counted = beside.submit(features, task)
         vectors, labels = encoded(task, backbone)
         found = {**counted.result(), **encoder_features(vectors, labels), **backbone_features(backbone.shape)}
     return found, tuple(float(value) for value in vectors.mean(axis=0))
+
+
+def check(task: Task) -> None:
+    """Raises UserError where nothing is known of such a task before any trial."""
+    if task.open_ended:
+        raise UserError(f"{task.name!r} is open-ended, and what is known is of tasks with labels")
 
 
 def encoded(task: Task, backbone: "Backbone") -> tuple[Any, list[str]]:

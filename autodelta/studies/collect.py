@@ -12,6 +12,7 @@ from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.errors import UserError
 from autodelta.meta.features import VERSION
 from autodelta.meta.records import About, Key, Record, Table, TaskFeatures, read_about, task_key
+from autodelta.search import knowledge
 from autodelta.space import Space
 from autodelta.studies.attempt import Job, attempt, describe, lost
 from autodelta.studies.backlog import Backlog
@@ -132,7 +133,7 @@ def preview(plan: Plan, to: Path, base: WorkerSpec) -> list[str]:
     lines: list[str] = []
     design = Design(plan, base, say=lines.append)
     for spec in design.specs.values():
-        spec.load_task()  # which collect would stumble over only when its turn comes
+        knowledge.check(spec.load_task())  # which collect would stumble over only when its turn comes
     said = read_about(to)
     if said is not None:
         check(to, said, design.about)

@@ -29,7 +29,8 @@ class FakeSpec(WorkerSpec):
         return FakeWorker(self)
 
     def load_task(self) -> Any:
-        return SimpleNamespace(rows={"train": range(self.train_rows or ROWS.get(self.task, 100))})
+        rows = range(self.train_rows or ROWS.get(self.task, 100))
+        return SimpleNamespace(rows={"train": rows}, open_ended=False)
 
     def load_backbone(self) -> Any:
         return SimpleNamespace(shape=SHAPE, sha256="0" * 64, dtype_name="fp32")

@@ -199,7 +199,17 @@ def test_a_preview_counts_trials_and_predicts_their_cost_from_those_that_are_don
     assert any(line.startswith("  lora+bitfit: ") for line in after)
 
 
-def test_a_preview_stumbles_over_a_task_that_is_none_or_too_small_a_size_of_one(tmp_path: Path) -> None:
+def test_a_preview_stumbles_over_a_task_that_is_none_or_too_small_a_size_of_one_or_has_no_labels(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data" / "free"
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_text('{"name": "free", "inputs": ["text"]}')
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text(
+            "".join(f'{{"text": "{split} {n}", "label": "{n}"}}\n' for n in range(20))
+        )
+
     class Loading(FakeSpec):
         def load_task(self) -> Any:
             return WorkerSpec.load_task(self)
@@ -207,10 +217,11 @@ def test_a_preview_stumbles_over_a_task_that_is_none_or_too_small_a_size_of_one(
     for task, said in (
         ("demo/nope", "unknown demo task 'nope'"),
         ({"name": "demo/topic", "train_rows": 2}, "2 rows of train cannot show each of 6 labels"),
+        ("free", "'free' is open-ended"),
     ):
         asked = plan(tmp_path, tasks=["demo/entailment", task])
         with pytest.raises(UserError, match=said):
-            preview(asked, tmp_path / "table", Loading(backbone="fake", task="demo/entailment"))
+            preview(asked, tmp_path / "table", Loading(backbone="fake", task="demo/entailment", data=folder.parent))
 
 
 def _new(folder: Path, larger: Any) -> list[Record]:
