@@ -19,8 +19,8 @@ from autodelta.errors import UserError
 from autodelta.files import in_the_way, write_text
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, check_readme
 from autodelta.search.settings import versions
-from autodelta.tasks.files import inputs_of
-from autodelta.tasks.tables import check_written, text_of
+from autodelta.tasks.files import CARD, inputs_of
+from autodelta.tasks.tables import check_written, table_suffix, text_of
 
 SEEDS = 2**63  # what a tensor holds: the seed of random projections is saved with them
 
@@ -189,6 +189,9 @@ def _check_file(to: Path) -> None:
     if to.is_dir() or not to.parent.is_dir():
         raise UserError(f"--to names a file in a folder that is there, not {str(to)!r}")
     check_written(to)
+    file = to.resolve()
+    if (file.parent / CARD).is_file() and file.name in (CARD, *(split + table_suffix(file) for split in tasks.SPLITS)):
+        raise UserError(f"the labels would stand for a file of a task: {str(to)!r}; choose another file")
 
 
 def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:

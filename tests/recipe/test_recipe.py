@@ -359,6 +359,21 @@ def test_labels_do_not_replace_the_rows_that_they_are_for(
     assert rows.read_text() == '{"sentence": "a"}\n'
 
 
+@pytest.mark.parametrize("name", ["test.jsonl", "train.csv", "task.json", "link"])
+def test_labels_do_not_replace_a_file_of_a_task(
+    trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(use, "load", None)
+    folder = save_task(tmp_path) / "small"
+    (folder / "link").symlink_to(folder / "test.jsonl")
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    with pytest.raises(UserError, match=f"the labels would stand for a file of a task: .*{name}'; choose another file"):
+        predict(trained, data=tmp_path, to=folder / name)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    with pytest.raises(TypeError):  # it goes on, to a backbone that is not there
+        predict(trained, data=tmp_path, to=folder / "labels.csv")
+
+
 def test_a_card_is_well_formed_whatever_things_are_called(trained: Recipe) -> None:
     name = 'T5s/my "best": #1'
     task = trained.task | {"template": "read `this`:\n{sentence}", "words": {"yes": "``y``", "no": "n"}}
