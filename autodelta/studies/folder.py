@@ -14,6 +14,7 @@ from autodelta.files import Lines, write_text
 from autodelta.meta.card import card
 from autodelta.meta.records import (
     JOURNAL,
+    SHARDS,
     About,
     Key,
     Record,
@@ -37,7 +38,8 @@ class Collection:
     """A table under way. Use as a context: inside it, no other collector may open the folder.
 
     Raises:
-        UserError: another one has it open, its files are broken, or it holds trials of another backbone or space.
+        UserError: another one has it open, its files are broken, or it holds trials of another backbone or space, or a
+            README of somebody's, which the data card would replace.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,6 +47,8 @@ class Collection:
         self._lock = ExitStack()
 
     def __enter__(self) -> Self:
+        if (self.path / CARD).exists() and not any(self.path.glob(SHARDS)):  # the data card is written beside shards
+            raise UserError(f"{str(self.path)!r} has a {CARD} that is no table's; collect into another folder")
         with ExitStack() as stack:
             with _writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)

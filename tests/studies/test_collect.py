@@ -162,6 +162,14 @@ def test_a_second_collector_of_a_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_readme_that_is_no_tables_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "README.md").write_text("mine")
+    with pytest.raises(UserError, match=r"table' has a README\.md that is no table's; collect into another folder"):
+        collected(tmp_path, plan(tmp_path))
+    assert [path.read_text() for path in (tmp_path / "table").iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize("changes", [{"seed": 9}, {"curve": 4}], ids=str)
 def test_a_folder_keeps_to_one_design(tmp_path: Path, changes: dict[str, Any]) -> None:
     first = collected(tmp_path, plan(tmp_path))
