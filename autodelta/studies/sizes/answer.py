@@ -95,6 +95,10 @@ class SizesAnswer(Frozen):
         """A winner by its name."""
         return next(one for one in self.winners if one.name == name)
 
+    def cell(self, winner: str, rows: int) -> Cell:
+        """A winner's scores at a size."""
+        return next(one for one in self.cells if (one.winner, one.rows) == (winner, rows))
+
 
 def conclude(
     searched: Sequence[Searched], *, task: str, metric: str, finished: bool, level: float = LEVEL
