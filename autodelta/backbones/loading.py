@@ -115,7 +115,12 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu", allow_pick
     )
     tokenizer = _read(lambda: AutoTokenizer.from_pretrained(source, **where_from), name)
     model.requires_grad_(False).eval().to(where)
-    return Backbone(name, model, tokenizer, BackboneShape.of(model), where, kind)
+    return Backbone(_full(name), model, tokenizer, BackboneShape.of(model), where, kind)
+
+
+def _full(name: str) -> str:
+    """A folder by its full path, which recipes are to name, as they are used elsewhere; other names as they are."""
+    return name if name in bundled() or not Path(name).is_dir() else str(Path(name).absolute())
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:

@@ -31,6 +31,13 @@ def test_a_backbone_is_frozen_and_of_the_dtype_asked_for(checkpoint: Path, name:
     assert backbone.dtype_name == name
 
 
+def test_a_folder_is_known_by_its_full_path_as_recipes_are_used_elsewhere(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    assert load("backbone").name == str(checkpoint)
+
+
 def test_half_precision_is_refused_since_t5_overflows_in_it(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="choose from: bf16, fp32"):
         load(str(checkpoint), dtype="fp16")
