@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import Field, SkipValidation
 
 from autodelta.errors import UserError, one_of
+from autodelta.tasks import metrics
 from autodelta.tasks.carve import carve, sample
 from autodelta.tasks.view import View
 
@@ -110,7 +111,8 @@ def assemble(
     group names the field whose equal values stay on one side of the carving; without it only equal inputs do.
 
     Raises:
-        UserError: a split is empty, or validation or test has a label that train never shows.
+        UserError: a split is empty, validation or test has a label that train never shows, or the metric of free texts
+            sees nothing of them.
     """
     rows = {split: tuple(found) for split, found in splits.items()}
     said = list(notes)
@@ -120,9 +122,11 @@ def assemble(
     if "validation" not in rows:
         rows["train"], rows["validation"] = _carved(view, rows["train"], group)
         said.append(f"{len(rows['validation'])} rows of validation were carved out of train")
-    _check_labels(view, rows)
     if view.open_ended:
+        _check_answers(view, rows)
         said.append(f"{view.name} names no labels: answers are free texts, {view.max_new_tokens} tokens at most")
+    elif not view.ordinal:  # a number between others can be learned
+        _check_labels(view, rows)
     seen: set[tuple[str, ...]] = set()
     for split, before in {"train": "", "validation": "train", "test": "train or validation"}.items():
         repeated = sum(row.fields in seen for row in rows[split])
@@ -146,10 +150,18 @@ def _carved(view: View, train: Rows, group: str | None) -> tuple[Rows, Rows]:
     return kept, tuple(train[index] for index in sorted(held))
 
 
+def _check_answers(view: View, rows: Mapping[str, Rows]) -> None:
+    """Where a metric sees nothing of the answers, whatever is written is wrong."""
+    score = metrics.TEXTS[view.metric]
+    for split, found in rows.items():
+        if not any(score(row.label, row.label) for row in found):
+            others = ", ".join(name for name in metrics.TEXTS if name != view.metric)
+            seen = f"{view.metric!r} sees no word (a to z, digits) in the answers of {split}"
+            raise UserError(f"{view.name}: {seen}; choose from: {others}")
+
+
 def _check_labels(view: View, rows: Mapping[str, Rows]) -> None:
-    """What train never shows cannot be learned; a number between others can."""
-    if view.ordinal or view.open_ended:
-        return
+    """What train never shows cannot be learned."""
     known = {row.label for row in rows["train"]}
     for split in ("validation", "test"):
         for label in sorted({row.label for row in rows[split]} - known):

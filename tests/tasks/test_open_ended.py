@@ -112,6 +112,15 @@ def test_a_card_that_cannot_be_is_one_line(change: dict[str, Any], said: str, tm
         load("where", data=save(tmp_path / "where", CARD | change, train=8, test=4))
 
 
+def test_answers_that_the_metric_sees_nothing_of_are_one_line_before_anything_is_trained(tmp_path: Path) -> None:
+    data = save(tmp_path / "where", {**CARD, "metric": "rouge_l"}, train=40, test=8)
+    file = tmp_path / "where" / "test.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**row, "label": "\u5965\u65af\u9646"}) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"'rouge_l' sees no word .* of test; choose from: exact_match, token_f1"):
+        load("where", data=data)
+
+
 def test_an_empty_answer_is_named_with_its_row(tmp_path: Path) -> None:
     data = save(tmp_path / "where", CARD, train=8, test=4)
     (data / "where" / "test.jsonl").write_text('{"question": "what", "label": " "}\n')
