@@ -26,7 +26,7 @@ from autodelta.errors import one_of
 
 ETA = 3
 WARM_UP = 0.1  # share of the largest number of steps before which nothing is compared
-GOLDEN = (math.sqrt(5) - 1) / 2
+SILVER = math.sqrt(2) - 1  # spreads trials over brackets; not the golden ratio, by which a space spreads its caps
 
 
 def rungs(most_steps: int) -> tuple[int, ...]:
@@ -64,12 +64,13 @@ class Halving(BasePruner):
         return self.levels.index(step) if step in self.levels[:-1] else None
 
     def bracket(self, number: int) -> int:
-        """The bracket of a trial: brackets that stop more take more trials, as in Hyperband, evenly mixed."""
+        """The bracket of a trial: brackets that stop more take more trials, as in Hyperband, evenly mixed, with large
+        candidates and small ones in each."""
         if self.brackets == 1:
             return 0
         most = len(self.levels) - 1
         weights = [math.ceil((most + 1) * ETA ** (most - b) / (most - b + 1)) for b in range(self.brackets)]
-        position = ((0.5 + number * GOLDEN) % 1) * sum(weights)
+        position = ((0.5 + number * SILVER) % 1) * sum(weights)
         bracket = 0
         while bracket < self.brackets - 1 and position >= weights[bracket]:
             position -= weights[bracket]

@@ -9,6 +9,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from autodelta.search.pruning import Halving, Standings, reports, rungs
+from autodelta.space import Space
+from autodelta.space._trials import RandomTrial
+from tests.search import fakes
 
 LEVELS = (10, 30, 90)
 BEYOND = 99
@@ -171,3 +174,16 @@ def test_brackets_that_begin_later_stop_nobody_before() -> None:
     assert 0 < len(late) < 45
     assert set(late) <= set(passing(every, brackets=3))
     assert len(set(late) & set(passing(every, 1, brackets=3))) < len(late) / 2
+
+
+def test_every_bracket_has_trials_with_a_cap_and_without() -> None:
+    """Sizes would be compared within a bracket, and not with each other, if small candidates had one of their own."""
+    space = Space.of_text(fakes.SPACE, fakes.SHAPE, name="three methods")
+    halving = Halving(LEVELS, brackets=3)
+    capped: dict[int, list[bool]] = {}
+    for number in range(400):
+        asked = RandomTrial(np.random.default_rng(number), number)
+        space.suggest(asked)
+        capped.setdefault(halving.bracket(number), []).append(asked.user_attrs["cap"] is not None)
+    shares = [np.mean(capped[bracket]) for bracket in range(3)]
+    assert max(shares) - min(shares) < 0.1

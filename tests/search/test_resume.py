@@ -113,19 +113,19 @@ def test_a_trial_that_the_budget_cut_short_goes_on_from_its_checkpoint(tmp_path:
 
 
 def test_a_trial_that_was_cut_short_after_its_last_report_goes_on_under_hyperband_too(tmp_path: Path) -> None:
-    """Trial 4 is of the bracket that begins at the last rung, where nothing is compared any more."""
+    """Trial 1 is of the bracket that begins at the last rung, where nothing is compared any more."""
 
     def interrupt(event: events.Event) -> None:
-        if isinstance(event, events.TrialReported) and (event.number, event.step) == (4, event.steps):
+        if isinstance(event, events.TrialReported) and (event.number, event.step) == (1, event.steps):
             raise KeyboardInterrupt
 
     space = fakes.space(tmp_path, fakes.SPACE.replace("[40, 80]", "80"))
     settings = fakes.settings(pruner="hyperband", budget="8trials")
     run = driver.search(settings, space, folder=tmp_path / "run", events=interrupt)
     cut_short(run, space)
-    assert (run.trials[4].state, run.trials[4].step, run.trials[4].reason) == ("pruned", 80, "budget")
+    assert (run.trials[1].state, run.trials[1].step, run.trials[1].reason) == ("pruned", 80, "budget")
     driver.take_up(run, space)
-    assert (run.trials[5].state, run.trials[5].continues) == ("complete", 4)
+    assert (run.trials[2].state, run.trials[2].continues) == ("complete", 1)
 
 
 def test_what_goes_on_with_a_trial_and_is_cut_short_at_once_keeps_its_checkpoint(tmp_path: Path) -> None:
