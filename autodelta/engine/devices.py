@@ -39,6 +39,11 @@ def workers(device: str) -> int:
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
+def fit(devices: float, share: float) -> int:
+    """How many workers fit that take such a share of a device: each of them has its share of one device alone."""
+    return int(devices + 1e-6) * int(1 / share + 1e-6)
+
+
 def own(device: str, number: int) -> str:
     """The device of one worker of several: ``cuda`` becomes one GPU after the other."""
     if device != "cuda":

@@ -47,7 +47,7 @@ def place(
         found = _in_cluster(workers, device, gpus_per_worker=gpus_per_worker, address=there)
     else:
         where = devices.chosen(device)
-        workers = workers or max(1, int(devices.workers(where) / (gpus_per_worker if where == "cuda" else 1) + 1e-6))
+        workers = workers or devices.fit(devices.workers(where), gpus_per_worker if where == "cuda" else 1)
         many = workers > 1 and executor is None and has_ray()
         found = Place("ray" if wants_ray or many else "local", where, workers)
     if gpus_per_worker != 1 and found.device != "cuda":

@@ -108,6 +108,7 @@ def test_a_cluster_decides_on_device_and_workers() -> None:
     gpus = Machines(cpus=16, gpus=2)
     assert gpus.device(None) == "cuda"
     assert gpus.workers("cuda", gpus_per_worker=0.1) == 20
+    assert gpus.workers("cuda", gpus_per_worker=0.4) == 4  # the two fifths that are left lie on two GPUs
     assert Machines(cpus=6, gpus=0).workers(Machines(cpus=6, gpus=0).device(None), gpus_per_worker=1.0) == 6
     with pytest.raises(UserError, match="the cluster has no GPU"):
         Machines(cpus=6, gpus=0).device("cuda")
@@ -125,6 +126,21 @@ def test_a_cluster_decides_on_device_and_workers() -> None:
 def test_what_does_not_go_together_is_one_line(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         placement.check(asked.pop("executor"), None, **asked)
+
+
+def test_a_cluster_says_where_shares_do_not_add_up_to_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    assert cluster.shortage(4, {"CPU": 1, "GPU": 0.4}) is None
+    assert cluster.shortage(5, {"CPU": 1, "GPU": 0.4}) == (
+        "the cluster has room for 4 of 5 workers now; the others start when there is more"
+    )
+
+
+def test_workers_that_share_gpus_here_have_each_a_share_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement.devices, "chosen", lambda asked: "cuda")
+    monkeypatch.setattr(placement.devices, "workers", lambda device: 2)
+    found = placement.place(executor="local", workers=None, device=None, gpus_per_worker=0.4)
+    assert (found.device, found.workers) == ("cuda", 4)
 
 
 def test_sharing_a_gpu_without_one_is_one_line() -> None:

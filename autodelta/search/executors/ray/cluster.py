@@ -14,6 +14,7 @@ from ray.util.client import ray as client
 
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.engine.costs import Costs
+from autodelta.engine.devices import fit
 from autodelta.errors import UserError, one_of
 from autodelta.search.executors import ADDRESS, CLIENT, cluster_address
 from autodelta.search.executors.ray.shipping import Shipment, placed, shipments
@@ -69,8 +70,8 @@ class Machines:
 
     def workers(self, device: str, *, gpus_per_worker: float) -> int:
         """How many workers fit."""
-        room = self.gpus / gpus_per_worker if device.startswith("cuda") else self.cpus
-        return max(1, int(room + 1e-6))
+        room = fit(self.gpus, gpus_per_worker) if device.startswith("cuda") else fit(self.cpus, 1)
+        return max(1, room)
 
 
 def connect(asked: str | None, *, workers: int = 1) -> Connection:
@@ -172,7 +173,7 @@ def told(error: RayTaskError) -> Exception:
 def shortage(workers: int, resources: dict[str, float]) -> str | None:
     """One line if the cluster has no room for all the workers as it is now."""
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    room = int(min(found.get(name, 0.0) / amount for name, amount in resources.items()) + 1e-6)
+    room = min(fit(found.get(name, 0.0), amount) for name, amount in resources.items())
     if room >= workers:
         return None
     return f"the cluster has room for {room} of {workers} workers now; the others start when there is more"
