@@ -115,15 +115,11 @@ class Method:
         return next(filter(None, map(self.problem, self._smallest_ones())), None)
 
     def _smallest_ones(self) -> Iterator[Delta]:
-        """One delta for every place and every choice that has no order, as small as it can be."""
-        for words in self.places:
-            for config in self._kinds():
-                yield self._smallest(self.delta(self._first(dict(zip(WHERE, words, strict=True)) | config)))
-
-    def _kinds(self) -> Iterator[dict[str, Value]]:
-        unordered = {size: domain for size, domain in self._sizes.items() if domain.bounds() is None}
-        for values in product(*(domain.listed() or () for domain in unordered.values())):
-            yield dict(zip(unordered, values, strict=True))
+        """One delta for every place and all choices of sizes, with ranges at their lowest: not all go together."""
+        choices = {size: domain.values for size, domain in self._sizes.items() if isinstance(domain, Choices)}
+        for words, values in product(self.places, product(*choices.values())):
+            given = dict(zip(WHERE, words, strict=True)) | dict(zip(choices, values, strict=True))
+            yield self.delta(self._first(given))
 
     def _first(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """Values for all genes: the given ones, else the first or lowest."""
@@ -132,10 +128,6 @@ class Method:
             low = domain.values[0] if isinstance(domain, Choices) else domain.low
             found[gene] = given.get(gene.removeprefix(f"{self.name}."), low)
         return found
-
-    def _smallest(self, delta: Delta) -> Delta:
-        """The same delta with all sizes that cost parameters at their lowest."""
-        return self._resized(delta, {size: bounds[0] for size, bounds in self._shrinkable.items()})
 
     def _resized(self, delta: Delta, sizes: Mapping[str, Any]) -> Delta:
         return delta.model_copy(update={"config": delta.config.model_copy(update=dict(sizes))}) if sizes else delta

@@ -244,6 +244,18 @@ def test_sizes_beyond_the_backbone_are_fitted_and_a_space_without_any_that_fits_
         space(text.replace("8, 64", "64"))
 
 
+@pytest.mark.parametrize("sizes", ["{bottleneck: 8, divisions: [3, 4]}", "{bottleneck: [6, 8], divisions: 4}"])
+def test_a_space_whose_smallest_sizes_do_not_go_together_has_the_others(
+    sizes: str, space: Callable[..., Space]
+) -> None:
+    found = space(
+        f"methods: {{compacter: {{sizes: {sizes}, learning_rate: 0.001}}}}\ntraining: {{steps: 1, batch_size: 1}}\n"
+    )
+    (cell,) = found.grid()
+    assert dict(cell.deltas[0].config) | {"bottleneck": 8, "divisions": 4} == dict(cell.deltas[0].config)
+    assert found.sample(np.random.default_rng(0)) == cell
+
+
 def test_the_grid_of_the_papers_combinations_has_seven_cells(small: BackboneShape) -> None:
     space = Space.load("paper-combinations", small)
     grid = space.grid()
