@@ -11,13 +11,14 @@ from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.files import CACHE
 from autodelta.search import loggers, placement
-from autodelta.search.run import create
+from autodelta.search.driver import TooSmall, search, take_up
+from autodelta.search.run import Run, create
 from autodelta.search.work import Work
 
 pytest.importorskip("ray")
 
 from ray import cloudpickle
-from ray.exceptions import WorkerCrashedError
+from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from autodelta.search.executors.ray import client, cluster, shipping, tuning
 from autodelta.search.executors.ray.cluster import Machines
@@ -273,6 +274,32 @@ def test_a_driver_that_is_lost_in_the_cluster_is_one_line(
     run = create(tmp_path / "run", fakes.settings())
     with pytest.raises(UserError, match=r"the cluster at 'ray://there:10001' was lost: .*--resume \S+run$"):
         client.take_up_there(run, "ray://there:10001", events=lambda event: None)
+
+
+def test_a_budget_that_is_too_small_in_the_cluster_leaves_nothing_as_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, space = fakes.settings(task="smooth:9", budget="1s"), fakes.space(tmp_path)
+    clock, trials = fakes.Clock(), []
+    monkeypatch.setattr(fakes.time, "sleep", clock.sleep)
+
+    def there(*words: object) -> None:
+        run = Run(tmp_path / "run", settings)
+        try:
+            take_up(run, space, clock=clock)
+        except UserError as error:
+            trials.extend(run.trials)
+            raise RayTaskError("_take_up", "a traceback", error).as_instanceof_cause() from None
+
+    monkeypatch.setattr(client.cluster, "connect", lambda address: cluster.Connection(started=False))
+    monkeypatch.setattr(client, "Queue", _Gone)
+    monkeypatch.setattr(client.ray, "remote", _Gone)
+    monkeypatch.setattr(client, "_pass_on", there)
+    elsewhere = settings.model_copy(update={"executor": "ray", "address": "ray://there:10001"})
+    with pytest.raises(TooSmall, match=r"^the budget '1s' is too small for one trial"):
+        search(elsewhere, space, folder=tmp_path / "run")
+    assert [trial.state for trial in trials] == ["pruned"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,9 +165,9 @@ def costs(spec: WorkerSpec, *, address: str | None, gpus_per_worker: float, say:
 
 
 def told(error: RayTaskError) -> Exception:
-    """What a task failed with over there; of a user's mistake the one line, without Ray's traceback."""
+    """What a task failed with over there, of the kind that it had there, and without Ray's traceback."""
     cause: Exception = error.cause
-    return UserError(str(cause)) if isinstance(cause, UserError) else cause
+    return cause
 
 
 def shortage(workers: int, resources: dict[str, float]) -> str | None:
