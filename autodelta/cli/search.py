@@ -76,7 +76,7 @@ def search(
         str | None,
         typer.Option(
             "--sampler",
-            help="meta, tpe, random, grid, gp (models only what every trial has) or nsga2",
+            help="meta, tpe, random, grid, or gp and nsga2 (learn only what every trial has)",
             show_default="meta where past trials fit, else tpe",
         ),
     ] = None,

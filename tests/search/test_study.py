@@ -315,6 +315,22 @@ def test_nsga2_minimises_parameters_too_and_keeps_steps_and_scores(tmp_path: Pat
     assert stored.trials[0].values[1] == parameters
 
 
+@pytest.mark.parametrize(("name", "all_of_them"), [("tpe", True), ("gp", False), ("nsga2", False)])
+def test_a_sampler_that_learns_only_what_every_trial_has_says_so(name: str, all_of_them: bool, tmp_path: Path) -> None:
+    space, found = fakes.space(tmp_path), samplers.sampler(name)
+    assert found.build is not None
+    with quiet():
+        asking = optuna.create_study(directions=["maximize", "minimize"][: 1 + found.two_directions])
+        for number in range(12):
+            asked = asking.ask()
+            size = space.suggest(asked).count_parameters(space.shape)
+            asking.tell(asked, [0.1 * number, size][: len(asking.directions)])
+        sampler = found.build(0, samplers.Scene(space))
+        learned = sampler.infer_relative_search_space(asking, asking.trials[-1])
+    assert ("lora.rank" in learned) is all_of_them
+    assert ("every trial has" in found.help) is not all_of_them
+
+
 def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
     with study(tmp_path) as one, study(tmp_path) as other:
         one.ask()

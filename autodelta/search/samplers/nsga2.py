@@ -1,5 +1,8 @@
 """NSGA-II (Deb et al. 2002): evolves candidates towards the front of score and parameters, without pruning.
 
+It crosses and mutates only the parameters that every trial has, as the Gaussian process does: in a conditional space
+which methods are on and how they are trained. Places, sizes and learning rates are drawn at random.
+
 Departure from Optuna's: parents stand in the order of their numbers. Optuna has them in one order when it has just
 chosen them and in another when it remembers them, which a search that was taken up again does not.
 """
@@ -21,7 +24,8 @@ class _InOrder(NSGAIISampler):
 
 
 SAMPLER = Sampler(
-    help="evolution towards the front of score and parameters (two directions, no pruning)",
+    help="evolution of the parameters that every trial has towards the front of score and size; draws the others at "
+    "random (two directions, no pruning)",
     build=lambda seed, scene: _InOrder(seed=seed, population_size=POPULATION),
     two_directions=True,
 )
