@@ -72,7 +72,8 @@ def begin(model: Any, embeddings: Tensor, seed: int) -> None:
     """Sets a fresh T5's weights; ``embeddings`` as ``word_company`` gives them, rows of NaN keep their random draw."""
     draw = torch.Generator().manual_seed(seed)
     shared = model.shared.weight
-    shared[: len(embeddings)] = torch.where(embeddings.isnan(), shared[: len(embeddings)], embeddings.to(shared))
+    embeddings = embeddings.to(shared)  # which may lie on a GPU
+    shared[: len(embeddings)] = torch.where(embeddings.isnan(), shared[: len(embeddings)], embeddings)
     for stack in (model.encoder, model.decoder):
         first = stack.block[0].layer[0].SelfAttention
         first.relative_attention_bias.weight.copy_(_views(first, bidirectional=stack is model.encoder))

@@ -66,6 +66,10 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_a_model_on_another_device_than_the_embeddings_can_begin() -> None:
+    begin(model().to("meta"), torch.from_numpy(word_company(text(), PIECES, WIDTH, START)), seed=1)
+
+
 @pytest.mark.parametrize(("heads", "d_kv"), [(6, 8), (2, 8), (1, 16)])
 def test_a_decoder_token_finds_itself_among_the_inputs(heads: int, d_kv: int) -> None:
     t5 = model(heads, d_kv)
