@@ -13,14 +13,15 @@ from autodelta.files import CACHE
 from autodelta.search import loggers, placement
 from autodelta.search.driver import TooSmall, search, take_up
 from autodelta.search.run import Run, create
-from autodelta.search.work import Work
+from autodelta.search.work import FIRST_SILENCE, Work
 
 pytest.importorskip("ray")
 
 from ray import cloudpickle
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from autodelta.search.executors.ray import client, cluster, shipping, tuning
+from autodelta.search.executors.messages import Broken
+from autodelta.search.executors.ray import client, cluster, engine, shipping, tuning
 from autodelta.search.executors.ray.cluster import Machines
 from autodelta.search.executors.ray.desk import Desk
 from autodelta.search.executors.ray.engines import last_words
@@ -300,6 +301,22 @@ def test_a_budget_that_is_too_small_in_the_cluster_leaves_nothing_as_here(
         search(elsewhere, space, folder=tmp_path / "run")
     assert [trial.state for trial in trials] == ["pruned"]
     assert not (tmp_path / "run").exists()
+
+
+def test_an_engine_that_hangs_while_it_opens_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[float | str] = []
+    clock = SimpleNamespace(
+        dump_traceback_later=lambda seconds, **how: watched.append(seconds),
+        cancel_dump_traceback_later=lambda: watched.append("over"),
+    )
+    monkeypatch.setattr(engine, "faulthandler", clock)
+    opening = object.__new__(engine.Engine)  # without Ray, and in this thread
+    opening._counter = engine.Counter()
+    seen: Any = SimpleNamespace(check=lambda: watched.append("begun"))
+    opening._office = engine.Office(fakes.settings(backbone="unknown").worker, seen)
+    opening._serve()
+    assert isinstance(opening.told(), Broken)
+    assert watched == ["begun", FIRST_SILENCE, "over"]
 
 
 def test_loggers_are_named_and_what_they_lack_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from autodelta.search.executors.messages import Broken, Message
 from autodelta.search.executors.ray.shared import RunFolder
 from autodelta.search.executors.ray.shipping import Shipment, placed
 from autodelta.search.records import Outcome
+from autodelta.search.work import FIRST_SILENCE
 
 CALLS = 2 * MOST + 4  # at a time: a client of each order waits, and some that were given up; the driver's own
 
@@ -95,7 +96,8 @@ class Engine:
         try:
             self._office.run.check()
             worker = _Watched(placed(self._office.spec, self._office.shipments))
-            worker.open()
+            with _ended_if_silent(FIRST_SILENCE):
+                worker.open()
             self._counter.say(Opened(seconds=time.monotonic() - began, node=self._node))
             worker.serve(self._counter)
         except BaseException as error:  # told in the driver: here nobody would see it
