@@ -146,6 +146,8 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
         _end_with_parent()
         dist.init_process_group("gloo", init_method=f"file://{work}/rendezvous", rank=rank, world_size=processes)
     model, optimiser, progress = _start(work, plan, stage)
+    if _at_end(progress, plan, stage):
+        return
     optimiser.hold()
     started = saved = time.monotonic()
     seconds_before, smoothed = progress.seconds, math.nan
@@ -155,8 +157,7 @@ def train(rank: int, processes: int, work: Path, plan: Plan, stage: str, minutes
         progress.step += 1
         progress.tokens += inputs.numel() * processes
         progress.seconds = seconds_before + time.monotonic() - started
-        at_end = stage == "anneal" and progress.step >= plan.anneal.steps
-        stop = _agree(at_end or time.monotonic() - started > 60 * minutes, processes)
+        stop = _agree(_at_end(progress, plan, stage) or time.monotonic() - started > 60 * minutes, processes)
         if rank == 0 and (progress.step % 100 == 0 or stop):
             measured = held_out_loss(model, work, plan) if progress.step % 500 == 0 or stop else None
             _log(work, stage, progress, smoothed, measured)
@@ -193,6 +194,11 @@ def _start(work: Path, plan: Plan, stage: str) -> tuple[T5ForConditionalGenerati
         company = word_company(_tokens(work, "train"), pieces, model.config.d_model, plan.start)
         begin(model, torch.from_numpy(company), plan.seed)
     return model, optimiser, Progress()
+
+
+def _at_end(progress: Progress, plan: Plan, stage: str) -> bool:
+    """Whether the stage has no more steps; the stable one goes on for ever."""
+    return stage == "anneal" and progress.step >= plan.anneal.steps
 
 
 def _scale(step: int, plan: Plan, stage: str) -> float:

@@ -45,6 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["stable", *common, "--minutes", "0.03"],
         ["stable", *common, "--minutes", "0.03"],
         ["anneal", *common],
+        ["anneal", *common],  # which is over: more steps would go uphill
         ["export", *common, "--to", str(folder / "checkpoint")],
     ):
         result = CliRunner().invoke(app, command, catch_exceptions=False)
