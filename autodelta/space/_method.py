@@ -147,15 +147,15 @@ class Method:
         return found
 
     def _found_shrinkable(self) -> dict[str, tuple[float, float]]:
-        """The sizes that cost parameters and are not constant, with their lowest and highest value."""
-        start = self.delta(self._first({}))
+        """The sizes that cost parameters somewhere and are not constant, with their lowest and highest value."""
+        starts = [self.delta(self._first(dict(zip(WHERE, words, strict=True)))) for words in self.places]
         found = {}
         for size, domain in self._sizes.items():
             bounds = domain.bounds()
             if bounds is None or bounds[0] == bounds[1]:
                 continue
-            low, high = (self._resized(start, {size: bound}) for bound in bounds)
-            if self.count(low) < self.count(high):
+            ends = (tuple(self.count(self._resized(start, {size: bound})) for bound in bounds) for start in starts)
+            if any(low < high for low, high in ends):
                 found[size] = bounds
         return found
 

@@ -256,6 +256,20 @@ def test_a_space_whose_smallest_sizes_do_not_go_together_has_the_others(
     assert found.sample(np.random.default_rng(0)) == cell
 
 
+@pytest.mark.parametrize("roles", [["ffn.*", "*norm"], ["*norm", "ffn.*"]])
+def test_a_size_that_costs_nothing_at_the_first_place_is_fitted_at_the_others(
+    roles: list[str], space: Callable[..., Space]
+) -> None:
+    """All norms together have fewer parameters than the smallest budget."""
+    found = space(
+        f"methods: {{selective: {{roles: {roles}, sizes: {{budget: {{low: 1000, high: 20000}}}}, learning_rate: 1}}}}\n"
+        "training: {steps: 1, batch_size: 1}\n"
+    )
+    params = {"selective.roles": "ffn.*", "selective.budget": 20000}
+    assert found.from_params(params).count_parameters(found.shape) == 20000
+    assert found.from_params(params, cap=2000).count_parameters(found.shape) <= 2000
+
+
 def test_the_grid_of_the_papers_combinations_has_seven_cells(small: BackboneShape) -> None:
     space = Space.load("paper-combinations", small)
     grid = space.grid()
