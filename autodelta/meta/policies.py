@@ -17,6 +17,7 @@ from autodelta.meta.weighed import HOLDS, STORIES
 UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
 EARLY = 10  # scores, until which the past has the benefit of the doubt: there is time to make good for it
 BENEFIT = 4.0  # the odds that it then has beforehand, to one of each other story
+MAJORITY = 2 / 3  # a story with more is not outvoted: its second has at most half of that, and all others what is left
 PLAIN_START = 3  # random trials before a plain process has something to say
 
 
@@ -100,14 +101,14 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
     early = len(on) < EARLY
     odds = np.array([BENEFIT if early and story == HOLDS else 1.0 for story in STORIES])
     shares = odds * on.stories() / (odds @ on.stories())
+    asked = [story for story, share in enumerate(shares) if share > MAJORITY] or list(range(len(STORIES)))
     wanted = [
-        on.wanted(pool, "past") if early and story == HOLDS else on.wanted_if(number, pool)
-        for number, story in enumerate(STORIES)
+        on.wanted(pool, "past") if early and STORIES[story] == HOLDS else on.wanted_if(story, pool) for story in asked
     ]
     ranks = rankdata(np.where(taken, np.inf, -np.array(wanted)), method="min", axis=1)
-    votes = shares[:, None] / ranks
+    votes = shares[asked, None] / ranks
     row = _most(votes.sum(axis=0), taken, rng)
-    most = int(np.argmax(votes[:, row]))
+    most = asked[int(np.argmax(votes[:, row]))]
     return Choice(row, f"expected improvement, {STORIES[most].name} at {shares[most]:.0%}")
 
 

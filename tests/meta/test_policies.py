@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from autodelta.errors import UserError
+from autodelta.meta import policies
 from autodelta.meta.fitting import fit
 from autodelta.meta.level import GRID
 from autodelta.meta.model import Model
@@ -109,10 +110,14 @@ def test_a_story_that_alone_is_believed_chooses_alone(model: Model, monkeypatch:
     none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 4)
     on = model.on(FEATURES)
     on.observe(pool(), Points.of_ends(shown, np.random.default_rng(1).normal(size=len(shown)) * 0.1))
-    monkeypatch.setattr(on, "stories", lambda: [1.0, 0.0, 0.0])
-    found = ask("meta", on, pool(), none)
-    assert found.row == ask("plain", on, pool(), none).row
-    assert found.reason == "expected improvement, a past that says nothing at 100%"
+    for share in (1.0, 0.67):
+        monkeypatch.setattr(on, "stories", lambda share=share: [share, 1 - share, 0.0])
+        found = ask("meta", on, pool(), none)
+        assert found.row == ask("plain", on, pool(), none).row
+        assert found.reason == f"expected improvement, a past that says nothing at {share:.0%}"
+        monkeypatch.setattr(policies, "MAJORITY", 1.0)  # all are asked
+        assert ask("meta", on, pool(), none) == found
+        monkeypatch.undo()
 
 
 def test_while_trials_are_few_the_past_has_the_benefit_of_the_doubt_and_is_taken_at_its_word(
