@@ -67,7 +67,9 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 
 def test_a_model_on_another_device_than_the_embeddings_can_begin() -> None:
-    begin(model().to("meta"), torch.from_numpy(word_company(text(), PIECES, WIDTH, START)), seed=1)
+    t5 = model().to("meta")
+    begin(t5, torch.from_numpy(word_company(text(), PIECES, WIDTH, START)), seed=1)
+    assert {weight.device.type for weight in t5.parameters()} == {"meta"}
 
 
 @pytest.mark.parametrize(("heads", "d_kv"), [(6, 8), (2, 8), (1, 16)])
