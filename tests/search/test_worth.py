@@ -10,6 +10,7 @@ from autodelta.search import search as search_from_python
 from autodelta.search import transfer
 from autodelta.search.driver import search, take_up
 from autodelta.search.events import Event, Notice, SearchEnded
+from autodelta.search.front import best
 from autodelta.search.kept import scene
 from autodelta.search.run import Run, open_run
 from autodelta.search.worth import LEAST, worth
@@ -79,9 +80,15 @@ def test_the_gain_falls_as_good_candidates_are_found(model: Path, tmp_path: Path
     run = open_run("run", tmp_path)
     space = fakes.space(tmp_path)
     known = scene(run.settings, space, run.path)
-    poor = sorted((trial for trial in run.trials if trial.state == "complete"), key=lambda trial: trial.score or 0.0)
     assert worth(known, run.trials[: LEAST - 1], seed=0) == float("inf")
-    assert worth(known, poor[:LEAST], seed=0) > worth(known, run.trials, seed=0) >= 0
+    winner = best(run.trials)
+    assert winner is not None
+    assert winner.score is not None
+    gains = []
+    for more in (0.0, 0.02, 0.05):  # the same search, had its winner been better
+        better = winner.model_copy(update={"score": winner.score + more})
+        gains.append(worth(known, [better if one == winner else one for one in run.trials], seed=0))
+    assert gains[0] > gains[1] > gains[2] >= 0
 
 
 def test_a_past_that_does_not_foretell_its_own_tasks_stops_no_search(
