@@ -15,8 +15,7 @@ from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
 from autodelta.meta.weighed import HOLDS, STORIES
 
 UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
-EARLY = 10  # scores, until which the past has the benefit of the doubt: there is time to make good for it
-BENEFIT = 4.0  # the odds that it then has beforehand, to one of each other story
+BENEFIT = 4.0  # the odds that a past that holds has beforehand, to one of each other story
 MAJORITY = 2 / 3  # a story with more is not outvoted: its second has at most half of that, and all others what is left
 PLAIN_START = 3  # random trials before a plain process has something to say
 
@@ -91,20 +90,17 @@ def meta(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generato
     as far as it is believed: the sum of shares over ranks (as the reciprocal rank fusion of Cormack et al. 2009,
     doi:10.1145/1571941.1572114, without its constant).
 
-    While trials are few, that the past holds is likelier beforehand, and is then taken at its word: what the network
-    wants, its own covariance included. A past that does not foretell even its own tasks is not asked.
+    That the past holds is likelier beforehand, and is taken at its word: what the network wants, its own covariance
+    included. A past that does not foretell even its own tasks is not asked.
     """
     if on.model.found.opening is None:
         return plain(on, pool, taken, rng)
     if on.begun < max(UNTESTED, on.model.found.opening):
         return unguarded(on, pool, taken, rng)
-    early = len(on) < EARLY
-    odds = np.array([BENEFIT if early and story == HOLDS else 1.0 for story in STORIES])
+    odds = np.array([BENEFIT if story == HOLDS else 1.0 for story in STORIES])
     shares = odds * on.stories() / (odds @ on.stories())
     asked = [story for story, share in enumerate(shares) if share > MAJORITY] or list(range(len(STORIES)))
-    wanted = [
-        on.wanted(pool, "past") if early and STORIES[story] == HOLDS else on.wanted_if(story, pool) for story in asked
-    ]
+    wanted = [on.wanted(pool, "past") if STORIES[story] == HOLDS else on.wanted_if(story, pool) for story in asked]
     ranks = rankdata(np.where(taken, np.inf, -np.array(wanted)), method="min", axis=1)
     votes = shares[asked, None] / ranks
     row = _most(votes.sum(axis=0), taken, rng)

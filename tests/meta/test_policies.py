@@ -12,7 +12,7 @@ from autodelta.meta.fitting import fit
 from autodelta.meta.level import GRID
 from autodelta.meta.model import Model
 from autodelta.meta.on_task import OnTask
-from autodelta.meta.policies import BENEFIT, EARLY, POLICIES, ask
+from autodelta.meta.policies import BENEFIT, POLICIES, ask
 from autodelta.meta.portfolio import greedy, normalised, of_nearest
 from autodelta.meta.problem import Configurations, Floats, NoTransfer, Points
 from autodelta.meta.training import Settings
@@ -95,12 +95,13 @@ def test_a_trial_is_chosen_by_its_ranks_under_the_stories_each_counting_as_far_a
     taken, shown = np.isin(np.arange(40), [1, 2]), np.arange(0, 40, 4)
     on = model.on(FEATURES)
     on.observe(pool(), Points.of_ends(shown, np.random.default_rng(1).normal(size=len(shown)) * 0.1))
-    assert len(on) >= EARLY
     np.testing.assert_array_equal(on.wanted_if(0, pool()), on.wanted(pool(), "plain"))
+    believed = np.array([1.0, 1.0, BENEFIT]) * on.stories()
+    wanted = (on.wanted(pool(), "plain"), on.wanted_if(1, pool()), on.wanted(pool(), "past"))
     left = np.flatnonzero(~taken)
     votes = np.zeros(40)
-    for story, share in enumerate(on.stories()):
-        for rank, row in enumerate(sorted(left, key=lambda row, story=story: -on.wanted_if(story, pool())[row])):
+    for wants, share in zip(wanted, believed / believed.sum(), strict=True):
+        for rank, row in enumerate(sorted(left, key=lambda row, wants=wants: -wants[row])):
             votes[row] += share / (rank + 1)
     found = [ask("meta", on, pool(), taken, seed=seed) for seed in range(5)]
     assert {choice.row for choice in found} == {int(np.argmax(votes))}
@@ -120,13 +121,13 @@ def test_a_story_that_alone_is_believed_chooses_alone(model: Model, monkeypatch:
         monkeypatch.undo()
 
 
-def test_while_trials_are_few_the_past_has_the_benefit_of_the_doubt_and_is_taken_at_its_word(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("every", [2, 8])
+def test_the_past_has_the_benefit_of_the_doubt_and_is_taken_at_its_word(
+    model: Model, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
-    none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 8)
+    none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, every)
     on = model.on(FEATURES)
     on.observe(pool(), Points.of_ends(shown, np.random.default_rng(1).normal(size=len(shown)) * 0.1))
-    assert len(on) < EARLY
     monkeypatch.setattr(on, "stories", lambda: [0.5, 0.0, 0.5])
     found = ask("meta", on, pool(), none)
     assert found.row == ask("unguarded", on, pool(), none).row
