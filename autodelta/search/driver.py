@@ -136,7 +136,6 @@ def take_up(
         if best is not None:
             emit(BestChanged(trial=best))
         _run(session, workers, settings, space)
-        _refuse_if_all_fail(session)
         emit(SearchEnded(reason=session.end_reason, trials=session.outlook.spent().trials))
 
 
@@ -161,6 +160,7 @@ def _run(session: Session, workers: Executor, settings: Settings, space: Space) 
         workers.run(session)
         session.stop_running()
         _refuse_if_too_small(session, settings.budget)
+        _refuse_if_all_fail(session)
         _answer(session, workers, settings, space)
     except KeyboardInterrupt:
         session.interrupt()
@@ -287,16 +287,17 @@ def _refuse_if_too_small(session: Session, budget: str) -> None:
 
 
 def _refuse_if_all_fail(session: Session) -> None:
-    """What fails each trial in the same way is to be mended; to spend the budget on it would tell nothing more."""
+    """What fails each trial in the same way is to be mended; to spend the budget on it would tell nothing more, and to
+    confirm earlier trials would only have them break down, too, for good."""
     if not session.all_fail:
         return
+    number = len(session.failures) + len(session.infeasible)
+    which = f"{'first' if len(session.study.trials()) == number else 'last'} {number}"
     if not session.infeasible:
-        number, reason = len(session.failures), session.failures[0]
-        raise AllFail(f"the first {number} trials all failed: {reason}; once that is mended, go on with --resume")
-    number, reason = len(session.failures) + len(session.infeasible), session.infeasible[-1]
+        raise AllFail(f"the {which} trials all failed: {session.failures[0]}; once that is mended, go on with --resume")
     raise AllFail(
-        f"none of the first {number} candidates could be trained, the last for {reason!r}: search again in a space of "
-        "looser constraints; or, where the machine has more room by now, go on with --resume"
+        f"none of the {which} candidates could be trained, the last for {session.infeasible[-1]!r}: search again in a "
+        "space of looser constraints; or, where the machine has more room by now, go on with --resume"
     )
 
 

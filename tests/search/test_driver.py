@@ -294,6 +294,31 @@ def test_trials_that_all_fail_alike_end_the_search_and_it_goes_on_once_that_is_m
     assert run.result is not None
 
 
+def test_what_makes_all_trials_fail_does_not_break_down_the_finalists_of_a_search_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that broke down in confirmation is not tried again."""
+
+    def fails(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+        raise ArithmeticError("no such operator")
+        yield
+
+    def interrupt(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted) and event.number == 6:
+            raise KeyboardInterrupt
+
+    space = fakes.space(tmp_path)
+    settings = fakes.settings(budget="12trials", sampler="random")
+    run = search(settings, space, folder=tmp_path / "run", events=interrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.FakeWorker, "reports", fails)
+        with pytest.raises(UserError, match="the last 5 trials all failed: ArithmeticError: no such operator"):
+            take_up(run, space)
+    take_up(run, space)
+    assert run.result is not None
+    assert [one.failure for one in run.result.answer.standings if one.failure] == []
+
+
 def test_a_search_none_of_whose_candidates_can_be_trained_does_not_spend_its_budget_on_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
