@@ -17,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autodelta.errors import UserError, one_line
@@ -43,6 +43,7 @@ class Disk:
                 study_name=NAME, storage=self._storage, directions=directions, load_if_exists=True
             )
             self._study_id = study._study_id
+            _end_foreign(study)
             self.found = study.get_trials(deepcopy=False)
         self._ids = {trial.number: trial._trial_id for trial in self.found}
 
@@ -51,7 +52,10 @@ class Disk:
         identity = self._storage.create_new_trial(self._study_id, template_trial=trial)
         number = self._storage.get_trial_number_from_id(identity)
         if number != trial.number:
-            raise RuntimeError(f"another process writes to this study: expected trial {trial.number}, got {number}")
+            raise UserError(
+                f"another program writes to the study {self._folder / FILE}: expected trial {trial.number}, got "
+                f"{number}; end it, and go on with --resume"
+            )
         self._ids[number] = identity
 
     def value(self, number: int, step: int, value: float) -> None:
@@ -88,6 +92,16 @@ def _make(directions: list[StudyDirection], path: Path) -> None:
     optuna.create_study(study_name=NAME, storage=storage, directions=directions)
     storage.remove_session()
     storage.engine.dispose()
+
+
+def _end_foreign(study: optuna.Study) -> None:
+    """Trials that another program has put there, and that nobody trains, have failed: the search has no candidate for
+    them, and their numbers are taken."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        if "candidate" not in trial.user_attrs:
+            study._storage.set_trial_user_attr(trial._trial_id, "reason", "put there by another program")
+            for state in (TrialState.RUNNING, TrialState.FAIL):  # what has not begun cannot end
+                study._storage.set_trial_state_values(trial._trial_id, state)
 
 
 def writable(folder: Path) -> RDBStorage:

@@ -334,8 +334,21 @@ def test_a_sampler_that_learns_only_what_every_trial_has_says_so(name: str, all_
 def test_another_process_that_writes_is_noticed(tmp_path: Path) -> None:
     with study(tmp_path) as one, study(tmp_path) as other:
         one.ask()
-        with pytest.raises(RuntimeError, match="another process writes to this study: expected trial 0, got 1"):
+        with pytest.raises(UserError, match=r"another program writes to the study .*: expected trial 0, got 1"):
             other.ask()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_trial_that_another_program_left_in_the_study_is_passed_over(waits: bool, tmp_path: Path) -> None:
+    with study(tmp_path) as one:
+        run_trial(one)
+    with quiet():
+        theirs = optuna.load_study(study_name=NAME, storage=f"sqlite:///{tmp_path / FILE}")
+        theirs.enqueue_trial({"lora": True}) if waits else theirs.ask()
+    with study(tmp_path) as again:
+        assert again.running == ()
+        run_trial(again)
+    assert [trial.state for trial in load_trials(tmp_path)] == ["complete", "failed", "complete"]
 
 
 def test_a_rung_that_was_passed_is_not_judged_anew_when_a_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
