@@ -323,11 +323,11 @@ def told(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise _cannot_write(folder, error.strerror or str(error)) from error
+        raise _cannot_write(folder, ": ".join(map(str, filter(None, (error.strerror, error.filename))))) from error
 
 
 def _cannot_write(folder: Path, cause: str) -> CannotWrite:
     return CannotWrite(
-        f"cannot write to the run {folder}: {cause}; nothing that was finished is lost: mend it, then "
+        f"the search in {folder} cannot go on: {cause}; nothing that was finished is lost: mend it, then "
         f"autodelta search --resume {quote(str(folder))}"
     )

@@ -150,3 +150,12 @@ def test_a_full_disk_is_one_line_and_costs_no_trial(
     assert set(ended) <= set(told(again))
     assert sum(trial.state == "complete" for trial in again.trials) == 6
     assert not any(trial.state == "failed" for trial in again.trials)
+
+
+def test_a_file_elsewhere_that_may_not_be_touched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(spec: fakes.FakeSpec) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "elsewhere/model.safetensors")
+
+    monkeypatch.setattr(fakes.FakeSpec, "open", refused)
+    with pytest.raises(UserError, match="run cannot go on: Permission denied: elsewhere/model"):
+        begun(tmp_path, budget="2trials")
