@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-LONGEST_LINE = 300  # characters
+LONGEST_LINE, LONGEST_VALUE = 300, 60  # characters
+FILE_KINDS = {"tuple_type": "a list", "model_type": "keys and values", "dict_type": "keys and values"}  # of pydantic's
 
 
 class UserError(ValueError):
@@ -30,8 +31,13 @@ def one_line(error: BaseException) -> str:
 
 
 def first_problem(error: "ValidationError") -> str:
-    """The first thing that a pydantic model finds wrong: where it stands, and what it is."""
+    """The first thing that a pydantic model finds wrong: where it stands, what it is, and what stands there."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in FILE_KINDS:
+        message = f"must be {FILE_KINDS[first['type']]}"
+    if first["type"] not in ("value_error", "missing", "extra_forbidden"):
+        shown = repr(first["input"])
+        message += f", not {shown if len(shown) <= LONGEST_VALUE else shown[:LONGEST_VALUE] + '...'}"
     return f"{place}: {message}" if place else message

@@ -29,7 +29,7 @@ def typed(kind: type[Given], **given: Any) -> Given:
     try:
         return kind(**given)
     except ValidationError as error:
-        raise UserError(f"{first_problem(error)}, not {error.errors()[0]['input']!r}") from None
+        raise UserError(first_problem(error)) from None
 
 
 def _plain(value: Any) -> Any:

@@ -241,7 +241,10 @@ def test_train_too_small_to_carve_is_refused(tmp_path: Path) -> None:
     [
         ({"templat": "{text}"}, "tiny/task.json: unknown key 'templat'; did you mean 'template'"),
         ({"labels": ["good"]}, "tiny/task.json: a task has two labels at least"),
-        ({"labels": None}, "tiny/task.json: labels: "),
+        ({"labels": None}, "tiny/task.json: labels: must be a list, not None"),
+        ({"inputs": "text"}, "tiny/task.json: inputs: must be a list, not 'text'"),
+        ({"words": ["yes"]}, r"tiny/task.json: words: must be keys and values, not \['yes'\]"),
+        ({"name": 5}, "tiny/task.json: name: Input should be a valid string, not 5"),
         ({"metric": "acc"}, "tiny/task.json: unknown metric 'acc'"),
         ({"words": {"good": "yes"}}, "tiny/task.json: no word for 'very_bad'"),
         ({"group": "passage"}, "tiny/task.json: unknown group field 'passage'; choose from: text"),
