@@ -95,7 +95,9 @@ class Recipe(Frozen):
             if isinstance(data, dict) and data.get("schema_version", SCHEMA) != SCHEMA:
                 raise UserError(f"{file} has schema version {data['schema_version']}; this autodelta reads {SCHEMA}")
             recipe = cls.model_validate(data)
-        except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except UserError:
+            raise
+        except (ValueError, RecursionError, yaml.YAMLError) as error:  # YAML has dates that no calendar has, too
             raise UserError(f"{file} cannot be read: {_said(error)}") from error
         recipe._folder = Path(path)
         return recipe

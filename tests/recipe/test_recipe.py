@@ -424,6 +424,15 @@ def test_a_recipe_that_cannot_be_read_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["run: 2026-13-45\n", f"seed: {'9' * 5000}\n", "[" * 9999, ""])
+def test_a_recipe_that_yaml_itself_cannot_make_anything_of_is_one_line_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / RECIPE_FILE).write_text(text)
+    with pytest.raises(UserError, match=r"recipe\.yaml cannot be read: ") as caught:
+        Recipe.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 def test_missing_and_damaged_files_are_one_clear_line(trained: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=RECIPE_FILE):
         Recipe.load(tmp_path)
