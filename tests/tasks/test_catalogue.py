@@ -94,7 +94,8 @@ def test_a_demos_parameters_are_heard() -> None:
         ("train=many", "train must be a whole number, not 'many'"),
         ("difficulty=", "difficulty must be a number, not ''"),
         ("train=5&train=6", "train is given twice"),
-        ("train=0", "must be at least 1, not 0"),
+        ("train=0", "must lie from 1 to 1,000,000, not 0"),
+        ("test=1000001", "must lie from 1 to 1,000,000, not 1000001"),
         ("label_noise=2", "label noise .* not 2.0"),
     ],
 )

@@ -14,6 +14,7 @@ SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """The share of all rows that a task can make which belongs to each split."""
 
 RESERVED_SHARE = 0.1
+MOST_ROWS = 1_000_000  # of a split: they are drawn into memory
 PATIENCE = 5000
 
 Fields = dict[str, str]
@@ -86,8 +87,8 @@ def _words(text: str) -> set[str]:
 
 
 def _check(name: str, *, size: int, seed: int, label_noise: float, difficulty: float) -> None:
-    if size < 1:
-        raise UserError(f"the size of demo task {name!r} must be at least 1, not {size}")
+    if not 1 <= size <= MOST_ROWS:
+        raise UserError(f"the size of demo task {name!r} must lie from 1 to {MOST_ROWS:,}, not {size}")
     if seed < 0:
         raise UserError(f"the seed of demo task {name!r} must be at least 0, not {seed}")
     if not 0 <= label_noise < 1:
