@@ -24,7 +24,7 @@ from autodelta.cli import app
 from autodelta.cli.options import console, print_json, say
 from autodelta.cli.search import _handed_over as handed_over
 from autodelta.search.records import INTERRUPTED, Outcome
-from autodelta.search.request import Request, search
+from autodelta.search.request import ON_CPU, ON_CUDA, Request, search
 from autodelta.search.run import create
 from autodelta.search.samplers import sampler
 from autodelta.search.study import Study
@@ -446,6 +446,12 @@ def test_json_for_programs_has_null_where_a_score_is_no_number(capsys: pytest.Ca
         "scores": [0.5, None, None],
         "task": "größer",
     }
+
+
+def test_the_help_of_a_search_names_the_backbones_and_spaces_that_it_takes_by_itself() -> None:
+    options = {option.name: option for option in get_command(app).commands["search"].params}  # type: ignore[attr-defined]
+    assert options["backbone"].show_default == f"{ON_CUDA[0]} with CUDA, else {ON_CPU[0]}"
+    assert options["space"].show_default == f"{ON_CUDA[1]} with CUDA, else {ON_CPU[1]}"
 
 
 def test_everything_that_a_search_can_be_asked_for_is_an_option_and_an_argument() -> None:

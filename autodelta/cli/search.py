@@ -66,7 +66,11 @@ def search(
     data: Data = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="a hub id, a path or a bundled T5", show_default="t5-base or nano"),
+        typer.Option(
+            "--backbone",
+            help="a hub id, a path or a bundled T5",
+            show_default="google/t5-base-lm-adapt with CUDA, else nano",
+        ),
     ] = None,
     space: Annotated[
         str | None,
