@@ -123,7 +123,7 @@ class SearchEnded(Event):
     trials: int
 
     def __str__(self) -> str:
-        return f"search ended ({self.reason}) after {self.trials} trials"
+        return f"search ended ({self.reason}) after {self.trials} trial{'s' if self.trials != 1 else ''}"
 
 
 Listener = Callable[[Event], None]

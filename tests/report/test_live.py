@@ -33,3 +33,8 @@ def test_a_search_that_goes_on_shows_what_it_has_spent_and_how_its_trials_have_e
     first = next(text for text in shown if "running" in text)  # a trial has started
     assert "75% of 8trials" in first
     assert "8 complete" in shown[-1]
+
+
+def test_a_search_of_one_trial_ended_after_one_trial() -> None:
+    ends = [str(events.SearchEnded(reason="budget", trials=trials)) for trials in (1, 2)]
+    assert ends == ["search ended (budget) after 1 trial", "search ended (budget) after 2 trials"]
