@@ -276,6 +276,7 @@ def files(folder: Path) -> dict[str, bytes]:
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
         ({"executor": "slurm"}, "choose from: local, ray"),
         ({"workers": "0"}, "at least 1"),
+        ({"workers": "1000000"}, "8 for each CPU: 1000000"),
         ({"dtype": "fp16"}, "choose from: bf16, fp32"),
         ({"label": "sense"}, "--label is for hf: tasks"),
         ({"label-names": "no,yes"}, "--label-names is for hf: tasks"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEVICES = ("cpu", "cuda")
+MOST_PER_CPU = 8  # processes with a backbone each, which may share a GPU; with many more the machine has no memory left
 
 
 def chosen(asked: str | None) -> str:
@@ -35,8 +36,19 @@ def workers(device: str) -> int:
         return torch.cuda.device_count()
     import psutil
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+    return max(1, min(psutil.cpu_count(logical=False) or _cpus(), _cpus()))
+
+
+def check_room(processes: int, option: str) -> None:
+    """Raises UserError where so many processes, asked for by an option, can only be a slip."""
+    most = MOST_PER_CPU * _cpus()
+    if processes > most:
+        raise UserError(f"{option} is at most {most} here, {MOST_PER_CPU} for each CPU: {processes}")
+
+
+def _cpus() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fit(devices: float, share: float) -> int:

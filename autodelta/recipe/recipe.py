@@ -82,12 +82,13 @@ class Recipe(Frozen):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The recipe in a folder.
+        """The recipe in a folder, which its file may name, too.
 
         Raises:
             UserError: the folder holds no recipe, or one that this version cannot read.
         """
-        file = Path(path) / RECIPE_FILE
+        folder = Path(path).parent if Path(path).name == RECIPE_FILE else Path(path)
+        file = folder / RECIPE_FILE
         if not file.is_file():
             raise UserError(f"no recipe in {str(path)!r}: {RECIPE_FILE} is missing")
         try:
@@ -99,7 +100,7 @@ class Recipe(Frozen):
             raise
         except (ValueError, RecursionError, yaml.YAMLError) as error:  # YAML has dates that no calendar has, too
             raise UserError(f"{file} cannot be read: {_said(error)}") from error
-        recipe._folder = Path(path)
+        recipe._folder = folder
         return recipe
 
     def weights(self) -> "dict[str, Tensor]":

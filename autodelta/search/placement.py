@@ -39,13 +39,14 @@ def place(
     """The place that was asked for; what is None is decided from the machine, or from the cluster.
 
     Raises:
-        UserError: there is no such device, or no cluster at the address.
+        UserError: there is no such device, no cluster at the address, or no room for so many workers.
     """
     there = cluster_address(address) if has_ray() else None
     wants_ray = executor == "ray" or (executor is None and (there is not None or bool(log)))
     if wants_ray and there is not None:
         found = _in_cluster(workers, device, gpus_per_worker=gpus_per_worker, address=there)
     else:
+        devices.check_room(workers or 1, "--workers")
         where = devices.chosen(device)
         workers = workers or devices.fit(devices.workers(where), gpus_per_worker if where == "cuda" else 1)
         many = workers > 1 and executor is None and has_ray()

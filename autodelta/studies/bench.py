@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from autodelta.candidate import Candidate
+from autodelta.engine import devices
 from autodelta.errors import UserError, one_of
 from autodelta.files import write_whole
 from autodelta.frozen import Frozen
@@ -136,8 +137,9 @@ def compare(bench: Bench, *, say: Callable[[str], None] = lambda text: None) -> 
 
     Raises:
         UserError: no name or one that is none, a table that cannot be read, one that does not fit the space, or one of
-            too few tasks to learn from.
+            too few tasks to learn from; there is no room for so many jobs.
     """
+    devices.check_room(bench.jobs, "--jobs")
     for kind, names, example in (("sampler", bench.samplers, "random,tpe"), ("pruner", bench.pruners, "none,asha")):
         if not names:
             raise UserError(f"a bench needs a {kind} or more: none is named; for example {example}")

@@ -112,8 +112,9 @@ def collect(
 
     Raises:
         UserError: a task, the backbone or the space is not as the plan says; the folder is broken, in use, or holds
-            trials of something else.
+            trials of something else; there is no room for so many workers.
     """
+    devices.check_room(workers or 1, "--workers")
     with Collection(to) as folder:
         design = Design(plan, base, say=say)
         folder.begin(design.about)

@@ -69,6 +69,11 @@ def test_prediction_on_a_fresh_backbone_gives_the_recorded_test_score(trained: R
     assert len((place / "labels.jsonl").read_text().splitlines()) == found.rows == 16
 
 
+def test_a_recipe_is_found_by_its_file_too(trained: Recipe) -> None:
+    again = Recipe.load(trained.folder / "recipe.yaml")
+    assert (again, again.folder) == (trained, trained.folder)
+
+
 def test_training_again_at_the_same_seed_gives_the_same_weights(trained: Recipe, place: Path, tmp_path: Path) -> None:
     again = train(trained, to=tmp_path / "again", data=place / "data")
     assert again.scores == trained.scores

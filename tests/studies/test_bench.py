@@ -196,6 +196,8 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
         UserError, match=r"unknown sampler 'portfolo'; did you mean 'portfolio'\? choose from: gp, hyper"
     ):
         compare(a_bench(place, samplers=("portfolo",)))
+    with pytest.raises(UserError, match=r"--jobs is at most \d+ here, 8 for each CPU: 99999"):
+        compare(a_bench(place, jobs=99999))
     with pytest.raises(UserError, match=r"the sampler 'nsga2' cannot rank recorded candidates"):
         compare(a_bench(place, samplers=("nsga2",)))
     with pytest.raises(UserError, match=r"unknown pruner 'median'"):

@@ -35,7 +35,8 @@ def points(value: float, *, sign: bool = True) -> str:
 
 def _unconfirmed(answer: Answer, winner: Standing) -> str:
     seen = "" if winner.searched is None else f": validation {answer.metric} {winner.searched:.3f} at one seed"
-    worth = "" if winner.expected is None else f", worth about {winner.expected:.3f} since the best of many was chosen"
+    expected = None if winner.expected == winner.searched else winner.expected  # as where there was no choice
+    worth = "" if expected is None else f", worth about {expected:.3f} since the best of many was chosen"
     why = next((f"; {one.failure}" for one in answer.standings if one.failure), "")
     return f"{_sized(winner)}{seen}{worth}; not confirmed over seeds, and test was not touched{why}"
 

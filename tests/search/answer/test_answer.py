@@ -316,5 +316,10 @@ def test_without_confirmation_the_best_trial_is_named_with_what_it_is_worth() ->
         "finalist 0, 100 parameters: validation accuracy 0.830 at one seed, worth about 0.810 since the best of many "
         "was chosen; not confirmed over seeds, and test was not touched"
     ]
+    alone = finalist(0, BITFIT, searched=0.83, expected=0.83, expected_sd=0.01)
+    assert lines(conclude([alone], [], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)) == [
+        "finalist 0, 100 parameters: validation accuracy 0.830 at one seed; not confirmed over seeds, and test was not "
+        "touched"
+    ]
     nothing = conclude([], [], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)
     assert lines(nothing) == ["no trial came to its end: there is nothing to recommend"]
