@@ -107,6 +107,19 @@ def test_a_trial_is_chosen_by_its_ranks_under_the_stories_each_counting_as_far_a
     assert {choice.row for choice in found} == {int(np.argmax(votes))}
 
 
+def test_what_a_story_wants_alike_shares_a_rank_so_that_the_others_decide(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 4)
+    on = model.on(FEATURES)
+    on.observe(pool(), Points.of_ends(shown, np.zeros(len(shown))))
+    alike = np.where(np.arange(40) < 5, -1.0, 0.0)
+    monkeypatch.setattr(on, "stories", lambda: [BENEFIT, 0.0, 1.0])
+    monkeypatch.setattr(on, "wanted_if", lambda story, pool: alike)
+    monkeypatch.setattr(on, "wanted", lambda pool, arm: -np.abs(np.arange(40.0) - 2) - 9 * (np.arange(40) == 5))
+    assert ask("meta", on, pool(), none).row == 6  # of those that the first story wants, what the past wants most
+
+
 def test_a_story_that_alone_is_believed_chooses_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     none, shown = np.zeros(40, dtype=bool), np.arange(0, 40, 4)
     on = model.on(FEATURES)
