@@ -275,15 +275,17 @@ def test_where_every_confirmation_broke_down_a_trial_of_which_weights_are_kept_i
     assert (run.path / run.result.exported.weights).exists()
 
 
+def no_operator(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
+    """In place of a worker's reports: nothing can be trained."""
+    raise ArithmeticError("no such operator")
+    yield
+
+
 def test_trials_that_all_fail_alike_end_the_search_and_it_goes_on_once_that_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
-        raise ArithmeticError("no such operator")
-        yield
-
     plain = fakes.FakeWorker.reports
-    monkeypatch.setattr(fakes.FakeWorker, "reports", fails)
+    monkeypatch.setattr(fakes.FakeWorker, "reports", no_operator)
     with pytest.raises(UserError, match="first 5 trials all failed: ArithmeticError: no such operator"):
         searched(tmp_path, budget="40trials", sampler="random")
     run = Run(tmp_path / "runs" / "run", fakes.settings(budget="40trials", sampler="random"))
@@ -299,10 +301,6 @@ def test_what_makes_all_trials_fail_does_not_break_down_the_finalists_of_a_searc
 ) -> None:
     """A run that broke down in confirmation is not tried again."""
 
-    def fails(worker: fakes.FakeWorker, assignment: Assignment, start: Path | None) -> Iterator[Report]:
-        raise ArithmeticError("no such operator")
-        yield
-
     def interrupt(event: events.Event) -> None:
         if isinstance(event, events.TrialStarted) and event.number == 6:
             raise KeyboardInterrupt
@@ -311,7 +309,7 @@ def test_what_makes_all_trials_fail_does_not_break_down_the_finalists_of_a_searc
     settings = fakes.settings(budget="12trials", sampler="random")
     run = search(settings, space, folder=tmp_path / "run", events=interrupt)
     with monkeypatch.context() as patch:
-        patch.setattr(fakes.FakeWorker, "reports", fails)
+        patch.setattr(fakes.FakeWorker, "reports", no_operator)
         with pytest.raises(UserError, match="the last 5 trials all failed: ArithmeticError: no such operator"):
             take_up(run, space)
     take_up(run, space)
