@@ -4,10 +4,10 @@
 
 Models are fitted to folds of tasks that leave the family of the judged task out: as they ship, to the ends of trials
 alone, without their curves, and to one seed of each candidate. A search chooses by the one validation score of each
-candidate and is judged by the mean test score over repeats: regret normalised by task, 0 for the best candidate of the
-pool, 1 for the worst. Intervals of the difference to the whole: 95 %, families of tasks drawn again, and searches of
-each task. Of all tasks that have enough trials, and of those among them that tell candidates from seeds
-(``signal_tasks.py``).
+candidate, hands over what it believes to be best (without belief: the best score), and is judged by the mean test score
+over repeats: regret normalised by task, 0 for the best candidate of the pool, 1 for the worst. Intervals of the
+difference to the whole: 95 %, families of tasks drawn again, and searches of each task. Of all tasks that have enough
+trials, and of those among them that tell candidates from seeds (``signal_tasks.py``).
 """
 
 import argparse
@@ -29,7 +29,7 @@ from autodelta.meta.folds import family, folds
 from autodelta.meta.model import Model
 from autodelta.meta.network import picked
 from autodelta.meta.on_task import OnTask
-from autodelta.meta.policies import ask
+from autodelta.meta.policies import ask, handed_over
 from autodelta.meta.problem import Configurations, Flags, Floats, Integers, Points, Source, Sources
 from autodelta.meta.records import Record, Table, read
 from autodelta.studies.regret import curves, normalised, resampled
@@ -44,6 +44,7 @@ class Part(NamedTuple):
     policy: str
     on: Callable[[Model, Floats], OnTask]
     learned: str = "all"  # of the sources, one of LEARNED
+    believes: bool = True  # what is handed over is what is believed to be best, not the best score
 
 
 def _opened(model: Model, opening: int) -> Model:
@@ -66,6 +67,7 @@ PARTS = {
     "without portfolio": Part("meta", lambda model, features: _opened(model, 0).on(features)),
     "with three of the portfolio": Part("meta", lambda model, features: _opened(model, 3).on(features)),
     "without guard": Part("unguarded", lambda model, features: model.on(features)),
+    "without belief": Part("meta", lambda model, features: model.on(features), believes=False),
     "without curves": Part("meta", lambda model, features: model.on(features), learned="without curves"),
     "without repeats": Part("meta", lambda model, features: model.on(features), learned="without repeats"),
 }
@@ -96,15 +98,18 @@ def subject(known: Sources, task: Source, records: Sequence[Record]) -> Subject:
     return Subject(task, pool, np.array(list(first.values())), np.array([regret[key] for key in first]))
 
 
-def searched(on: OnTask, policy: str, given: Subject, seed: int) -> list[float]:
+def searched(on: OnTask, part: Part, given: Subject, seed: int) -> list[float]:
     """Regret after each of the first trials of a search."""
     taken: Flags = np.zeros(len(given.pool), dtype=bool)
     found = []
     for trial in range(max(POINTS)):
-        row = ask(policy, on, given.pool, taken, seed=seed * 1000 + trial).row
+        row = ask(part.policy, on, given.pool, taken, seed=seed * 1000 + trial).row
         taken[row] = True
         on.observe(given.pool, Points.of_ends([row], [given.scores[row]]))
-        found.append(float(given.regret[np.argmax(np.where(taken, given.scores, -np.inf))]))
+        tried = np.flatnonzero(taken)
+        believed = handed_over(part.policy, on, given.pool.take(tried)) if part.believes else None
+        chosen = tried[np.argmax(given.scores[tried]) if believed is None else believed]
+        found.append(float(given.regret[chosen]))
     return found
 
 
@@ -147,7 +152,7 @@ def of_fold(table: Table, number: int, out: int, searches: int, seed: int) -> di
         given = subject(known, known.tasks[at], table.of(known.tasks[at].name))
         found[given.task.name] = {
             name: [
-                searched(part.on(models[part.learned], given.task.features), part.policy, given, int(at) * 100 + search)
+                searched(part.on(models[part.learned], given.task.features), part, given, int(at) * 100 + search)
                 for search in range(searches)
             ]
             for name, part in PARTS.items()

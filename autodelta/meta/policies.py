@@ -4,7 +4,7 @@ A choice is a pure question: the model on the task with its trials so far, the p
 Nothing is kept between choices, so that a search that is taken up again asks what it would have asked."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from autodelta.errors import one_of
 from autodelta.meta.on_task import OnTask
 from autodelta.meta.problem import Configurations, Flags, Floats, NoTransfer
+from autodelta.meta.standing import Arm
 from autodelta.meta.weighed import HOLDS, STORIES
 
 UNTESTED = 2  # trials that the past alone chooses: with fewer scores, nothing can be said of how it ranks
@@ -26,6 +27,14 @@ class Choice(NamedTuple):
     row: int
     reason: str
 
+
+# Whose beliefs say which of what was tried a policy hands over; of one that is not named, the best score does.
+BELIEVED: Mapping[str, Arm | Literal["past"] | None] = {
+    "shared": "shared",
+    "hypernetwork": "hypernetwork",
+    "unguarded": "past",
+    "meta": None,
+}
 
 Policy = Callable[[OnTask, Configurations, Flags, np.random.Generator], Choice]
 
@@ -50,6 +59,14 @@ def ask(name: str, on: OnTask, pool: Configurations, taken: Flags, *, seed: int 
     if taken.all():
         raise IndexError("every configuration of the pool is taken")
     return POLICIES[name](on, pool, taken, np.random.default_rng(seed))
+
+
+def handed_over(name: str, on: OnTask, tried: Configurations) -> int | None:
+    """The row of what one of ``BELIEVED`` hands over, of configurations with a score: that of the highest expected mean
+    over seeds. None: the past does not foretell even its own tasks, and the best score says it."""
+    if on.model.found.opening is None:
+        return None
+    return int(np.argmax(on.beliefs(tried, BELIEVED[name]).mean))
 
 
 def at_random(on: OnTask, pool: Configurations, taken: Flags, rng: np.random.Generator) -> Choice:

@@ -16,6 +16,7 @@ from autodelta.search.answer.entrants import Entrant, baselines, finalists
 from autodelta.search.answer.results import Confirmed
 from autodelta.search.answer.select import contenders
 from autodelta.search.attempt import CHECKPOINT, WEIGHTS
+from autodelta.search.believed import of_search
 from autodelta.search.confirmation import FOLDER, Confirmation, Field, Results, Testing, run_folder
 from autodelta.search.events import (
     Answered,
@@ -177,7 +178,9 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         way = "lower --stop-when-worth-less" if session.ended_early else "give it a larger budget"
         accounts.emit(Notice(text=f"the search has ended before; {way} to go on"))
         return
-    entrants = finalists(trials, rows=settings.rows["validation"], metric=settings.metric)
+    rows, metric = settings.rows["validation"], settings.metric
+    believed = of_search(settings, space, folder, trials)
+    entrants = finalists(trials, rows=rows, metric=metric, believed=believed)
     entrants += baselines(space) if entrants else ()
     results = Results(folder)
     field = Field(folder, settings, entrants, trials, results)
@@ -192,7 +195,7 @@ def _answer(session: Session, workers: Executor, settings: Settings, space: Spac
         # What the search itself left is handed over, so the answer speaks of trials it kept the weights of.
         kept = [trial for trial in trials if _weights(folder, trial.number).exists()]
         plain = [entrant for entrant in entrants if entrant.kind == "baseline"]
-        entrants = (*finalists(kept, rows=settings.rows["validation"], metric=settings.metric), *plain)
+        entrants = (*finalists(kept, rows=rows, metric=metric, believed=believed), *plain)
     found = answer.conclude(
         entrants,
         done,

@@ -1,6 +1,6 @@
 """A whole search on recorded trials, in virtual time: what it would have handed over as its budget was spent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autodelta.candidate import Candidate
@@ -28,7 +28,7 @@ class Moment:
     trials: int  # that have ended
     steps: int  # trained by all of them
     device_seconds: float  # held by workers, idle ones too
-    best: str | None  # the key of the candidate with the best finished trial
+    best: str | None  # the key of the candidate that would be handed over
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Simulated:
     moments: tuple[Moment, ...]
     trials: tuple[TrialRecord, ...]
     spent: Mapping[str, float]  # device-seconds by kind
+
+
+HandOver = Callable[[Sequence[TrialRecord]], str | None]  # the candidate's key, given all trials; None: the best score
 
 
 def rankable() -> tuple[str, ...]:
@@ -65,6 +68,7 @@ def simulate(
     *,
     sampler_name: str = "tpe",
     rank: Rank | None = None,
+    hand_over: HandOver | None = None,
     pruner_name: str = "asha",
     seed: int = 0,
     workers: int = 1,
@@ -79,6 +83,7 @@ def simulate(
         budget: device-seconds, wall-clock and trials are those of the records.
         sampler_name: a sampler that can rank.
         rank: what ranks in place of that sampler, which then goes unused.
+        hand_over: what says which candidate a search would hand over; by itself that of the best finished trial.
         pruner_name: none, asha or hyperband.
         seed: of every draw.
         workers: that train at once.
@@ -114,6 +119,8 @@ def simulate(
                 best = session.best()
                 ended = len(moments) + 1
                 key = best.candidate.key if best is not None and best.candidate is not None else None
+                if key is not None and hand_over is not None:
+                    key = hand_over(study.trials()) or key
                 moments.append(Moment(ended, table.steps, ledger.device_seconds, key))
 
         session = Session(

@@ -12,9 +12,10 @@ import numpy as np
 
 from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
+from autodelta.search.believed import standing
 from autodelta.search.front import best
 from autodelta.search.kept import scene
-from autodelta.search.records import TrialRecord, carried_on
+from autodelta.search.records import TrialRecord
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.seeds import Purpose, derived
 from autodelta.search.settings import Settings
@@ -63,7 +64,7 @@ def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
     """
     from autodelta.meta.compositions import configurations
     from autodelta.meta.squash import seen, unseen
-    from autodelta.search.samplers.meta import Shown, observed, proposed
+    from autodelta.search.samplers.meta import proposed
     from autodelta.search.transfer import fitted
 
     winner = best(trials)
@@ -73,17 +74,7 @@ def worth(known: Scene, trials: Sequence[TrialRecord], *, seed: int) -> float:
     model = fitted(known)
     if model.found.opening is None:
         return math.inf
-    doubled = carried_on(trials)
-    shown = [
-        Shown(trial.candidate, min(1.0, trial.step / trial.candidate.training.steps), trial.score)
-        for trial in trials
-        if trial.candidate is not None
-        and trial.score is not None
-        and math.isfinite(trial.score)
-        and trial.state != "failed"
-        and trial.number not in doubled
-    ]
-    on = observed(model, known, shown)
+    on = standing(model, known, trials)
     first = sorted(ended, key=lambda trial: -(trial.score or 0.0))[:AROUND]
     around = [trial.candidate for trial in first if trial.candidate is not None]
     tried = {trial.candidate for trial in trials}

@@ -1,7 +1,9 @@
 """Samplers and pruners compared on a recorded table: many simulated searches a task, the same for all.
 
-A search chooses by the one noisy validation score of each candidate's first repeat. What it chose is judged by the mean
-test score over the candidate's repeats, as regret: 0 for the table's best candidate on that task, 1 for its worst.
+A search chooses by the one noisy validation score of each candidate's first repeat: it hands over the best of them or,
+where it knows other tasks, what it believes to be best given all of them, as a search does before it confirms
+(``autodelta.search.believed``). What it hands over is judged by the mean test score over the candidate's repeats, as
+regret: 0 for the table's best candidate on that task, 1 for its worst.
 """
 
 import csv
@@ -30,9 +32,9 @@ from autodelta.search.pool import entries
 from autodelta.search.pruning import pruner as pruner_named
 from autodelta.search.samplers import PoolEntry, Rank
 from autodelta.search.samplers import names as sampler_names
-from autodelta.search.simulation import Moment, rankable, ranking, simulate
+from autodelta.search.simulation import HandOver, Moment, rankable, ranking, simulate
 from autodelta.space import Space
-from autodelta.studies.pasts import Taught, taught, transferring
+from autodelta.studies.pasts import Taught, handing_over, taught, transferring
 from autodelta.studies.pasts import ranking as taught_ranking
 from autodelta.studies.regret import Floats, band, held, normalised, ranks, resampled
 
@@ -74,6 +76,7 @@ class Subject:
     full_seconds: float  # what it comes to, in device-seconds
     full_steps: float  # and in steps
     ranks: Mapping[str, Rank]  # by a sampler's name, of those that learn from other tasks
+    hands: Mapping[str, HandOver | None]  # the same
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,7 @@ def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) 
     if not whole:
         raise UserError(f"task {task!r} of the table has no complete trial")
     full = bench.full_trials or min(MOST_TRIALS, (len(first) + 1) // 2)
+    learning = [name for name in bench.samplers if name in transferring()] if known else []
     return Subject(
         task=task,
         space=space,
@@ -206,7 +210,8 @@ def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) 
         full_trials=full,
         full_seconds=full * fmean(record.device_seconds for record in whole),
         full_steps=full * fmean(record.candidate.training.steps for record in whole),
-        ranks={name: taught_ranking(name, space, known) for name in bench.samplers if known and name in transferring()},
+        ranks={name: taught_ranking(name, space, known) for name in learning if known},
+        hands={name: handing_over(name, space, known) for name in learning if known},
     )
 
 
@@ -247,6 +252,7 @@ def _searched(bench: Bench, found: Subject, search: int) -> Iterator[_Found]:
             budget,
             sampler_name=sampler,
             rank=found.ranks.get(sampler),
+            hand_over=found.hands.get(sampler),
             pruner_name=pruner,
             seed=bench.seed + search,
             workers=bench.workers,

@@ -10,8 +10,11 @@ import numpy as np
 from autodelta.errors import UserError
 from autodelta.meta.problem import FEW_TASKS, NoTransfer
 from autodelta.meta.records import Table
+from autodelta.search.believed import standing
 from autodelta.search.samplers import PoolEntry, Rank, Scene, names
 from autodelta.search.samplers.meta import ranked
+from autodelta.search.simulation import HandOver
+from autodelta.search.transfer import fitted
 from autodelta.space import Space
 
 if TYPE_CHECKING:
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from autodelta.meta.problem import Sources
+    from autodelta.search.records import TrialRecord
 
 META, NEAREST = "meta", "nearest"
 PER_SECOND = "meta-per-second"  # as a search that is limited in time chooses
+BY_SCORE = "meta-by-score"  # hands over the best score, and not what it believes to be best
+VARIANTS = {PER_SECOND: META, BY_SCORE: META}
 BY_FEATURES = "hypernetwork"  # knows nothing without a task's features
 
 
@@ -37,7 +43,7 @@ def transferring() -> tuple[str, ...]:
     """The names of the rankings that learn from other tasks: the sampler, its parts alone, and its rivals."""
     from autodelta.meta.policies import POLICIES
 
-    return (META, PER_SECOND, *(name for name in (*POLICIES, NEAREST) if name not in names()))
+    return (META, *VARIANTS, *(name for name in (*POLICIES, NEAREST) if name not in names()))
 
 
 def taught(table: Table, folder: Path, *, folds: int, seed: int, say: Callable[[str], None]) -> dict[str, Taught]:
@@ -108,7 +114,27 @@ def ranking(name: str, space: Space, known: Taught) -> Rank:
     if name == BY_FEATURES and known.features is None:
         raise UserError(f"{name!r} ranks by a task's features, which the table does not have for all; leave it out")
     scene = Scene(space, known.features, known.model, timed=name == PER_SECOND)
-    return _by_order(known.nearest, scene) if name == NEAREST else ranked(META if scene.timed else name, scene)
+    return _by_order(known.nearest, scene) if name == NEAREST else ranked(VARIANTS.get(name, name), scene)
+
+
+def handing_over(name: str, space: Space, known: Taught) -> HandOver | None:
+    """What a search hands over that one of ``transferring`` chose for: what that believes to be best. None: it goes by
+    the best score."""
+    from autodelta.meta.compositions import configurations
+    from autodelta.meta.policies import BELIEVED, handed_over
+
+    policy = VARIANTS.get(name, name)
+    if policy not in BELIEVED or name == BY_SCORE:
+        return None
+    scene = Scene(space, known.features, known.model)
+
+    def hand_over(trials: "Sequence[TrialRecord]") -> str | None:
+        tried = [one for trial in trials if trial.state == "complete" and (one := trial.candidate) is not None]
+        on = standing(fitted(scene), scene, trials)
+        row = handed_over(policy, on, configurations(tried, space.shape))
+        return None if row is None else tried[row].key
+
+    return hand_over
 
 
 def _by_order(keys: Sequence[str], scene: Scene) -> Rank:

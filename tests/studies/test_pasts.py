@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from autodelta.errors import UserError
-from autodelta.meta import fitting
+from autodelta.meta import fitting, policies
+from autodelta.meta.on_task import OnTask
+from autodelta.meta.problem import Configurations
 from autodelta.meta.records import Point, Record, Table, read, write_table
 from autodelta.meta.repeats import noise_shares
 from autodelta.meta.saved import load
@@ -75,6 +77,20 @@ def test_what_has_learned_from_other_tasks_finds_good_candidates_sooner_than_cha
     assert regret["meta"][4] < regret["random"][4] / 2
     assert regret["shared"][4] < regret["random"][4] / 2
     assert regret["meta-per-second"][4] < regret["random"][4] / 2
+
+
+def test_a_ranking_hands_over_what_it_believes_in_and_its_rivals_the_best_score(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worst(policy: str, on: OnTask, tried: Configurations) -> int:
+        return int(np.argmin(on.beliefs(tried).mean))
+
+    monkeypatch.setattr(policies, "handed_over", worst)
+    names = ("meta", "meta-per-second", "shared", "meta-by-score", "portfolio", "random")
+    found = compare(Bench(table=place, samplers=names, pruners=("none",), searches=1, folds=2, full_trials=6))
+    first, last = found.axes[0].regret[..., 0].mean(axis=(1, 2)), found.axes[0].regret[..., 5].mean(axis=(1, 2))
+    assert (last[:3] > first[:3]).all()
+    assert (last[3:] <= first[3:]).all()
 
 
 def test_tasks_that_are_too_few_are_one_line(place: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Who is confirmed: the finalists that the search's trials name, and the plain baselines that they are held against."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.spec import spec
 from autodelta.frozen import Frozen
 from autodelta.search.answer.shrink import Shrunken, shrunken
+from autodelta.search.believed import Belief
 from autodelta.search.front import front
 from autodelta.search.records import TrialRecord
 from autodelta.shape import BackboneShape
@@ -46,15 +47,24 @@ class Entrant(Frozen):
         return len(self.candidate.methods) > 1
 
 
-def finalists(trials: Sequence[TrialRecord], *, rows: int, metric: str, most: int = MOST) -> tuple[Entrant, ...]:
+def finalists(
+    trials: Sequence[TrialRecord],
+    *,
+    rows: int,
+    metric: str,
+    believed: Mapping[str, Belief] | None = None,
+    most: int = MOST,
+) -> tuple[Entrant, ...]:
     """The trials worth confirming, the one needed most first.
 
     The best by shrunken score; the best single method and the best combination, of which it is one; the smallest of
     the front that may be as good; then what else stands on the front, and what else scored high.
 
-    rows: of validation, whose number says how noisy a score is.
+    Args:
+        rows: of validation, whose number says how noisy a score is.
+        believed: what a meta-learner makes of each candidate, by its key; then this is its expected score.
     """
-    ranked = shrunken(trials, rows=rows, metric=metric)
+    ranked = shrunken(trials, rows=rows, metric=metric, believed=believed)
     if not ranked:
         return ()
     best = ranked[0]

@@ -14,11 +14,12 @@ v stays as it is, that of a finite number of validation rows, which are the same
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from autodelta.search.believed import Belief
 from autodelta.search.records import TrialRecord
 from autodelta.tasks.metrics import SIGNED
 
@@ -43,10 +44,15 @@ def row_variance(score: float, rows: int, metric: str) -> float:
     return share * (1 - share) / rows
 
 
-def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str) -> list[Shrunken]:
+def shrunken(
+    trials: Sequence[TrialRecord], *, rows: int, metric: str, believed: Mapping[str, Belief] | None = None
+) -> list[Shrunken]:
     """Every candidate that was trained to its end, the highest expected score first.
 
-    rows: of validation.
+    Args:
+        rows: of validation.
+        believed: what a meta-learner makes of each candidate, by its key, in place of the above; None or empty: there
+            is none.
     """
     runs: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
@@ -56,17 +62,23 @@ def shrunken(trials: Sequence[TrialRecord], *, rows: int, metric: str) -> list[S
         return []
     firsts = [found[0] for found in runs.values()]
     seen = np.array([np.mean([trial.score for trial in found]) for found in runs.values()])
+    beliefs = [believed[key] for key in runs] if believed else _by_composition(firsts, seen, rows, metric)
+    found = [
+        Shrunken(trial=trial, seen=float(y), expected=one.expected, sd=one.sd)
+        for trial, y, one in zip(firsts, seen, beliefs, strict=True)
+    ]
+    return sorted(found, key=lambda one: (-one.expected, -one.seen, one.trial.parameters, one.trial.number))
+
+
+def _by_composition(trials: Sequence[TrialRecord], seen: "np.ndarray", rows: int, metric: str) -> list[Belief]:
+    """Empirical Bayes, as above."""
     noise = row_variance(_better_half(seen), rows, metric)
-    centres = _centres([trial.methods for trial in firsts], seen)
+    centres = _centres([trial.methods for trial in trials], seen)
     above = seen >= centres
     spread = max(LEAST * noise, float(np.mean((seen - centres)[above] ** 2)) - noise)
     weight = spread / (spread + noise)
-    expected = centres + weight * (seen - centres)
-    found = [
-        Shrunken(trial=trial, seen=float(y), expected=float(mean), sd=math.sqrt(weight * noise))
-        for trial, y, mean in zip(firsts, seen, expected, strict=True)
-    ]
-    return sorted(found, key=lambda one: (-one.expected, -one.seen, one.trial.parameters, one.trial.number))
+    sd = math.sqrt(weight * noise)
+    return [Belief(float(expected), sd) for expected in centres + weight * (seen - centres)]
 
 
 def _centres(groups: Sequence[tuple[str, ...]], values: "np.ndarray") -> "np.ndarray":

@@ -78,6 +78,25 @@ class MetaSampler(BaseSampler):
     ) -> None:
         self._chosen.pop(trial.number, None)
 
+    def best_trial(self, study: "Study") -> "FrozenTrial | None":
+        """The completed trial whose candidate is best by all that is known, its luck aside; ``study.best_trial`` is the
+        one of the best value. None: there is none yet. Where the past does not foretell even its own tasks, and of
+        several of one candidate, the best value says it.
+        """
+        from autodelta.meta.compositions import configurations
+        from autodelta.meta.policies import handed_over
+
+        trials = study.get_trials(deepcopy=False)
+        tried = {trial.number: candidate(self._scene, trial) for trial in trials}
+        ended = [trial for trial in trials if trial.state == TrialState.COMPLETE and tried[trial.number] is not None]
+        if not ended:
+            return None
+        ended.sort(key=lambda trial: -_sign(study) * (trial.value or 0.0))
+        on = _standing(self._model, self._scene, study, tried)
+        candidates = [one for trial in ended if (one := tried[trial.number]) is not None]
+        row = handed_over(POLICY, on, configurations(candidates, self._scene.space.shape))
+        return ended[row or 0]
+
     def _choose(self, study: "Study", number: int) -> Candidate:
         from autodelta.meta.compositions import configurations
         from autodelta.meta.policies import ask
