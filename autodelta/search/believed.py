@@ -2,7 +2,7 @@
 
 A score is one noisy look, and the best of many was picked by its luck, too. The model knows how noisy scores are, what
 candidates like this one had, and what past tasks say of it; its posterior mean is the better choice
-(docs/decisions/0028-what-a-search-hands-over.md). Choosing by a model's posterior where scores are noisy: Frazier 2018,
+(docs/decisions/0027-what-a-search-hands-over.md). Choosing by a model's posterior where scores are noisy: Frazier 2018,
 arXiv 1807.02811, section 4.2.
 """
 
