@@ -30,7 +30,7 @@ class Standing(Frozen):
     parameters: int
     trial: int | None
     searched: float | None  # the search's own validation score: optimistic, since it was chosen by
-    expected: float | None  # the same, shrunken
+    expected: float | None  # what it was expected to be on the mean over seeds, the luck of the search aside
     seeds: tuple[int, ...]
     validation: float | None  # means over the fresh seeds
     test: float | None

@@ -34,7 +34,7 @@ class Entrant(Frozen):
     trial: int | None = None  # of the search
     rival: Rival | None = None  # the baseline that it is, at one of several learning rates
     searched: float | None = None  # the search's own validation score
-    expected: float | None = None  # the same, shrunken
+    expected: float | None = None  # the score on the mean over seeds, the luck of the search aside
     expected_sd: float = 0.0
 
     @property
@@ -57,7 +57,7 @@ def finalists(
 ) -> tuple[Entrant, ...]:
     """The trials worth confirming, the one needed most first.
 
-    The best by shrunken score; the best single method and the best combination, of which it is one; the smallest of
+    The best by expected score; the best single method and the best combination, of which it is one; the smallest of
     the front that may be as good; then what else stands on the front, and what else scored high.
 
     Args:

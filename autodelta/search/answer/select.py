@@ -166,7 +166,7 @@ def expected_regret(
     """How much score is given up, on average over what is still possible, by taking the winner instead of the finalist
     that is truly best; finalists that were not confirmed count with what the search says of them.
 
-    The posterior of a finalist's true score is normal: the search's shrunken score, and the mean of its fresh seeds,
+    The posterior of a finalist's true score is normal: what the search expects, and the mean of its fresh seeds,
     each with its variance (between seeds over their number, and that of the rows of validation). ``row_variance`` is
     the variance of a score over the rows of validation; candidates err on much the same rows, so half of it sets them
     apart.
