@@ -56,6 +56,7 @@ def test_rungs_fall_by_thirds_to_the_end_of_the_warm_up() -> None:
     assert rungs(250) == (28, 84, 250)
     assert rungs(90) == (10, 30, 90)
     assert rungs(1) == (1,)
+    assert rungs(10) == (1, 2, 4, 10)  # at the end of the warm-up trials are compared
     assert reports(100, rungs(250)) == (28, 84, 100)
     assert reports(84, rungs(250)) == (28, 84)
 
@@ -99,15 +100,19 @@ def test_the_first_of_a_method_is_let_beyond_the_first_rung_alone() -> None:
     first = trial(5, (0.1, 0.1), methods=("bitfit",))
     assert 5 in passing([*others, first])
     assert 5 not in passing([*others, first], rung=1)
+    failed = trial(6, (0.2,), methods=("bitfit",), state=TrialState.FAIL)
+    assert 5 in passing([*others, first, failed])
     running = trial(6, (0.2,), methods=("bitfit",), state=TrialState.RUNNING)
     assert 5 not in passing([*others, first, running])
+    beyond = trial(6, (0.2, 0.1), methods=("bitfit",))
+    assert 5 not in passing([*others, first, beyond])
 
 
 def test_values_of_the_trial_that_one_goes_on_with_count_once() -> None:
     stopped = trial(0, (0.5, 0.5))
     going_on = trial(1, (0.5, 0.5, 0.6), continues=0, began_at=30, state=TrialState.RUNNING)
-    some = [trial(number, (score, score)) for number, score in ((2, 0.4), (3, 0.3), (4, 0.6))]
-    assert passing([stopped, going_on, *some], rung=1) == [4]
+    some = [trial(number, (score, score)) for number, score in ((2, 0.4), (3, 0.3), (4, 0.6), (5, 0.2))]
+    assert passing([stopped, going_on, *some], rung=1) == [4]  # one of five, where of six it would be two
     assert passing([stopped, going_on, *some], rung=2) == [1]
 
 
@@ -155,6 +160,15 @@ def test_the_best_go_on_in_a_study_of_either_direction(direction: str, sign: int
         asked.report(sign * score, LEVELS[0])
         stopped[score] = asked.should_prune()
     assert stopped == {0.5: False, 0.9: False, 0.1: True, 0.8: True, 0.95: False, 0.2: True}
+
+
+def test_no_trial_stops_at_the_last_rung_or_between_two() -> None:
+    study = optuna.create_study(direction="maximize", pruner=Halving(LEVELS))
+    for score in (0.9, 0.1):
+        asked = study.ask()
+        for step in (LEVELS[0] + 1, LEVELS[-1]):
+            asked.report(score, step)
+            assert not asked.should_prune()
 
 
 def test_a_value_that_is_no_number_stops_its_own_trial_alone() -> None:
