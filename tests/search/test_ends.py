@@ -9,7 +9,7 @@ from autodelta.candidate import Candidate
 from autodelta.engine.report import Report
 from autodelta.meta.records import Point, Record, Table
 from autodelta.search import ends as ends_of
-from autodelta.search.ends import End, by_promise, ends
+from autodelta.search.ends import End, by_promise, ends, points
 from autodelta.search.records import BUDGET, Outcome, TrialRecord
 from autodelta.search.samplers import Scene, sampler
 from autodelta.search.study import Study
@@ -87,6 +87,14 @@ def test_what_was_gone_on_with_counts_once(scene: Scene) -> None:
     alone = ends(scene, [*ended, on_with.model_copy(update={"number": len(others)})], [len(others)])[len(others)]
     both = [*ended, stopped, on_with.model_copy(update={"continues": len(others)})]
     assert ends(scene, both, [on_with.number])[on_with.number] == pytest.approx(alone)
+
+
+def test_a_failed_trial_and_a_report_of_no_number_tell_nothing() -> None:
+    one = tables.candidates(SPACE, 1)[0]
+    assert [point.score for point in points(a_trial(0, one, 0.4, 0.5))] == [0.4, 0.5]
+    assert [point.score for point in points(a_trial(0, one, float("nan"), 0.5))] == [0.5]
+    for state in ("failed", "infeasible"):
+        assert points(a_trial(0, one, 0.4, 0.5, state=state)) == []
 
 
 def test_of_stopped_trials_the_most_promising_goes_on_first(scene: Scene) -> None:

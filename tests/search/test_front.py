@@ -60,5 +60,13 @@ def test_costs_are_foreseen_from_trials_of_the_same_batch_size() -> None:
     assert costs.seconds(Training(steps=200, batch_size=32)) == pytest.approx(40)
     assert 200 * 16 * 0.2 / 32 < (costs.seconds(Training(steps=200, batch_size=16)) or 0) <= 40
     assert costs.cheapest() == pytest.approx(10)
+    assert costs.until(fast.training, 80, since=30) == pytest.approx(5)
     assert Costs([]).seconds(fast.training) is None
     assert Costs([]).cheapest() is None
+
+
+def test_a_trial_is_foreseen_to_be_dearer_than_most() -> None:
+    own = a_candidate(steps=100, batch_size=8)
+    took = (30.0, 10.0, 50.0, 40.0, 20.0, 60.0)
+    costs = Costs(trial(n, 0.5, 1, candidate=own, step=100, device_seconds=took[n]) for n in range(6))
+    assert costs.seconds(own.training) == pytest.approx(50)

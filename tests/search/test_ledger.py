@@ -60,9 +60,10 @@ def test_a_worker_that_changed_some_time_ago_is_booked_back_to_then(tmp_path: Pa
     ledger.enter(0, Spending.START_UP)
     clock.now += 10
     ledger.enter(0, Spending.TRAINING, ago=4)
+    clock.now += 3
+    ledger.enter(0, Spending.IDLE, ago=9)  # since before it began to train, of which nothing is left then
     ledger.close()
-    assert ledger.by_kind()["start-up"] == 6
-    assert ledger.by_kind()["training"] == 4
+    assert (ledger.by_kind()["start-up"], ledger.by_kind()["training"], ledger.by_kind()["idle"]) == (6, 0, 7)
 
 
 def test_what_turns_out_to_have_been_evaluation_is_moved_and_nothing_is_counted_twice(tmp_path: Path) -> None:
