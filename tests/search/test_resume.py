@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autodelta.engine import devices
+from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.search import driver, events, lock, placement, resuming
 from autodelta.search.answer.entrants import Entrant, finalists
@@ -320,6 +322,27 @@ def test_a_limit_that_a_new_budget_has_not_any_more_is_said(
     heard: list[events.Event] = []
     resuming.resume(run.path, budget=now, listener=heard.append)
     assert [str(event) for event in heard] == said
+
+
+@pytest.mark.parametrize(
+    ("began", "said"),
+    [
+        ({"fingerprint": "of others"}, "the rows of task 'fake' are not those that the search began with"),
+        ({"backbone_sha256": "1"}, "the backbone 'fake' is not the one that the search began with"),
+    ],
+)
+def test_a_search_is_not_taken_up_with_other_rows_or_another_backbone(
+    began: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkerSpec, "load_task", lambda spec: fakes.settings().worker.load_task())
+    monkeypatch.setattr(WorkerSpec, "load_backbone", lambda spec: SimpleNamespace(sha256="0"))
+    monkeypatch.setattr(resuming, "take_up", lambda *_, **__: None)
+    resuming.resume(create(tmp_path / "same", fakes.settings()).path, budget="9trials")
+    run = create(tmp_path / "run", fakes.settings(**began))
+    before = (run.path / RUN_FILE).read_bytes()
+    with pytest.raises(UserError, match=said):
+        resuming.resume(run.path, budget="9trials")
+    assert (run.path / RUN_FILE).read_bytes() == before
 
 
 def test_a_search_is_not_taken_up_with_less(tmp_path: Path) -> None:
