@@ -37,7 +37,6 @@ class Choice(Frozen):
     winner: str
     tied: tuple[str, ...]
     export: str
-    seeds: int  # those that the finalists share
 
 
 class Gap(NamedTuple):
@@ -157,7 +156,7 @@ def choose(entrants: Sequence[Entrant], results: Sequence[Confirmed], *, level: 
     seeds = {name: len(shared([scores(results, name), scores(results, best)])) for name in names}
     tied = [name for name in names if name == best or (name not in behind and seeds[name] > 1)]
     tied.sort(key=lambda name: (sizes[name], name != best))
-    return Choice(winner=best, tied=tuple(tied), export=tied[0], seeds=min(seeds[name] for name in tied))
+    return Choice(winner=best, tied=tuple(tied), export=tied[0])
 
 
 def expected_regret(

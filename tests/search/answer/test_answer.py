@@ -6,9 +6,12 @@ import pytest
 from scipy.stats import t
 
 from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
-from autodelta.search.answer.compare import Judge, against_fixed
+from autodelta.search.answer.compare import Difference, Judge, against_entrant, against_fixed
+from autodelta.search.answer.entrants import FULL
+from autodelta.search.answer.entrants import LORA as LORA_Q_V
 from autodelta.search.answer.select import seed_spread
-from autodelta.search.answer.variance import pooled, prediction
+from autodelta.search.answer.variance import Interval, pooled, prediction
+from autodelta.search.answer.verdicts import SINGLE, no_combination
 from autodelta.tasks.floor import COUNTING, MAJORITY
 from autodelta.tasks.metrics import score
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
@@ -199,6 +202,47 @@ def test_the_spread_that_is_stated_is_that_of_the_winners_seeds() -> None:
     assert ", 3 seeds, s.d. 0.021; another seed" in lines(found)[0]
 
 
+def test_rows_that_lie_in_order_are_left_out_as_if_drawn() -> None:
+    gold, never = ["yes"] * 400, ["no"] * 400
+    judge = Judge(gold, accuracy)
+    half = ["yes"] * 200 + ["no"] * 200  # right in the first half of the rows alone
+    assert judge.row_variance([half], [never]) == pytest.approx(0.25 / 400, rel=0.4)
+
+
+def test_what_the_winner_is_held_against_has_its_score_at_the_seeds_of_both() -> None:
+    gold = ["yes", "no"] * 50
+    results = labelled({"finalist 1": [0.8, 0.82], "full 0": [0.7, 0.72, 0.2]}, gold)
+    found = against_entrant(results, "finalist 1", "full 0", name="full", judge=Judge(gold, accuracy), level=0.9)
+    assert found is not None
+    assert (found.mean, found.other, found.seeds) == (pytest.approx(0.1), pytest.approx(0.71), 2)
+
+
+@pytest.mark.parametrize(
+    ("to_lora", "to_single", "none"),
+    [(0.02, 0.02, False), (0.02, 0.0, True), (0.0, 0.02, True), (0.0, 0.0, True), (None, 0.02, False)],
+)
+def test_a_combination_wins_where_it_beats_every_single_method_that_it_was_held_against(
+    to_lora: float | None, to_single: float, none: bool
+) -> None:
+    leads = {LORA_Q_V: to_lora, f"{SINGLE}, finalist 0": to_single, FULL: 0.0}
+    held = [
+        Difference(
+            against=name, mean=lead, other=0.8, seeds=3,
+            over_seeds=Interval(low=lead - 0.01, high=lead + 0.01), over_rows=None, p_better=0.5,
+        )
+        for name, lead in leads.items() if lead is not None
+    ]  # fmt: skip
+    assert no_combination(ENTRANTS[1], ENTRANTS, held) is none
+
+
+def test_fewer_rows_of_validation_leave_more_regret() -> None:
+    results = World(NULL, seed=2).race(ENTRANTS, runs=8)
+    many, few = (answer(results, rows={**ROWS, "validation": rows}).expected_regret for rows in (30_000, 30))
+    assert many is not None
+    assert few is not None
+    assert few > 1.1 * many
+
+
 def test_a_test_split_of_one_row_has_an_answer() -> None:
     judge = Judge(["yes"], lambda gold, predicted: score("accuracy", gold, predicted))
     assert judge.row_variance([("yes",)], [("no",), ("yes",)]) == 0
@@ -323,3 +367,4 @@ def test_without_confirmation_the_best_trial_is_named_with_what_it_is_worth() ->
     ]
     nothing = conclude([], [], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)
     assert lines(nothing) == ["no trial came to its end: there is nothing to recommend"]
+    assert nothing.verdicts == ()

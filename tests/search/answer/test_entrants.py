@@ -119,6 +119,21 @@ def test_scores_that_differ_by_noise_alone_keep_their_order_and_some_doubt() -> 
     assert ranked[0].sd > 0.01
 
 
+def test_how_noisy_a_score_is_and_how_much_is_left_to_doubt_is_told_by_those_that_learned() -> None:
+    equal = [trial(number, score, 10) for number, score in enumerate([0.9] * 5 + [0.1] * 5)]
+    best = shrunken(equal, rows=100, metric="accuracy")[0]
+    assert best.sd == pytest.approx(
+        (0.2 * row_variance(0.9, 100, "accuracy")) ** 0.5
+    )  # at least a quarter of it differs
+
+
+def test_one_trial_of_a_composition_is_shrunken_towards_all() -> None:
+    others = [trial(number, 0.78 + number / 200, 10) for number in range(10)]
+    best = shrunken([*others, trial(10, 0.95, 10, LORA, BITFIT)], rows=100, metric="accuracy")[0]
+    assert best.trial.number == 10
+    assert 0.83 < best.expected < 0.93
+
+
 def test_with_endless_rows_nothing_is_shrunken() -> None:
     ranked = shrunken(TRIALS, rows=10**9, metric="accuracy")
     assert [one.expected for one in ranked] == pytest.approx([one.seen for one in ranked], abs=1e-4)
@@ -128,6 +143,7 @@ def test_a_correlation_is_surer_the_higher_it_is() -> None:
     assert row_variance(0.9, 100, "pearson") < row_variance(0.1, 100, "pearson")
     assert row_variance(0.5, 100, "accuracy") == pytest.approx(0.0025)
     assert row_variance(1.0, 100, "accuracy") > 0
+    assert row_variance(1.0, 100, "pearson") > 0
 
 
 def test_baselines_train_as_long_as_anything_in_the_space_at_three_learning_rates(tmp_path: Path) -> None:
@@ -161,6 +177,8 @@ def test_learning_rates_are_spread_over_those_of_the_space_the_middle_first(tmp_
     assert rates(space, "bitfit") == (0.001,)
     assert rates(space, "full") == (1e-3, 3e-4, 3e-3)
     assert all(space.genes["lora.learning_rate"].contains(rate) for rate in rates(space, "lora"))
+    listed = fakes.SPACE.replace("{low: 0.0001, high: 0.01, log: true}", "[0.0001, 0.0003, 0.001, 0.003, 0.01]")
+    assert rates(fakes.space(tmp_path, listed), "lora") == rates(space, "lora")
 
 
 def test_on_a_tiny_backbone_the_rank_is_what_fits(tmp_path: Path) -> None:

@@ -92,11 +92,12 @@ def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
     assert numbers(results)["finalist 0"] == 16
     assert not any(run.entrant.startswith("full") for run in results)
     assert next_run(ENTRANTS, [], Left(seconds=0.5, seconds_of=seconds)) is None
+    assert next_run(ENTRANTS, [], Left(device_seconds=0.5, seconds_of=seconds)) is None
 
 
 def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> None:
     running: list[tuple[str, int]] = []
-    left = 20.0
+    left = 18.0
     while found := next_run(
         FINALISTS, [], Left(device_seconds=left, workers=16, running=running, seconds_of=lambda wanted: 1.0)
     ):
@@ -105,9 +106,9 @@ def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> No
     assert len(running) == 9  # half of the seconds for three seeds each of the first finalists
 
 
-def test_a_run_is_foreseen_to_cost_what_its_like_cost_before() -> None:
-    dear = [WORLD.run(FINALISTS[0], 0).model_copy(update={"device_seconds": 50.0})]
-    found = next_run(ENTRANTS, dear, Left(seconds=40.0, seconds_of=lambda wanted: 1.0))
+def test_a_run_is_foreseen_to_cost_what_the_dearest_of_its_like_cost_before() -> None:
+    took = [WORLD.run(FINALISTS[0], n).model_copy(update={"device_seconds": s}) for n, s in enumerate((1.0, 50.0))]
+    found = next_run(ENTRANTS, took, Left(seconds=40.0, seconds_of=lambda wanted: 1.0))
     assert found is not None
     assert found[0].name != "finalist 0"
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
+from scipy.stats import norm, t
 
 from autodelta.search.answer.race import LEADERS
 from autodelta.search.answer.results import Confirmed
@@ -68,6 +69,8 @@ def test_the_spread_of_many_seeds_is_their_own_and_that_of_none_what_others_and_
     assert typical == pytest.approx(0.04, rel=0.2)
     assert polygamma(1, one.dof / 2) / 4 == pytest.approx(RECORDED.of_candidates**2, rel=0.1)
     assert moderated(NOTHING, [NOTHING]) == NOTHING
+    hundredth = moderated(Spread(sd=1e-4, dof=2), [])
+    assert moderated(Spread(sd=0.0, dof=2), []) == hundredth  # seeds that agree are told no finer than that
 
 
 def test_a_spread_is_what_the_model_says_of_it() -> None:
@@ -112,6 +115,9 @@ def test_a_prediction_for_the_seeds_of_a_leader_is_about_four_standard_deviation
     assert found.low + found.high == pytest.approx(1.6)
     assert found.width == pytest.approx(4 * spread.sd, rel=0.05)
     assert prediction([0.8], Spread(sd=0.0, dof=0), level=0.9) is None
+    two = prediction([0.8, 0.82], Spread(sd=0.01, dof=3), level=0.9)
+    assert two is not None
+    assert two.width == pytest.approx(2 * t.ppf(0.95, 3) * 0.01 * 1.5**0.5)
 
 
 @pytest.mark.parametrize(("sds", "correlation"), [((1.0, 1.0), 0.5), ((0.6, 1.6), 0.9)])
@@ -190,10 +196,28 @@ def test_who_broke_down_at_a_seed_cannot_win() -> None:
     assert choose(FINALISTS, runs("lora 0", 0.9)) is None
 
 
-def test_equal_scores_at_every_seed_tie() -> None:
-    choice = choose(FINALISTS[:2], runs("finalist 0", 0.5, 0.5, 0.5) + runs("finalist 1", 0.5, 0.5, 0.5))
+@pytest.mark.parametrize("seeds", [3, 9])  # nine pairs say alone how they scatter: here not at all
+def test_equal_scores_at_every_seed_tie_and_those_that_are_lower_at_every_one_do_not(seeds: int) -> None:
+    equal = runs("finalist 0", *[0.5] * seeds) + runs("finalist 1", *[0.5] * seeds)
+    choice = choose(FINALISTS[:3], equal + runs("finalist 2", *[0.4] * seeds))
     assert choice is not None
     assert choice.tied == ("finalist 0", "finalist 1")
+
+
+def test_two_pairs_that_differ_alike_do_not_say_that_all_would() -> None:
+    both = runs("finalist 0", 0.80, 0.90) + runs("finalist 1", 0.70, 0.80)
+    found = gap(both, "finalist 0", "finalist 1", split="test")
+    unpaired = total(*(seed_spread(both, f"finalist {number}", split="test") for number in range(2)))
+    assert found is not None
+    assert found.spread.dof == 3  # its own of one, and two of theirs
+    assert found.spread.sd == pytest.approx(unpaired.sd * (2 / 3) ** 0.5)
+
+
+def test_of_those_that_tie_and_are_of_one_size_the_winner_is_exported() -> None:
+    alike = [finalist(number, parameters=100) for number in range(2)]
+    choice = choose(alike, runs("finalist 0", 0.5, 0.51, 0.5) + runs("finalist 1", 0.51, 0.5, 0.52))
+    assert choice is not None
+    assert (choice.winner, choice.tied, choice.export) == ("finalist 1", ("finalist 1", "finalist 0"), "finalist 1")
 
 
 def test_holm_rejects_in_steps() -> None:
@@ -212,6 +236,30 @@ def test_regret_counts_finalists_that_were_not_confirmed() -> None:
     assert 0 < few < more < 0.02
     assert expected_regret(known, results, "finalist 1", row_variance=0.0) == pytest.approx(few + 0.03, abs=0.01)
     assert expected_regret(known[:1], results, "finalist 0", row_variance=0.0) is None
+    broken = results + runs("finalist 2", 0.9, None)  # it cannot be taken
+    assert expected_regret(unknown, broken, "finalist 0", row_variance=0.0) == few
+
+
+def test_regret_is_that_of_normal_beliefs_and_half_of_the_rows_luck_is_everybodys() -> None:
+    known = [finalist(0, expected=0.8, expected_sd=0.02), finalist(1, expected=0.79, expected_sd=0.03)]
+    results = runs("finalist 0", 0.80, 0.81, 0.82) + runs("finalist 1", 0.78, 0.81, 0.79)
+    beliefs = []
+    for entrant, fresh in zip(known, (0.81, 2.38 / 3), strict=True):
+        noise = seed_spread(results, entrant.name, split="validation").sd ** 2 / 3 + 4e-4 / 2
+        prior, mean = entrant.expected_sd**2, entrant.expected or 0.0
+        weight = prior / (prior + noise)
+        beliefs.append((mean + weight * (fresh - mean), weight * noise))
+    behind, sd = beliefs[0][0] - beliefs[1][0], (beliefs[0][1] + beliefs[1][1]) ** 0.5
+    expected = sd * norm.pdf(behind / sd) - behind * norm.sf(behind / sd)
+    found = expected_regret(known, results, "finalist 0", row_variance=4e-4)
+    assert found == pytest.approx(expected, rel=0.03)
+
+
+def test_one_seed_each_leaves_the_regret_that_the_search_foretold() -> None:
+    known = [finalist(0, expected=0.80, expected_sd=0.01), finalist(1, expected=0.80, expected_sd=0.01)]
+    once = runs("finalist 0", 0.9) + runs("finalist 1", 0.7)
+    before, after = (expected_regret(known, done, "finalist 1", row_variance=1e-4) for done in ([], once))
+    assert before == after
 
 
 def test_regret_is_that_of_the_worlds_it_was_told_of() -> None:
