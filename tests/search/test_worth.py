@@ -12,17 +12,21 @@ from autodelta.search.driver import search, take_up
 from autodelta.search.events import Event, Notice, SearchEnded
 from autodelta.search.front import best
 from autodelta.search.kept import scene
+from autodelta.search.records import TrialRecord
 from autodelta.search.run import Run, open_run
+from autodelta.search.samplers import Scene, meta
 from autodelta.search.worth import LEAST, worth
 from autodelta.space import Space
 from tests.meta.pasts import FEATURES, a_past, learned
-from tests.search import fakes
+from tests.search import fakes, tables
+from tests.search.test_ends import a_trial
+
+SPACE = Space.of_text(fakes.SPACE, fakes.SHAPE, name="small")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    space = Space.of_text(fakes.SPACE, fakes.SHAPE, name="small")
-    return learned(tmp_path_factory.mktemp("past"), a_past(space))
+    return learned(tmp_path_factory.mktemp("past"), a_past(SPACE))
 
 
 def ended(model: Path, folder: Path, threshold: float) -> tuple[int, list[Event]]:
@@ -89,6 +93,45 @@ def test_the_gain_falls_as_good_candidates_are_found(model: Path, tmp_path: Path
         better = winner.model_copy(update={"score": winner.score + more})
         gains.append(worth(known, [better if one == winner else one for one in run.trials], seed=0))
     assert gains[0] > gains[1] > gains[2] >= 0
+
+
+@pytest.fixture
+def known(model: Path) -> Scene:
+    return Scene(SPACE, FEATURES, model)
+
+
+def shown(*more: TrialRecord) -> list[TrialRecord]:
+    """As few ended trials as are believed, and others; their scores rise with their numbers."""
+    some = tables.candidates(SPACE, LEAST)
+    return [*(a_trial(number, one, 0.4, 0.5 + 0.01 * number) for number, one in enumerate(some)), *more]
+
+
+def test_trials_that_failed_and_values_that_another_trial_has_too_tell_nothing(known: Scene) -> None:
+    stopped, other = tables.candidates(SPACE, LEAST + 2)[LEAST:]
+    on_with = a_trial(LEAST, stopped, 0.6, state="pruned")
+    gain = worth(known, shown(on_with), seed=0)
+    assert gain > 0
+    before, after = on_with, on_with.model_copy(update={"number": LEAST + 1, "continues": LEAST})
+    assert worth(known, shown(before, after), seed=0) == pytest.approx(gain)
+    failed = a_trial(LEAST, other, 0.9, state="failed")
+    assert worth(known, shown(failed), seed=0) == worth(known, shown(failed.model_copy(update={"score": None})), seed=0)
+
+
+def test_there_is_nothing_to_gain_from_what_was_tried(known: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = shown()
+    monkeypatch.setattr(meta, "proposed", lambda *_, **__: iter([trial.candidate for trial in trials]))
+    assert worth(known, trials, seed=0) == 0
+
+
+def test_the_less_sure_a_model_is_of_held_out_tasks_the_more_another_trial_may_gain(
+    known: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned, gains = transfer.fitted(known), []
+    for width in (1.0, 3.0):
+        told = replace(learned, found=learned.found.model_copy(update={"widths": {0: width}}))
+        monkeypatch.setattr(transfer, "fitted", lambda scene, told=told: told)
+        gains.append(worth(known, shown(), seed=0))
+    assert 0 < gains[0] < gains[1]
 
 
 def test_a_past_that_does_not_foretell_its_own_tasks_stops_no_search(
