@@ -17,7 +17,7 @@ from autodelta.engine.evaluate import label_log_likelihoods
 from autodelta.engine.failures import NotFinite
 from autodelta.engine.forward import Forward
 from autodelta.engine.schedule import rate_at, report_steps
-from autodelta.engine.train import Trial
+from autodelta.engine.train import MAX_GRADIENT_NORM, Trial
 from autodelta.engine.worker import Worker
 from tests.deltas.conformance import roles_of
 from tests.engine.samples import candidate, sequential
@@ -166,6 +166,28 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_step(worker: Worker) 
         list(worker.run(Assignment(number=0, candidate=candidate(60, learning_rate=1e38), seed=1)))
     assert 1 < caught.value.step <= 60
     assert not any(module._forward_hooks for module in worker.backbone.model.modules())
+
+
+def test_a_gradient_is_bounded_before_it_moves_the_weights(worker: Worker) -> None:
+    trial = Trial(worker.backbone, candidate(4), seed=1)
+    parameters = list(trial.composition.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 10.0)
+    numbers = sum(parameter.numel() for parameter in parameters)
+    assert float(trial.clip()) == pytest.approx(10 * numbers**0.5)
+    squares = sum(float(parameter.grad.square().sum()) for parameter in parameters if parameter.grad is not None)
+    assert squares == pytest.approx(MAX_GRADIENT_NORM**2, rel=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_trial_and_moves_no_weight(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(worker.backbone, candidate(4), seed=1)
+    before = trial.weights()
+    monkeypatch.setattr(trial, "clip", lambda: torch.tensor(float("inf")))
+    with pytest.raises(NotFinite, match="the gradient's norm is inf at step 1"):
+        next(trial.steps(worker._train))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trial.weights().items())
 
 
 @pytest.mark.parametrize("texts", [(), ("the <pad> dog runs", "a", "a bird <pad>")], ids=["validation", "<pad>"])
