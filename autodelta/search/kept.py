@@ -40,7 +40,7 @@ def still(settings: Settings, before: Settings) -> Settings:
 def scene(settings: Settings, space: Space, run: Path) -> Scene:
     """What the sampler of a run may know beside the trials."""
     model = settings.meta and run.absolute() / settings.meta
-    return Scene(space, settings.features, model, settings.meta_sha256, timed=settings.limits.timed)
+    return Scene(space, settings.features, model, settings.meta_sha256)
 
 
 def check(folder: Path, expected: str | None) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autodelta.search.records import TrialRecord
 
 META, NEAREST = "meta", "nearest"
-PER_SECOND = "meta-per-second"  # as a search that is limited in time chooses
+PER_SECOND = "meta-per-second"  # by what a trial promises for each second
 BY_SCORE = "meta-by-score"  # hands over the best score, and not what it believes to be best
 VARIANTS = {PER_SECOND: META, BY_SCORE: META}
 BY_FEATURES = "hypernetwork"  # knows nothing without a task's features
@@ -113,7 +113,7 @@ def ranking(name: str, space: Space, known: Taught) -> Rank:
     """
     if name == BY_FEATURES and known.features is None:
         raise UserError(f"{name!r} ranks by a task's features, which the table does not have for all; leave it out")
-    scene = Scene(space, known.features, known.model, timed=name == PER_SECOND)
+    scene = Scene(space, known.features, known.model, per_second=name == PER_SECOND)
     return _by_order(known.nearest, scene) if name == NEAREST else ranked(VARIANTS.get(name, name), scene)
 
 

@@ -153,11 +153,13 @@ def test_our_study_asks_it(space: Space, model: Path) -> None:
     assert any("lora" in candidate.methods for candidate in found)
 
 
-@pytest.mark.parametrize(("budget", "timed"), [("20trials", False), ("20trials,1cpu-h", True), ("3min", True)])
-def test_a_search_that_is_limited_in_time_asks_what_a_second_promises(
-    space: Space, tmp_path: Path, budget: str, timed: bool
-) -> None:
-    assert scene(settings(budget=budget), space, tmp_path).timed == timed
+def test_what_a_second_promises_counts_where_it_is_asked_for(space: Space, model: Path, tmp_path: Path) -> None:
+    assert not scene(settings(budget="3min"), space, tmp_path).per_second  # a search asks what a trial promises
+    asked = []
+    for per_second in (False, True):
+        known = Scene(space, FEATURES, model, per_second=per_second)
+        asked.append(meta.observed(fitted(known), known, []).per_second)
+    assert asked == [False, True]
 
 
 @pytest.mark.parametrize("early", [(0.3, 0), (float("nan"), 10)])

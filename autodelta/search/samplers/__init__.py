@@ -34,7 +34,7 @@ class Scene:
     features: Mapping[str, float] | None = None  # of the task, by name; None: nothing is known of it
     model: Path | None = None  # the folder of a fitted meta-learner; None: the one that ships
     sha256: str | None = None  # of that model's files, where it must be this one
-    timed: bool = False  # the search is limited in time: what counts is what a trial promises for each second
+    per_second: bool = False  # what counts is what a trial promises for each second that it is foreseen to take
 
 
 @dataclass(frozen=True)

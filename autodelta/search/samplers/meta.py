@@ -171,7 +171,7 @@ def observed(found: "Model", scene: Scene, shown: "Sequence[Shown]") -> "OnTask"
     from autodelta.meta.compositions import configurations
     from autodelta.meta.problem import Points
 
-    on = found.on(scene.features, per_second=scene.timed)
+    on = found.on(scene.features, per_second=scene.per_second)
     scored = [(one, one.score) for one in shown if one.score is not None]
     waiting = [one.candidate for one in shown if one.score is None]
     if scored:
