@@ -36,9 +36,9 @@ def points(value: float, *, sign: bool = True) -> str:
 def _unconfirmed(answer: Answer, winner: Standing) -> str:
     seen = "" if winner.searched is None else f": validation {answer.metric} {winner.searched:.3f} at one seed"
     expected = None if winner.expected == winner.searched else winner.expected  # as where there was no choice
-    worth = "" if expected is None else f", worth about {expected:.3f} since the best of many was chosen"
+    others = "" if expected is None else f", expected at other seeds about {expected:.3f}"
     why = next((f"; {one.failure}" for one in answer.standings if one.failure), "")
-    return f"{_sized(winner)}{seen}{worth}; not confirmed over seeds, and test was not touched{why}"
+    return f"{_sized(winner)}{seen}{others}; not confirmed over seeds, and test was not touched{why}"
 
 
 def _headline(answer: Answer, winner: Standing) -> str:

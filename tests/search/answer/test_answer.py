@@ -353,12 +353,12 @@ def test_a_baseline_that_broke_down_says_why() -> None:
     assert "not compared with full fine-tuning: out of memory" in lines(found)
 
 
-def test_without_confirmation_the_best_trial_is_named_with_what_it_is_worth() -> None:
+def test_without_confirmation_the_best_trial_is_named_with_what_is_expected_of_it() -> None:
     found = answer([])
     assert (found.winner, found.export, found.verdicts) == ("finalist 0", "finalist 0", ("not confirmed",))
     assert lines(found) == [
-        "finalist 0, 100 parameters: validation accuracy 0.830 at one seed, worth about 0.810 since the best of many "
-        "was chosen; not confirmed over seeds, and test was not touched"
+        "finalist 0, 100 parameters: validation accuracy 0.830 at one seed, expected at other seeds about 0.810; "
+        "not confirmed over seeds, and test was not touched"
     ]
     alone = finalist(0, BITFIT, searched=0.83, expected=0.83, expected_sd=0.01)
     assert lines(conclude([alone], [], task="dogs", metric="accuracy", rows=ROWS, score=accuracy)) == [
