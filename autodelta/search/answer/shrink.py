@@ -74,8 +74,8 @@ def _by_composition(trials: Sequence[TrialRecord], seen: "np.ndarray", rows: int
     """Empirical Bayes, as above."""
     noise = row_variance(_better_half(seen), rows, metric)
     centres = _centres([trial.methods for trial in trials], seen)
-    above = seen >= centres
-    spread = max(LEAST * noise, float(np.mean((seen - centres)[above] ** 2)) - noise)
+    squares = (seen - centres)[seen >= centres] ** 2  # none where all are equal, and rounding puts the centre above
+    spread = max(LEAST * noise, (float(squares.mean()) if len(squares) else 0.0) - noise)
     weight = spread / (spread + noise)
     sd = math.sqrt(weight * noise)
     return [Belief(float(expected), sd) for expected in centres + weight * (seen - centres)]

@@ -122,9 +122,8 @@ def test_scores_that_differ_by_noise_alone_keep_their_order_and_some_doubt() -> 
 def test_how_noisy_a_score_is_and_how_much_is_left_to_doubt_is_told_by_those_that_learned() -> None:
     equal = [trial(number, score, 10) for number, score in enumerate([0.9] * 5 + [0.1] * 5)]
     best = shrunken(equal, rows=100, metric="accuracy")[0]
-    assert best.sd == pytest.approx(
-        (0.2 * row_variance(0.9, 100, "accuracy")) ** 0.5
-    )  # at least a quarter of it differs
+    share = 0.2  # what is left: true scores are taken to differ by at least a quarter of the noise
+    assert best.sd == pytest.approx((share * row_variance(0.9, 100, "accuracy")) ** 0.5)
 
 
 def test_one_trial_of_a_composition_is_shrunken_towards_all() -> None:
@@ -132,6 +131,13 @@ def test_one_trial_of_a_composition_is_shrunken_towards_all() -> None:
     best = shrunken([*others, trial(10, 0.95, 10, LORA, BITFIT)], rows=100, metric="accuracy")[0]
     assert best.trial.number == 10
     assert 0.83 < best.expected < 0.93
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("score", [0.35, 0.7, 0.9])
+def test_scores_that_are_all_equal_are_kept_without_a_word(score: float) -> None:
+    ranked = shrunken([trial(number, score, 10) for number in range(7)], rows=40, metric="accuracy")
+    assert [one.expected for one in ranked] == pytest.approx([score] * 7)
 
 
 def test_with_endless_rows_nothing_is_shrunken() -> None:
