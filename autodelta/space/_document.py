@@ -45,7 +45,7 @@ class Document:
         except UnicodeDecodeError as error:
             raise UserError(f"{path.name}: not a text file in UTF-8 (byte {error.start})") from error
         except OSError as error:
-            raise UserError(f"cannot read the space {str(path)!r}: {error.strerror}") from error
+            raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
         return cls(path.name, text)
 
     def error(self, position: Position, message: str) -> UserError:

@@ -7,13 +7,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from autodelta.errors import UserError, one_of
+from autodelta.errors import FILE_KINDS, UserError, one_of
 from autodelta.frozen import Frozen
 from autodelta.meta.records import task_key
 from autodelta.space._document import Document, Position
 
 CURVE_RATIO = 3**0.5  # between the steps of a learning curve, so that every second one is a rung of a search
 ALL: Literal["all"] = "all"
+MOST_CANDIDATES, MOST_SEEDS, MOST_POINTS = 100_000, 1000, 100  # more are a slip, and would fill the memory
 
 
 class TaskPlan(Frozen):
@@ -21,7 +22,7 @@ class TaskPlan(Frozen):
 
     name: str = Field(min_length=1)
     train_rows: tuple[int | Literal["all"], ...] = Field((ALL,), min_length=1)
-    fresh: int | None = Field(None, ge=0)  # candidates of its own, at each size; None: as the plan says
+    fresh: int | None = Field(None, ge=0, le=MOST_CANDIDATES)  # of its own, at each size; None: as the plan says
 
     @model_validator(mode="before")
     @classmethod
@@ -51,7 +52,7 @@ class Repeats(Frozen):
     """How many of the shared candidates are trained on several seeds, so that noise is known."""
 
     candidates: int = Field(default=0, ge=0)
-    seeds: int = Field(default=3, ge=2)  # the first one included
+    seeds: int = Field(default=3, ge=2, le=MOST_SEEDS)  # the first one included
 
 
 class Plan(Frozen):
@@ -62,10 +63,10 @@ class Plan(Frozen):
     backbone: str = "nano"
     space: str = "default"
     seed: int = Field(0, ge=0)
-    shared: int = Field(0, ge=0)  # candidates that run on every task
-    fresh: int = Field(0, ge=0)  # candidates of its own for each task that does not say how many
+    shared: int = Field(0, ge=0, le=MOST_CANDIDATES)  # candidates that run on every task
+    fresh: int = Field(0, ge=0, le=MOST_CANDIDATES)  # candidates of its own for each task that does not say how many
     repeats: Repeats = Field(default_factory=Repeats)
-    curve: int = Field(8, ge=1)  # points of a learning curve
+    curve: int = Field(8, ge=1, le=MOST_POINTS)  # points of a learning curve
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -113,9 +114,14 @@ def read(path: Path) -> Plan:
     try:
         return Plan.model_validate(document.data)
     except ValidationError as error:
-        found = [_explained(details) for details in error.errors()]
+        found = [_explained(details) for details in error.errors() if not _follows(details)]
         position, message = min(found, key=lambda mistake: document.line(mistake[0]))
         raise document.error(position, message) from error
+
+
+def _follows(details: ErrorDetails) -> bool:
+    """Whether a mistake only follows from another: a list whose items are all mistaken counts as one of none."""
+    return details["type"] == "too_short" and bool(details["input"])
 
 
 def _explained(details: ErrorDetails) -> tuple[Position, str]:
@@ -133,6 +139,10 @@ def _explained(details: ErrorDetails) -> tuple[Position, str]:
         return position[:-1], f"{position[-1]!r} is missing"
     if "error" in details.get("ctx", {}):
         return position, str(details["ctx"]["error"])
+    if details["type"] in FILE_KINDS:
+        return position, f"must be {FILE_KINDS[details['type']]}, not {details['input']!r}"
+    if details["type"] in ("too_short", "string_too_short"):
+        return position, f"must not be empty, as {details['input']!r} is"
     return position, f"{details['msg'].replace('Input should', 'must')}, not {details['input']!r}"
 
 

@@ -60,7 +60,10 @@ def test_a_task_may_have_a_number_of_candidates_of_its_own(tmp_path: Path) -> No
         ("seeds: 3", "seeds: 1", 8, "seeds: must be greater than or equal to 2, not 1"),
         ("seeds: 3", "seed: 3", 8, "unknown key 'seed'; did you mean 'seeds'?"),
         ("  - one", "  - two", 1, "the task 'two' stands twice"),
-        ("  - one\n", "  - [one]\n", 4, "tasks"),
+        ("  - one\n", "  - [one]\n", 4, "tasks: must be keys and values, not ['one']"),
+        ("shared: 4", "shared: 10000000000000000000000", 7, "shared: must be less than or equal to 100000, not 1"),
+        ("shared: 4", "shared: 4\ncurve: 2000", 8, "curve: must be less than or equal to 100, not 2000"),
+        ("seeds: 3", "seeds: 1000000000000", 8, "repeats.seeds: must be less than or equal to 1000, not 1"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, line: int, said: str) -> None:
@@ -79,6 +82,9 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str
         ("- one", "a plan has keys"),
         ("tasks: [a", "not YAML"),
         ("shared: 1", "tasks"),
+        ("tasks: one\nshared: 1", "plan.yaml:1: tasks: must be a list, not 'one'"),
+        ("tasks: []\nshared: 1", r"plan.yaml:1: tasks: must not be empty, as \[\] is"),
+        ("tasks:\n  - {name: one, rows: 3}\nshared: 1", "plan.yaml:2: tasks.rows: unknown key 'rows'"),
     ],
 )
 def test_a_file_that_is_no_plan_is_one_line(tmp_path: Path, text: str, said: str) -> None:
