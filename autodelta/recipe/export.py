@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from autodelta.errors import UserError
-from autodelta.recipe.recipe import RECIPE_FILE, WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine
+from autodelta.recipe.recipe import RECIPE_FILE, WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, read_weights
 from autodelta.search import Run
 from autodelta.search.answer import lines
 from autodelta.search.records import TrialRecord
@@ -22,17 +22,16 @@ def export(run: Run, *, to: str | os.PathLike[str] | None = None, trial: int | N
     prefers; before the search has ended, the best trial so far.
 
     Raises:
-        UserError: the run has no finished trial, no such trial, or kept no weights of it; or nothing can be written,
-            as where another recipe lies.
+        UserError: the run has no finished trial, no such trial, or kept no weights of it, or they are damaged; or
+            nothing can be written, as where another recipe lies.
     """
-    from safetensors.torch import load_file
-
     recipe, weights = recipe_of(run, trial)
     folder = run.path / FOLDER if to is None else Path(to)
     if to is not None and not _is_again(recipe, folder):
         check_free(folder)
+    tensors = read_weights(weights)
     try:
-        return recipe.write(folder, load_file(weights))
+        return recipe.write(folder, tensors)
     except OSError as error:
         raise UserError(f"the recipe cannot be written to {folder}: {error.strerror or error}") from error
 

@@ -7,6 +7,7 @@ from autodelta.candidate import Candidate
 from autodelta.deltas.peft_format import CONFIG, check_holds, to_peft
 from autodelta.errors import UserError
 from autodelta.recipe.export import check_free, recipe_of
+from autodelta.recipe.recipe import read_weights
 from autodelta.search import Run
 
 FOLDER = "peft"
@@ -21,8 +22,6 @@ def export_peft(run: Run, *, to: str | os.PathLike[str] | None = None, trial: in
     Raises:
         UserError: peft has no form for the composition, the backbone is not at hand, or as ``autodelta.export``.
     """
-    from safetensors.torch import load_file
-
     recipe, weights = recipe_of(run, trial)
     _check_held(run, recipe.candidate)
     folder = run.path / FOLDER if to is None else Path(to)
@@ -33,8 +32,9 @@ def export_peft(run: Run, *, to: str | os.PathLike[str] | None = None, trial: in
     backbone = run.settings.worker.model_copy(update={"device": "cpu"}).load_backbone()
     if backbone.sha256 != recipe.backbone.sha256:
         raise UserError(f"the backbone {recipe.backbone.name!r} is not the one that the search began with")
+    tensors = read_weights(weights)
     try:
-        to_peft(backbone.model, recipe.candidate, load_file(weights), folder)
+        to_peft(backbone.model, recipe.candidate, tensors, folder)
     except OSError as error:
         raise UserError(f"the peft folder cannot be written to {folder}: {error.strerror or error}") from error
     return folder

@@ -109,21 +109,14 @@ class Recipe(Frozen):
         Raises:
             UserError: the weights are missing, damaged or another recipe's, or it was never trained.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         file = self.folder / WEIGHTS_FILE
         if not file.exists() and not self.scores:
             raise UserError(
                 f"the recipe in {str(self.folder)!r} is a suggestion that nobody has trained yet; first: "
                 f"autodelta train --recipe {quote(str(self.folder))} --to FOLDER"
             )
-        try:
-            found = load_file(file)
-            of_this = self.weights_sha256 in (None, sha256(file))
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{file} is missing or damaged: {_said(error)}") from error
-        if not of_this:
+        found = read_weights(file)
+        if self.weights_sha256 not in (None, sha256(file)):
             raise UserError(f"{file} has other weights than those that {RECIPE_FILE} is of; export or train it again")
         return found
 
@@ -177,6 +170,21 @@ class Recipe(Frozen):
         write_text(folder / RECIPE_FILE, text)
         write_text(folder / CARD_FILE, card(self))  # last: beside a recipe it is known as the recipe's own
         return Recipe.load(folder)
+
+
+def read_weights(file: Path) -> "dict[str, Tensor]":
+    """The tensors in a file of weights.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} is missing or damaged: {_said(error)}") from error
 
 
 def check_readme(folder: Path) -> None:

@@ -30,12 +30,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_of(place: Path, method: str) -> Run:
+def run_of(place: Path, method: str, *, name: str | None = None) -> Run:
     """A search of two trials with one method."""
     (place / f"{method}.yaml").write_text(SPACES[method])
     return autodelta.search(
         "small", budget="2trials", data=place / "data", backbone=str(place / "backbone"), runs=place / "runs",
-        space=place / f"{method}.yaml", name=method, executor="local", workers=1, dtype="fp32", confirm_share=0.0,
+        space=place / f"{method}.yaml", name=name or method, executor="local", workers=1, dtype="fp32",
+        confirm_share=0.0,
     )  # fmt: skip
 
 
@@ -82,6 +83,17 @@ def test_a_folder_that_holds_something_else_is_not_overwritten(lora: Run, tmp_pa
     for name, said in (("peft", "there is a peft folder in"), ("recipe", "there is a recipe in")):
         with pytest.raises(UserError, match=f"{said} '{tmp_path / name}' already; choose another folder"):
             autodelta.export_peft(lora, to=tmp_path / name)
+
+
+def test_weights_that_are_damaged_are_one_line(place: Path, tmp_path: Path) -> None:
+    run = run_of(place, "lora", name="damaged")
+    best = run.best
+    assert best is not None
+    run.weights(best.number).write_bytes(b"half")
+    for write in (autodelta.export, autodelta.export_peft):
+        with pytest.raises(UserError, match=r"delta\.safetensors is missing or damaged: "):
+            write(run, to=tmp_path / "there", trial=best.number)
+    assert not (tmp_path / "there").exists()
 
 
 def test_what_peft_has_no_form_for_is_one_line(place: Path) -> None:
