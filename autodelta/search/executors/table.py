@@ -51,7 +51,8 @@ class Replayed:
         if missing:
             known = ", ".join(str(report.step) for report in self.reports)
             raise UserError(
-                f"a recorded trial lacks a score at step {min(missing)}, a rung of the space; it has: {known}"
+                f"a recorded trial lacks a score at step {min(missing)}, a rung of the space; it has: {known}. "
+                "Take a table with more points of a curve, or no pruner (none)"
             )
         return tuple(report for report in self.reports if report.step in steps or report.done)
 
