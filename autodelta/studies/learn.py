@@ -1,5 +1,7 @@
 """Learning anew: recorded tables, those that ship and those of own runs, to a model's folder that keeps them all."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,10 +52,15 @@ def learn(
         model = fit(sources(*found.values()), seed=seed)
     except NoTransfer as reason:
         raise UserError(f"nothing can be learned from these records: {reason}") from None
+    place = to.resolve()
+    unfinished = place.with_name(f".{place.name}.{os.getpid()}.tmp")  # half a model would be in the same command's way
     try:
-        _write(to, model, found)
+        _write(unfinished, model, found)
+        unfinished.replace(place)
     except OSError as error:
         raise UserError(f"the model cannot be written to {to}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return model
 
 
@@ -102,7 +109,7 @@ def _came_to(record: Record) -> int:
 
 
 def _write(to: Path, model: Model, tables: dict[str, Table]) -> None:
-    """The records first: a folder with a model is whole."""
+    """The records, what they are, and the model."""
     for name, table in tables.items():
         folder = write_table(to / past.RECORDS / name, table)
         write_text(folder / CARD, card(table))

@@ -1,6 +1,8 @@
 """Fitting to tables and to own searches, which loses no record of before."""
 
+import errno
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,20 @@ def test_a_place_where_no_model_can_be_written_is_said_before_the_fit(
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is no folder that can be written"):
         learn(tmp_path / "file" / "model", tables=[place / "table"])
+
+
+def test_a_model_that_cannot_be_written_whole_is_not_there_at_all(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()):
+        monkeypatch.setattr("autodelta.studies.learn.save", partial(_fails, error))
+        with pytest.raises((UserError, KeyboardInterrupt), match=r"No space left on device|^$"):
+            learn(tmp_path / "model", tables=[place / "table"])
+        assert list(tmp_path.iterdir()) == []
+
+
+def _fails(error: BaseException, *given: object) -> None:
+    raise error
 
 
 def test_a_trial_that_two_tables_hold_counts_once(place: Path, tmp_path: Path) -> None:
