@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from autodelta.candidate import Candidate
-from autodelta.errors import UserError, first_problem, one_of
+from autodelta.errors import UserError, first_problem, one_line, one_of
 from autodelta.files import write_json, write_text
 from autodelta.frozen import Frozen
 from autodelta.search.answer.answer import Answer
@@ -82,10 +82,9 @@ class Run:
     @property
     def trials(self) -> list[TrialRecord]:
         """Every trial, in the order in which they were asked for."""
-        from autodelta.search.storage import FILE
         from autodelta.search.study import load_trials
 
-        return load_trials(self.path) if (self.path / FILE).exists() else []
+        return load_trials(self.path)
 
     @property
     def front(self) -> list[TrialRecord]:
@@ -263,7 +262,7 @@ def write_settings(folder: Path, settings: Settings) -> None:
     """Writes what a search is to do, in place of what stood there."""
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if (folder / RUN_FILE).exists():
-        created = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["created"]
+        created = json.loads((folder / RUN_FILE).read_text(encoding="utf-8")).get("created", created)
     write_json(
         folder / RUN_FILE,
         {
@@ -291,6 +290,7 @@ def open_run(name_or_path: str | Path, runs: str | Path = "runs") -> Run:
     folder = next((place for place in places if (place / RUN_FILE).is_file()), None)
     if folder is None:
         _refuse_several(places)
+        _refuse_remains(places)
         known = sorted(path.parent.name for path in runs.glob(f"*/{RUN_FILE}"))
         if known:
             raise one_of("run", str(name_or_path), known)
@@ -306,16 +306,25 @@ def _refuse_several(places: Iterable[Path]) -> None:
             raise UserError(f"{place} holds a run for each train size: name one of {', '.join(inside)}")
 
 
+def _refuse_remains(places: Iterable[Path]) -> None:
+    """A run that has lost its settings is not unknown."""
+    for place in places:
+        if (place / LEDGER_FILE).is_file():
+            raise UserError(f"{place} is a run without settings: its {RUN_FILE} is missing")
+
+
 def _settings(path: Path) -> Settings:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        schema = data["schema"]
-        if schema != SCHEMA:
-            raise UserError(f"{path} has schema {schema}; this version of autodelta reads {SCHEMA}")
+    except ValueError as error:
+        raise UserError(f"{path} is no run's settings: no JSON: {one_line(error)}") from None
+    if not isinstance(data, dict) or "schema" not in data:
+        raise UserError(f"{path} is no run's settings: 'schema' is missing")
+    if data["schema"] != SCHEMA:
+        raise UserError(f"{path} has schema {data['schema']!r}; this version of autodelta reads {SCHEMA}")
+    if "settings" not in data:
+        raise UserError(f"{path} is no run's settings: 'settings' is missing")
+    try:
         return Settings.model_validate(data["settings"])
     except ValidationError as error:
         raise UserError(f"{path} cannot be read: {first_problem(error)}") from None
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no run's settings: {error}") from None

@@ -34,7 +34,7 @@ class Disk:
 
     def __init__(self, folder: Path, directions: list[StudyDirection]) -> None:
         self._folder = folder
-        _refuse_emptied(folder)
+        _refuse_lost(folder)
         if not (folder / FILE).exists() or not (folder / FILE).stat().st_size:
             write_whole(folder / FILE, partial(_make, directions))
         with _readable_or_told(folder):
@@ -114,12 +114,14 @@ def writable(folder: Path) -> RDBStorage:
 
 
 def read(folder: Path) -> list[FrozenTrial]:
-    """Every trial of a run's study, which may be in use.
+    """Every trial of a run's study, which may be in use; none of a search that has not begun.
 
     Raises:
-        UserError: the file is damaged, empty, or of another version of Optuna.
+        UserError: the file is damaged, empty, gone, or of another version of Optuna.
     """
-    _refuse_emptied(folder)
+    _refuse_lost(folder)
+    if not (folder / FILE).exists():
+        return []
     with quiet(), _readable_or_told(folder):
         opened = RDBStorage(
             f"sqlite:///{FILE}",
@@ -154,10 +156,13 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-def _refuse_emptied(folder: Path) -> None:
-    """SQLite takes an empty file for a new one."""
-    if (folder / FILE).exists() and not (folder / FILE).stat().st_size and (folder / SIGN_OF_LIFE).exists():
-        raise UserError(f"the study {folder / FILE} is empty, though the search had begun; nothing was changed")
+def _refuse_lost(folder: Path) -> None:
+    """SQLite takes an empty file for a new one, and a search without a study would begin anew, among the weights and
+    the spending of the trials that are lost."""
+    there = (folder / FILE).exists()
+    if (folder / SIGN_OF_LIFE).exists() and not (there and (folder / FILE).stat().st_size):
+        how = "is empty" if there else "is missing"
+        raise UserError(f"the study {folder / FILE} {how}, though the search had begun; nothing was changed")
 
 
 @contextmanager

@@ -15,11 +15,12 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from autodelta.candidate import Candidate, Training
 from autodelta.engine.assignment import Assignment
 from autodelta.engine.report import Report
-from autodelta.errors import UserError
+from autodelta.errors import UserError, first_problem
 from autodelta.files import write_text
 from autodelta.search.ends import by_promise
 from autodelta.search.given import GivenParameters
@@ -28,7 +29,7 @@ from autodelta.search.pruning import Halving, Standings, reports, rungs
 from autodelta.search.records import BUDGET, Outcome, TrialRecord, record
 from autodelta.search.samplers import Sampler, Scene
 from autodelta.search.seeds import Purpose, derived
-from autodelta.search.storage import Disk
+from autodelta.search.storage import FILE, Disk
 from autodelta.search.storage import read as read_trials
 from autodelta.space import Infeasible, Space
 
@@ -349,5 +350,18 @@ def trial_folder(run_folder: Path, number: int) -> Path:
 
 
 def load_trials(run_folder: Path) -> list[TrialRecord]:
-    """Every trial of a run's study, which is only read."""
-    return [record(trial) for trial in read_trials(run_folder)]
+    """Every trial of a run's study, which is only read.
+
+    Raises:
+        UserError: the study is damaged, or a trial was written by a version that has other candidates.
+    """
+    found = []
+    for trial in read_trials(run_folder):
+        try:
+            found.append(record(trial))
+        except ValidationError as error:
+            raise UserError(
+                f"the study {run_folder / FILE} cannot be read: trial {trial.number}: {first_problem(error)}; "
+                "nothing was changed"
+            ) from error
+    return found

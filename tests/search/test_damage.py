@@ -1,6 +1,7 @@
 """Damaged files, newer versions and full disks: one line, and nothing is lost."""
 
 import errno
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from autodelta.errors import UserError
+from autodelta.files import write_json
 from autodelta.search import driver, resuming, storage
-from autodelta.search.run import RUN_FILE, Run
+from autodelta.search.run import RUN_FILE, Run, create, write_settings
 from autodelta.search.storage import FILE, Disk
 from tests.search import fakes
 from tests.search.test_resume import begun, gone_on_with, told
@@ -31,6 +33,33 @@ def test_a_damaged_study_is_one_line_and_stays_as_it_is(text: bytes, tmp_path: P
             gone_on_with(first, tmp_path, budget="4trials")
     kept = {path: text for path, text in others.items() if path.name not in ("driver.lock", "log")}
     assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_search_whose_study_is_gone_does_not_begin_anew(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    (first.path / FILE).unlink()
+    for asked in (first.as_json, lambda: gone_on_with(first, tmp_path, budget="4trials")):
+        with pytest.raises(UserError, match=r"study\.db is missing, though the search had begun; nothing was changed"):
+            asked()
+    assert not (first.path / FILE).exists()
+
+
+def test_a_trial_of_a_version_that_has_other_candidates_is_one_line(tmp_path: Path) -> None:
+    first = begun(tmp_path, budget="2trials")
+    with closing(sqlite3.connect(first.path / FILE)) as connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '\"{}\"' WHERE key = 'candidate'")
+        connection.commit()
+    with pytest.raises(UserError, match=r"study\.db cannot be read: trial 0: deltas: Field required; nothing was"):
+        first.as_json()
+
+
+def test_a_run_that_does_not_say_when_it_was_made_goes_on(tmp_path: Path) -> None:
+    made = create(tmp_path / "mine", fakes.settings())
+    said = json.loads((made.path / RUN_FILE).read_text())
+    del said["created"]
+    write_json(made.path / RUN_FILE, said)
+    write_settings(made.path, made.settings)
+    assert json.loads((made.path / RUN_FILE).read_text())["created"]
 
 
 def test_a_larger_budget_for_a_damaged_study_is_not_written_down(

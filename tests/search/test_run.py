@@ -9,7 +9,7 @@ from autodelta.errors import UserError
 from autodelta.files import write_json
 from autodelta.search import events
 from autodelta.search.driver import search, take_up
-from autodelta.search.run import RESULT_FILE, RUN_FILE, Run, create, new_folder, open_run
+from autodelta.search.run import LEDGER_FILE, RESULT_FILE, RUN_FILE, Run, create, new_folder, open_run
 from tests.search import fakes
 from tests.search.cutting import cut_short
 
@@ -76,9 +76,23 @@ def test_a_run_is_found_by_name_and_by_folder(tmp_path: Path) -> None:
         open_run("mine", tmp_path / "elsewhere")
 
 
+def test_a_run_that_has_lost_its_settings_is_not_unknown(tmp_path: Path) -> None:
+    create(tmp_path / "other", fakes.settings())
+    made = create(tmp_path / "mine", fakes.settings())
+    (made.path / LEDGER_FILE).touch()
+    (made.path / RUN_FILE).unlink()
+    with pytest.raises(UserError, match=r"mine is a run without settings: its run\.json is missing"):
+        open_run("mine", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"schema": 3}', "schema 3; this version of autodelta reads 2"), ("{", "no run's settings"), ("[]", "no run's")],
+    [
+        ('{"schema": 3}', "schema 3; this version of autodelta reads 2"),
+        ("{", "no run's settings: no JSON: "),
+        ("[]", "no run's settings: 'schema' is missing"),
+        ('{"schema": 2}', "no run's settings: 'settings' is missing"),
+    ],
 )
 def test_a_run_that_cannot_be_read_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     made = create(tmp_path / "mine", fakes.settings())
