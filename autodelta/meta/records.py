@@ -208,13 +208,14 @@ def read_about(folder: Path) -> About | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and data.get("schema_version") != VERSION:
-            found = data.get("schema_version")
-            raise UserError(f"{path}: a table of schema {found!r}; this version reads schema {VERSION}")
-        return About.model_validate(data)
-    except UserError:
-        raise
     except (ValueError, OSError) as error:
+        raise UserError(f"{path}: no readable JSON: {one_line(error)}") from error
+    if isinstance(data, dict) and data.get("schema_version") != VERSION:
+        found = data.get("schema_version")
+        raise UserError(f"{path}: a table of schema {found!r}; this version reads schema {VERSION}")
+    try:
+        return About.model_validate(data)
+    except ValidationError as error:
         raise _fault(str(path), error) from error
 
 
@@ -239,7 +240,8 @@ def write_table(folder: Path, table: Table) -> Path:
 
 def write_shard(folder: Path, records: Sequence[Record]) -> Path:
     """Writes records into a new shard, and returns its path. The file is whole, or it is not there."""
-    numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob(SHARDS)]
+    names = [path.stem.rpartition("-")[2] for path in folder.glob(SHARDS)]
+    numbers = [int(name) for name in names if name.isdecimal()]  # a user's copy of a shard may be called anything
     path = folder / SHARDS.replace("*", f"{max(numbers, default=-1) + 1:05d}")
     parquet.write(path, [_row(record) for record in records], RECORDS, kind="records", version=VERSION)
     return path

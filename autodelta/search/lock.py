@@ -15,8 +15,8 @@ FILE = "driver.lock"
 
 
 @contextmanager
-def driving(folder: Path) -> Iterator[None]:
-    """Holds the run's lock.
+def driving(folder: Path, *, who: str = "search", what: str = "run") -> Iterator[None]:
+    """Holds the lock of a run, or of what else lies in a folder; ``who`` and ``what`` are for the words of a refusal.
 
     Raises:
         UserError: another driver holds it; names its host and process. Or nothing can be written or locked there.
@@ -24,9 +24,9 @@ def driving(folder: Path) -> Iterator[None]:
     try:
         file = _locked(folder / FILE)
     except BlockingIOError:
-        raise UserError(f"another search works on run {folder.name!r}: {_holder(folder)}") from None
+        raise UserError(f"another {who} works on {what} {folder.name!r}: {_holder(folder)}") from None
     except OSError as error:
-        raise UserError(f"cannot lock the run {folder} for writing: {error.strerror}; nothing was changed") from None
+        raise UserError(f"cannot lock the {what} {folder} for writing: {error.strerror}; nothing was changed") from None
     with file:
         yield
 

@@ -12,6 +12,7 @@ from autodelta import __version__
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import ending
 from autodelta.engine.report import Report
+from autodelta.errors import UserError
 from autodelta.frozen import Frozen
 from autodelta.meta.features import VERSION
 from autodelta.meta.records import Point, Record, TaskFeatures, task_key
@@ -29,6 +30,7 @@ class Job(Frozen):
     spec: WorkerSpec
     assignment: Assignment
     repeat: int
+    train_rows: int  # that the table's records of the task have
     parameters: int
     backbone_sha256: str
     dtype: str
@@ -51,9 +53,10 @@ def attempt(job: Job) -> Record:
     """Trains a candidate to the end and scores it on test. Whatever goes wrong inside the trial is in the record.
 
     Raises:
-        UserError: the task or the backbone cannot be loaded.
+        UserError: the task or the backbone cannot be loaded, or the task has other rows now.
     """
     worker = _opened(job.spec)
+    check_rows(job.task, len(worker.task.rows["train"]), job.train_rows)
     reports: list[Report] = []
     ended: dict[str, Any]
     began = time.monotonic()
@@ -66,7 +69,7 @@ def attempt(job: Job) -> Record:
         worker.close_trial()
     except Exception:  # the backbone may not be clean: the next trial gets a new one
         _held.clear()
-    return _record(job, reports, len(worker.task.rows["train"]), seconds=seconds, **ended)
+    return _record(job, reports, seconds=seconds, **ended)
 
 
 def describe(spec: WorkerSpec) -> TaskFeatures:
@@ -111,16 +114,25 @@ def _trained(worker: "Worker", assignment: Assignment, reports: list[Report]) ->
     return {"state": "failed", "reason": "the trial ended without a last report"}
 
 
-def lost(job: Job, train_rows: int, reason: str) -> Record:
+def check_rows(task: str, now: int, then: int) -> None:
+    """Raises UserError where a task has more or fewer rows than when its table began: its trials would not compare."""
+    if now != then:
+        raise UserError(
+            f"the task {task!r} has {now} rows of train, and had {then} when the table began: collect with the rows of "
+            "then, or into another folder"
+        )
+
+
+def lost(job: Job, reason: str) -> Record:
     """The record of a trial whose process died."""
-    return _record(job, [], train_rows, seconds=0.0, state="failed", reason=reason)
+    return _record(job, [], seconds=0.0, state="failed", reason=reason)
 
 
-def _record(job: Job, reports: list[Report], train_rows: int, *, seconds: float, **ended: Any) -> Record:
+def _record(job: Job, reports: list[Report], *, seconds: float, **ended: Any) -> Record:
     last = reports[-1] if reports else None
     return Record(
         task=job.task,
-        train_rows=train_rows,
+        train_rows=job.train_rows,
         backbone=job.spec.backbone,
         backbone_sha256=job.backbone_sha256,
         dtype=job.dtype,

@@ -11,13 +11,13 @@ from autodelta.engine import devices
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.errors import UserError
 from autodelta.meta.features import VERSION
-from autodelta.meta.records import About, Key, Record, Table, TaskFeatures, read_about, task_key
+from autodelta.meta.records import About, Key, Record, Table, TaskFeatures, read_about, read_tasks, task_key
 from autodelta.search import knowledge
 from autodelta.space import Space
-from autodelta.studies.attempt import Job, attempt, describe, lost
+from autodelta.studies.attempt import Job, attempt, check_rows, describe, lost
 from autodelta.studies.backlog import Backlog
 from autodelta.studies.design import Trial, trials
-from autodelta.studies.folder import Collection, check, recorded
+from autodelta.studies.folder import Collection, check, check_place, recorded
 from autodelta.studies.plan import Plan
 from autodelta.studies.pool import Call, Died, Pool
 from autodelta.studies.progress import Progress, Say, hours, predicted_seconds
@@ -47,8 +47,8 @@ class Design:
         self.trials = trials(plan, self.space, list(self.specs))
         self.totals = {task: len(found) for task, found in self.trials.items()}
 
-    def job(self, trial: Trial, number: int, device: str) -> Job:
-        """What a worker on that device is told of a trial."""
+    def job(self, trial: Trial, number: int, device: str, *, train_rows: int) -> Job:
+        """What a worker on that device is told of a trial, and with how many rows of train the table has its task."""
         return Job(
             spec=self.specs[trial.task].model_copy(update={"device": device}),
             assignment=Assignment(
@@ -59,6 +59,7 @@ class Design:
                 limits=self.space.limits,
             ),
             repeat=trial.repeat,
+            train_rows=train_rows,
             parameters=trial.candidate.count_parameters(self.about.shape),
             backbone_sha256=self.about.backbone_sha256,
             dtype=self.dtype,
@@ -133,12 +134,14 @@ def preview(plan: Plan, to: Path, base: WorkerSpec) -> list[str]:
     """
     lines: list[str] = []
     design = Design(plan, base, say=lines.append)
-    for spec in design.specs.values():
-        knowledge.check(spec.load_task())  # which collect would stumble over only when its turn comes
-    said = read_about(to)
-    if said is not None:
-        check(to, said, design.about)
-    records = recorded(to)
+    check_place(to)
+    described, records = read_tasks(to), recorded(to)
+    check(to, read_about(to), design.about, records=len(records))
+    for name, spec in design.specs.items():  # which collect would stumble over only when its turn comes
+        loaded = spec.load_task()
+        knowledge.check(loaded)
+        if name in described:
+            check_rows(name, len(loaded.rows["train"]), described[name].train_rows)
     every = [trial for found in design.trials.values() for trial in found]
     known = {record.key for record in records}
     lines.append(f"{len(every)} trials on {len(design.trials)} tasks, {sum(t.key in known for t in every)} done")
@@ -191,7 +194,8 @@ def _train(design: Design, folder: Collection, pool: Pool, *, say: Say) -> None:
             return None
         number = next(numbers)
         under_way[number] = trial
-        return Call(attempt, design.job(trial, number, devices.own(design.specs[trial.task].device, worker)))
+        device = devices.own(design.specs[trial.task].device, worker)
+        return Call(attempt, design.job(trial, number, device, train_rows=folder.tasks[trial.task].train_rows))
 
     def hear(job: Job, found: Record | Died) -> None:
         trial = under_way.pop(job.assignment.number)
@@ -200,7 +204,7 @@ def _train(design: Design, folder: Collection, pool: Pool, *, say: Say) -> None:
             if losses[trial.key] <= LOSSES:
                 backlog.give_back(trial)
                 return
-            found = lost(job, folder.tasks[trial.task].train_rows, found.reason)
+            found = lost(job, found.reason)
         folder.add(found)
 
     progress.line(folder.records.values())

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from autodelta.errors import UserError
-from autodelta.files import Lines, write_text
+from autodelta.files import Lines, in_the_way, write_text
 from autodelta.meta.card import card
 from autodelta.meta.records import (
+    ABOUT,
     JOURNAL,
     SHARDS,
     About,
@@ -47,12 +48,11 @@ class Collection:
         self._lock = ExitStack()
 
     def __enter__(self) -> Self:
-        if (self.path / CARD).exists() and not any(self.path.glob(SHARDS)):  # the data card is written beside shards
-            raise UserError(f"{str(self.path)!r} has a {CARD} that is no table's; collect into another folder")
+        check_place(self.path)
         with ExitStack() as stack:
             with _writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(driving(self.path))
+                stack.enter_context(driving(self.path, who="collection", what="table"))
             self._open()
             self._lock = stack.pop_all()
         return self
@@ -72,13 +72,13 @@ class Collection:
         """Says what all records have in common; once said, it stays.
 
         Raises:
-            UserError: the folder holds records of something else.
+            UserError: the folder holds records of something else, or of nobody knows what.
         """
+        check(self.path, self.about, about, records=len(self.records))
         if self.about is None:
             with _writing(self.path):
                 write_about(self.path, about)
             self.about = about
-        check(self.path, self.about, about)
 
     def add(self, record: Record) -> None:
         """Keeps a record; it is on disk when this returns.
@@ -118,8 +118,21 @@ class Collection:
         return Table(records=tuple(self.records.values()), tasks=self.tasks, about=self.about)
 
 
-def check(path: Path, said: About, about: About) -> None:
-    """Raises UserError where a folder that says one thing of its records is to take those of another."""
+def check_place(path: Path) -> None:
+    """Raises UserError where a folder cannot take a table, or has a README that the data card would replace."""
+    nearest = in_the_way(path)
+    if nearest is not None:
+        raise UserError(f"no table can be written to {str(path)!r}: {nearest} is no folder that can be written")
+    if (path / CARD).exists() and not any(path.glob(SHARDS)):  # the data card is written beside shards
+        raise UserError(f"{str(path)!r} has a {CARD} that is no table's; collect into another folder")
+
+
+def check(path: Path, said: About | None, about: About, *, records: int) -> None:
+    """Raises UserError where a folder that says one thing of its records, or nothing, is to take those of another."""
+    if said is None:
+        if records:
+            raise UserError(f"{path} holds trials, and no {ABOUT} that says of what; collect into another folder")
+        return
     for name in About.model_fields:
         found, wanted = getattr(said, name), getattr(about, name)
         if found != wanted:

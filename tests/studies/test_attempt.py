@@ -6,6 +6,7 @@ import pytest
 
 from autodelta.candidate import Candidate
 from autodelta.engine.assignment import Assignment, WorkerSpec
+from autodelta.errors import UserError
 from autodelta.meta.features import BACKBONE, ENCODER, FEATURES
 from autodelta.meta.records import Record
 from autodelta.studies.attempt import Job, attempt, describe
@@ -21,7 +22,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> WorkerSpec:
     return WorkerSpec(backbone=str(backbone), task="small", data=save_task(folder / "data"), dtype="fp32")
 
 
-def job(spec: WorkerSpec, rate: float = 0.03) -> Job:
+def job(spec: WorkerSpec, rate: float = 0.03, *, train_rows: int | None = None) -> Job:
     candidate = Candidate.model_validate(
         {
             "deltas": [{"method": "bitfit", "roles": LINEAR, "learning_rate": rate}],
@@ -32,6 +33,7 @@ def job(spec: WorkerSpec, rate: float = 0.03) -> Job:
         spec=spec,
         assignment=Assignment(number=0, candidate=candidate, seed=3, report_at=(2, 5)),
         repeat=1,
+        train_rows=train_rows or spec.train_rows or 48,
         parameters=7,
         backbone_sha256="0",
         dtype="fp32",
@@ -52,6 +54,11 @@ def test_a_trial_becomes_a_record_with_its_curve_its_cost_and_its_test_score(spe
 def test_the_same_trial_on_fewer_rows_is_of_another_task(spec: WorkerSpec) -> None:
     found = attempt(job(spec.model_copy(update={"train_rows": 16})))
     assert (found.task, found.train_rows, found.state) == ("small@16", 16, "complete")
+
+
+def test_a_trial_on_other_rows_than_its_table_has_is_not_begun(spec: WorkerSpec) -> None:
+    with pytest.raises(UserError, match="the task 'small' has 48 rows of train, and had 40 when the table began"):
+        attempt(job(spec, train_rows=40))
 
 
 def test_a_trial_that_fails_is_a_record_that_says_why_and_the_next_one_is_clean(spec: WorkerSpec) -> None:

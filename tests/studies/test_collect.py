@@ -13,12 +13,12 @@ import pytest
 from autodelta.engine.assignment import WorkerSpec
 from autodelta.errors import UserError
 from autodelta.files import Lines
-from autodelta.meta.records import JOURNAL, SHARDS, Record, read
+from autodelta.meta.records import ABOUT, JOURNAL, SHARDS, Record, read
 from autodelta.studies import folder as folders
 from autodelta.studies.collect import collect, preview
 from autodelta.studies.folder import Collection
 from tests.meta.tables import record
-from tests.studies.fakes import FakeSpec, Here, collected, described, plan
+from tests.studies.fakes import ROWS, FakeSpec, Here, collected, described, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,8 +158,58 @@ def test_a_trial_is_not_recorded_twice(tmp_path: Path) -> None:
 
 
 def test_a_second_collector_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with Collection(tmp_path), pytest.raises(UserError, match="process"), Collection(tmp_path):
+    said = r"another collection works on table '.*': process \d+ on "
+    with Collection(tmp_path), pytest.raises(UserError, match=said), Collection(tmp_path):
         pass
+
+
+def test_a_shard_that_the_user_has_named_is_read_and_not_counted_with(tmp_path: Path) -> None:
+    collected(tmp_path, plan(tmp_path))
+    first = next((tmp_path / "table").glob(SHARDS))
+    first.rename(first.with_stem("records-of-may"))
+    table = collected(tmp_path, plan(tmp_path, shared=8))
+    assert len(table.records) == 32
+    assert read(tmp_path / "table").by_key == table.by_key
+
+
+def test_trials_of_nobody_knows_what_are_not_taken_for_the_plans(tmp_path: Path) -> None:
+    collected(tmp_path, plan(tmp_path))
+    (tmp_path / "table" / ABOUT).unlink()
+    said = r"table holds trials, and no table\.json that says of what; collect into another folder"
+    spec = FakeSpec(backbone="fake", task="one")
+    for again in (
+        lambda: collected(tmp_path, plan(tmp_path, shared=8)),
+        lambda: preview(plan(tmp_path), tmp_path / "table", spec),
+    ):
+        with pytest.raises(UserError, match=said):
+            again()
+    assert not (tmp_path / "table" / ABOUT).exists()
+
+
+def test_a_task_that_has_other_rows_than_its_table_is_not_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = collected(tmp_path, plan(tmp_path))
+    monkeypatch.setitem(ROWS, "one", 90)
+    said = "the task 'one' has 90 rows of train, and had 100 when the table began: collect with the rows of then"
+    with pytest.raises(UserError, match=said):
+        collected(tmp_path, plan(tmp_path, shared=8))
+    with pytest.raises(UserError, match=said):
+        preview(plan(tmp_path, shared=8), tmp_path / "table", FakeSpec(backbone="fake", task="one"))
+    assert {found.train_rows for found in read(tmp_path / "table").of("one")} == {100}
+    assert len(read(tmp_path / "table").records) >= len(first.records)
+
+
+@pytest.mark.parametrize("name", ["file", "file/table", "readme"])
+def test_a_preview_refuses_a_place_as_collect_does(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "readme").mkdir()
+    (tmp_path / "readme" / "README.md").write_text("mine")
+    spec = FakeSpec(backbone="fake", task="one")
+    said = "is no folder that can be written|has a README.md that is no table's"
+    for asked in (preview, collect):
+        with pytest.raises(UserError, match=said):
+            asked(plan(tmp_path), tmp_path / name, spec)
 
 
 def test_a_readme_that_is_no_tables_is_not_replaced(tmp_path: Path) -> None:
