@@ -97,12 +97,13 @@ def test_probabilities_among_labels_sum_to_one(name: str) -> None:
 def test_labels_do_not_tie_because_a_bfloat16_is_short(among: bool) -> None:
     model, given = copy.deepcopy(TINY["original"]()), batch(rows=400)
     with torch.no_grad():  # words so much alike that a pretrained backbone's logits would differ as little
-        model.shared.weight[[7, 9]] = model.shared.weight[5] + 0.01 * torch.randn(2, model.config.d_model)
+        noise = torch.randn(2, model.config.d_model, generator=torch.Generator().manual_seed(0))
+        model.shared.weight[[7, 9]] = model.shared.weight[5] + 0.01 * noise
     forward = Forward(model.to(torch.bfloat16))
     tree = LabelTree.of([np.array(ids) for ids in ([5], [9], [7])], start=0, among=among)
     found = log_likelihoods(forward, forward.encode(given["input_ids"], given["attention_mask"]), tree)
     first, second = found.topk(2, dim=1).values.T
-    assert (first > second).all()
+    assert (first == second).float().mean() < 0.01  # in bfloat16 a tenth and more; a float32 is short as well
 
 
 def test_only_where_labels_part_is_the_decoder_asked() -> None:
