@@ -9,10 +9,11 @@ arXiv 1807.02811, section 4.2.
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from autodelta.errors import UserError
 from autodelta.meta.problem import NoTransfer
+from autodelta.search.answer.shrink import Belief
 from autodelta.search.kept import scene
 from autodelta.search.records import TrialRecord, carried_on
 from autodelta.search.samplers import Scene, sampler
@@ -22,13 +23,6 @@ from autodelta.space import Space
 if TYPE_CHECKING:
     from autodelta.meta.model import Model
     from autodelta.meta.on_task import OnTask
-
-
-class Belief(NamedTuple):
-    """The score that a candidate has on the mean over seeds."""
-
-    expected: float
-    sd: float  # of the true one around it
 
 
 def standing(model: "Model", known: Scene, trials: Sequence[TrialRecord]) -> "OnTask":

@@ -200,7 +200,7 @@ def subject(bench: Bench, table: Table, task: str, known: Taught | None = None) 
     if not whole:
         raise UserError(f"task {task!r} of the table has no complete trial")
     full = bench.full_trials or min(MOST_TRIALS, (len(first) + 1) // 2)
-    learning = [name for name in bench.samplers if name in transferring()] if known else []
+    learning = [name for name in bench.samplers if name in transferring()]
     return Subject(
         task=task,
         space=space,

@@ -8,8 +8,7 @@ import numpy as np
 from autodelta.candidate import Candidate, Delta, Training
 from autodelta.deltas.spec import spec
 from autodelta.frozen import Frozen
-from autodelta.search.answer.shrink import Shrunken, shrunken
-from autodelta.search.believed import Belief
+from autodelta.search.answer.shrink import Belief, Shrunken, shrunken
 from autodelta.search.front import front
 from autodelta.search.records import TrialRecord
 from autodelta.shape import BackboneShape

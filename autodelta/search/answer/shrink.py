@@ -19,12 +19,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autodelta.search.believed import Belief
 from autodelta.search.records import TrialRecord
 from autodelta.tasks.metrics import SIGNED
 
 TRUST = 4
 LEAST = 0.25  # of v: T^2 is no less, since no number of trials shows that true scores do not differ at all
+
+
+class Belief(NamedTuple):
+    """The score that a candidate has on the mean over seeds."""
+
+    expected: float
+    sd: float  # of the true one around it
 
 
 class Shrunken(NamedTuple):

@@ -88,14 +88,16 @@ class MetaSampler(BaseSampler):
 
         trials = study.get_trials(deepcopy=False)
         tried = {trial.number: candidate(self._scene, trial) for trial in trials}
-        ended = [trial for trial in trials if trial.state == TrialState.COMPLETE and tried[trial.number] is not None]
+        complete = sorted(
+            (trial for trial in trials if trial.state == TrialState.COMPLETE),
+            key=lambda trial: -_sign(study) * (trial.value or 0.0),
+        )
+        ended = [(trial, one) for trial in complete if (one := tried[trial.number]) is not None]
         if not ended:
             return None
-        ended.sort(key=lambda trial: -_sign(study) * (trial.value or 0.0))
         on = _standing(self._model, self._scene, study, tried)
-        candidates = [one for trial in ended if (one := tried[trial.number]) is not None]
-        row = handed_over(POLICY, on, configurations(candidates, self._scene.space.shape))
-        return ended[row or 0]
+        row = handed_over(POLICY, on, configurations([one for _, one in ended], self._scene.space.shape))
+        return ended[row or 0][0]
 
     def _choose(self, study: "Study", number: int) -> Candidate:
         from autodelta.meta.compositions import configurations
