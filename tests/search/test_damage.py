@@ -19,6 +19,13 @@ from tests.search import fakes
 from tests.search.test_resume import begun, gone_on_with, told
 
 
+def changed(study: Path, statement: str) -> None:
+    """Changes what a study's file holds."""
+    with closing(sqlite3.connect(study)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
 @pytest.mark.parametrize("text", [b"", b"SQLite format 3\x00 and then nothing of the kind", b"half"])
 def test_a_damaged_study_is_one_line_and_stays_as_it_is(text: bytes, tmp_path: Path) -> None:
     first = begun(tmp_path, budget="2trials")
@@ -46,9 +53,7 @@ def test_a_search_whose_study_is_gone_does_not_begin_anew(tmp_path: Path) -> Non
 
 def test_a_trial_of_a_version_that_has_other_candidates_is_one_line(tmp_path: Path) -> None:
     first = begun(tmp_path, budget="2trials")
-    with closing(sqlite3.connect(first.path / FILE)) as connection:
-        connection.execute("UPDATE trial_user_attributes SET value_json = '\"{}\"' WHERE key = 'candidate'")
-        connection.commit()
+    changed(first.path / FILE, "UPDATE trial_user_attributes SET value_json = '\"{}\"' WHERE key = 'candidate'")
     with pytest.raises(UserError, match=r"study\.db cannot be read: trial 0: deltas: Field required; nothing was"):
         first.as_json()
 
@@ -76,9 +81,7 @@ def test_a_larger_budget_for_a_damaged_study_is_not_written_down(
 
 def test_a_study_of_a_newer_optuna_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
     first = begun(tmp_path, budget="2trials")
-    with closing(sqlite3.connect(first.path / FILE)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.a'")
-        connection.commit()
+    changed(first.path / FILE, "UPDATE alembic_version SET version_num = 'v99.0.a'")
     with pytest.raises(UserError, match=r"study\.db: .*; nothing was changed"):
         gone_on_with(first, tmp_path, budget="4trials")
 
