@@ -9,9 +9,10 @@ from pydantic import Field
 from autodelta.frozen import Frozen
 from autodelta.search.answer.compare import Difference, Judge, Metric, against_entrant, against_fixed
 from autodelta.search.answer.entrants import FULL, LORA, Entrant, Rival
+from autodelta.search.answer.posterior import expected_regret, highest, seed_spread
 from autodelta.search.answer.race import RIVALS, chosen
 from autodelta.search.answer.results import Confirmed, failure, of, scores
-from autodelta.search.answer.select import LEVEL, Choice, choose, contenders, expected_regret, leader, seed_spread
+from autodelta.search.answer.select import LEVEL, Choice, choose, contenders
 from autodelta.search.answer.shrink import row_variance
 from autodelta.search.answer.variance import Interval, pooled, prediction
 from autodelta.search.answer.verdicts import SINGLE, Verdict, of_baselines, of_floors
@@ -204,8 +205,8 @@ class _Stand(NamedTuple):
 def _rivals(entrants: Sequence[Entrant], results: Sequence[Confirmed], winner: str) -> list[_Stand]:
     """LoRA, the best single method, full fine-tuning."""
     singles = [entrant for entrant in entrants if entrant.kind == "finalist" and entrant.single]
-    confirmed = contenders(singles, results)
-    single = leader(confirmed, results) if confirmed else None
+    best = highest(contenders(singles, results), results)
+    single = None if best is None else best.name
     name = SINGLE if single in (None, winner) else f"{SINGLE}, {single}"
     found = {}
     for rival in RIVALS:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autodelta.frozen import Frozen
+from autodelta.search.answer.posterior import seed_spread
 from autodelta.search.answer.results import Confirmed, of, scores, shared
-from autodelta.search.answer.select import Gap, gap, seed_spread
+from autodelta.search.answer.select import Gap, gap
 from autodelta.search.answer.variance import Interval, Spread, below, quantile, total
 
 GROUPS = 40

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from autodelta.search.answer.answer import Answer, Standing
 from autodelta.search.answer.compare import Difference
+from autodelta.search.answer.select import TELLING
 from autodelta.search.answer.variance import Interval
 
 
@@ -63,11 +64,11 @@ def _ties(answer: Answer) -> str:
             return "one seed tells nothing apart: what ties with the winner is not known, and it is exported itself"
         if len(raced) == 1:
             return _alone(finalists)
-        once = [one.name for one in raced if len(one.seeds) < 2]
-        told_apart = len(raced) - 1 - len(once)
+        few = [one.name for one in raced if len(one.seeds) < TELLING and one.name != answer.winner]
+        told_apart = len(raced) - 1 - len(few)
         apart = "one other finalist does not tie" if told_apart == 1 else f"none of {told_apart} other finalists ties"
         found = [f"{apart} with it ({answer.level:.0%})"] if told_apart else []
-        found += [f"of {_and(once)}, confirmed at one seed, it is not known whether they tie with it"] if once else []
+        found += [f"{_and(few)}, left before {TELLING} seeds, cannot be said to tie"] if few else []
         return f"{'; '.join(found)}; the winner is exported"
     assert answer.export is not None
     smallest = "it is itself the smallest" if answer.export == answer.winner else f"the smallest is {answer.export}"

@@ -1,11 +1,15 @@
 """Which confirmation run comes next: a race that spends its runs where they can still change the answer.
 
-What is needed most comes first, so that the race may end at any moment: three seeds for each finalist, round by round,
-without those that are significantly behind; seven for the leader, with which its interval is no wider than four
-standard deviations; LoRA as the plain baseline; five for all that tie; the best single method and full fine-tuning; at
-last sixteen seeds for the leader. A baseline is tried at each of its learning rates at the first seed, and goes on with
-the one that validation prefers. Racing: Maron and Moore 1994, Hoeffding races; here with paired t tests, as irace
-(Lopez-Ibanez et al. 2016).
+What is needed most comes first, so that the race may end at any moment. First the winner is found: each run goes to the
+finalist that is most likely the best, by what the search expects of it and by its fresh seeds, until the leader has
+seven, with which its interval is no wider than four standard deviations. One that does not hold up at fresh seeds is so
+left for the next, however few runs there are. Where several run at once, each gets as many as its chance calls for.
+Then: LoRA as the plain baseline; three seeds, and then five, for all that are not significantly behind; the best single
+method and full fine-tuning; at last sixteen seeds for the leader. A baseline is tried at each of its learning rates at
+the first seed, and goes on with the one that validation prefers.
+
+Sources: runs by the chance to be the best, Thompson 1933, Russo 2020 (Simple Bayesian algorithms for best-arm
+identification); leaving who is behind by paired t tests, irace (Lopez-Ibanez et al. 2016).
 """
 
 import math
@@ -14,14 +18,14 @@ from dataclasses import dataclass
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer.entrants import Entrant, Rival
+from autodelta.search.answer.posterior import chances, highest
 from autodelta.search.answer.results import Confirmed, failure, of, scores
-from autodelta.search.answer.select import contenders, leader, worse
+from autodelta.search.answer.select import TELLING, worse
 
 RIVALS: tuple[Rival, ...] = ("lora", "full")
-FIRST, THEN, LEADERS = 3, 5, 7  # seeds
+FIRST, THEN, LEADERS = TELLING, 5, 7  # seeds
 AT_MOST = 16  # seeds of the leader: from then on the width of a prediction is their own scatter
 LEVEL = 0.95  # of leaving somebody behind, at each look; there are a few
-FINALISTS_SHARE = 0.5  # of the confirmation, for the first seeds of all finalists: else there are fewer
 
 
 @dataclass(frozen=True)
@@ -71,34 +75,24 @@ class _Race:
         results: Sequence[Confirmed],
         left: Left,
     ) -> None:
-        self.results, self.seconds_of = results, left.seconds_of
+        self.results, self.running, self.seconds_of = results, left.running, left.seconds_of
         self.taken = {(run.entrant, run.seed_index) for run in results} | set(left.running)
         self.broken = {entrant.name for entrant in entrants if failure(results, entrant.name) is not None}
         self.rivals = {rival: [entrant for entrant in entrants if entrant.rival == rival] for rival in RIVALS}
-        finalists = [entrant for entrant in entrants if entrant.kind == "finalist"]
-        spent = sum(run.device_seconds for run in results)
-        under_way = sum(
-            self.seconds(entrant) for entrant in entrants for name, _ in left.running if entrant.name == name
-        )
-        in_all = spent + min(left.seconds * left.workers, left.device_seconds + under_way)
-        sound = [entrant for entrant in finalists if entrant.name not in self.broken]
-        can = self._affordable(sound, in_all, left.runs + len(self.taken))  # less as time goes on: who is in stays in
-        self.field = [one for n, one in enumerate(sound) if n < can or (one.name, 0) in self.taken]
-        names = contenders(self.field, results)
-        self.leader = leader(names, results) if names else None
-        behind = worse(self.leader, names, results, level=LEVEL) if self.leader else set()
-        self.ahead = [entrant for entrant in self.field if entrant.name not in behind]
+        self.sound = [one for one in entrants if one.kind == "finalist" and one.name not in self.broken]
+        self.leader = highest(self.sound, results)
+        raced = [one.name for one in self.sound if scores(results, one.name)]
+        behind = worse(self.leader.name, raced, results, level=LEVEL) if self.leader else set()
+        self.ahead = [entrant for entrant in self.sound if entrant.name not in behind]
 
     def wanted(self) -> Iterator[tuple[Entrant, int]]:
         """Entrants with the number of seeds that each should have, the most needed first; nobody once every finalist
         broke down, as there is nothing to hold a baseline against."""
-        if not self.field:
+        if not self.sound:
             return
-        for seeds in range(1, FIRST + 1):
-            yield from ((entrant, seeds) for entrant in self.ahead)
-        first = [entrant for entrant in self.ahead if entrant.name == self.leader]
-        yield from ((entrant, LEADERS) for entrant in first)
+        yield from ((entrant, LEADERS) for entrant in self._likely())
         yield from self._rival("lora", FIRST)
+        yield from self._rounds(self.ahead, FIRST)
         if all(len(scores(self.results, entrant.name)) >= FIRST for entrant in self.ahead):  # else who ties is open
             yield from self._rounds(self.ahead, THEN)
         singles = self._single()
@@ -107,7 +101,23 @@ class _Race:
         yield from self._rival("lora", THEN)
         yield from self._rounds(singles, THEN)
         yield from self._rival("full", THEN)
-        yield from ((entrant, AT_MOST) for entrant in first)
+        if self.leader is not None and len(scores(self.results, self.leader.name)) >= LEADERS:
+            yield self.leader, AT_MOST
+
+    def _likely(self) -> list[Entrant]:
+        """The finalists by their chance to be the best, each run under way taking of it; nobody once the leader has its
+        seeds."""
+        if self.leader is not None and self._runs(self.leader) >= LEADERS:
+            return []
+        share = {
+            name: chance / (1 + sum(runner == name for runner, _ in self.running))
+            for name, chance in chances(self.sound, self.results).items()
+        }
+        return sorted(self.sound, key=lambda entrant: -share[entrant.name])
+
+    def _runs(self, entrant: Entrant) -> int:
+        """That have ended or are under way."""
+        return sum(name == entrant.name for name, _ in self.taken)
 
     def seed_for(self, entrant: Entrant, seeds: int) -> int | None:
         """The first seed that it lacks of so many; None if it has them, or broke down at one."""
@@ -135,18 +145,9 @@ class _Race:
 
     def _single(self) -> list[Entrant]:
         """The best single method among the finalists, also where it was left behind; nobody if it leads."""
-        names = contenders([entrant for entrant in self.field if entrant.single], self.results)
-        best = leader(names, self.results) if names else None
-        return [entrant for entrant in self.field if entrant.name == best != self.leader]
-
-    def _affordable(self, finalists: Sequence[Entrant], seconds: float, runs: float) -> int:
-        """How many finalists can have their first seeds from the finalists' share: the first of them always."""
-        cost = 0.0
-        for number, entrant in enumerate(finalists):
-            cost += FIRST * self.seconds(entrant)
-            if number and (cost > FINALISTS_SHARE * seconds or (number + 1) * FIRST > FINALISTS_SHARE * runs):
-                return number
-        return len(finalists)
+        raced = [one for one in self.sound if one.single and scores(self.results, one.name)]
+        best = highest(raced, self.results)
+        return [] if best is None or best == self.leader else [best]
 
 
 def chosen(tried: Sequence[Entrant], results: Sequence[Confirmed]) -> Entrant | None:

@@ -9,7 +9,7 @@ from autodelta.search.answer import Answer, Confirmed, conclude, lines, to_test
 from autodelta.search.answer.compare import Difference, Judge, against_entrant, against_fixed
 from autodelta.search.answer.entrants import FULL
 from autodelta.search.answer.entrants import LORA as LORA_Q_V
-from autodelta.search.answer.select import seed_spread
+from autodelta.search.answer.posterior import seed_spread
 from autodelta.search.answer.variance import Interval, pooled, prediction
 from autodelta.search.answer.verdicts import SINGLE, no_combination
 from autodelta.tasks.floor import COUNTING, MAJORITY
@@ -306,9 +306,12 @@ def test_how_many_do_not_tie_is_said_in_plain_english(others: int, said: str) ->
 def test_a_finalist_of_one_seed_is_not_said_to_be_told_apart() -> None:
     world = World(NULL | {"finalist 0": 0.9}, seed=3)
     runs = [world.run(ENTRANTS[0], seed) for seed in range(5)] + [world.run(ENTRANTS[1], 0)]
-    said = lines(answer(runs))
-    name = answer(runs).standing("finalist 1").name
-    assert f"of {name}, confirmed at one seed, it is not known whether they tie with it; the winner is exported" in said
+    assert "finalist 1, left before 3 seeds, cannot be said to tie; the winner is exported" in lines(answer(runs))
+    more = [world.run(ENTRANTS[2], seed) for seed in range(3)]
+    assert (
+        "one other finalist does not tie with it (90%); finalist 1, left before 3 seeds, cannot be said to tie; the "
+        "winner is exported"
+    ) in lines(answer([*runs, *more]))
 
 
 @pytest.mark.parametrize("seeds", [0, 1])
@@ -328,7 +331,7 @@ def test_a_finalist_that_broke_down_is_not_said_to_be_told_apart(seeds: int) -> 
 
 
 def test_without_budget_for_it_a_comparison_is_said_to_be_missing() -> None:
-    found = answer(World(NULL, seed=2).race(ENTRANTS, runs=4))
+    found = answer([World(NULL, seed=2).run(ENTRANTS[0], seed) for seed in range(4)])
     said = lines(found)
     assert "not compared with full fine-tuning: the budget did not allow it" in said
     assert "no other finalist was confirmed: the budget did not allow it" in said

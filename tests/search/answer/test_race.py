@@ -1,13 +1,20 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from autodelta.candidate import Candidate
 from autodelta.search.answer import Confirmed, next_run, runs_allowed, to_test
 from autodelta.search.answer.race import Left, chosen
+from autodelta.search.answer.select import choose
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, candidate, finalist
 
-FINALISTS = [finalist(0, LORA, BITFIT), finalist(1), finalist(2), finalist(3)]
+FINALISTS = [
+    finalist(0, LORA, BITFIT, expected=0.81, expected_sd=0.01),
+    finalist(1, expected=0.8, expected_sd=0.01),
+    finalist(2, expected=0.77, expected_sd=0.01),
+    finalist(3, expected=0.75, expected_sd=0.01),
+]
 LORAS, FULLS = [baseline("lora", n) for n in range(3)], [baseline("full", n) for n in range(3)]
 ENTRANTS = [*FINALISTS, *LORAS, *FULLS]
 WORTH = {"finalist 0": 0.82, "finalist 1": 0.8, "finalist 2": 0.75, "finalist 3": 0.7}
@@ -41,10 +48,39 @@ def test_a_race_spends_less_than_five_seeds_for_everybody_and_finds_the_same_win
 def test_what_is_needed_most_is_done_first() -> None:
     order = [(run.entrant, run.seed_index) for run in WORLD.steps(ENTRANTS, runs=1000)]
     places = {run: place for place, run in enumerate(order)}
-    assert order[:5] == [("finalist 0", 0), ("finalist 1", 0), ("finalist 2", 0), ("finalist 3", 0), ("finalist 0", 1)]
-    assert places["finalist 0", 4] < places["lora 0", 0]
-    assert places["lora 1", 2] < places["full 0", 0]
+    assert order[:7] == [("finalist 0", seed) for seed in range(7)]  # it holds up
+    assert order[7:10] == [("lora 0", 0), ("lora 1", 0), ("lora 2", 0)]
+    assert places["lora 1", 2] < places["finalist 1", 0] < places["finalist 2", 0] < places["finalist 1", 1]
+    assert places["finalist 1", 2] < places["full 0", 0]
     assert places["finalist 1", 2] < places["full 0", 2] < places["lora 1", 4] < places["finalist 0", 7]
+
+
+def test_a_finalist_that_does_not_hold_up_at_fresh_seeds_is_left_for_the_next() -> None:
+    """As in a search whose best by far was so at its own seed alone, and that had three runs."""
+    entrants = [finalist(0, expected=0.713, expected_sd=0.01), finalist(1, expected=0.697, expected_sd=0.01)]
+    world = World({"finalist 0": 0.51, "finalist 1": 0.7}, seed=0)
+    assert [run.entrant for run in world.steps(entrants, runs=3)] == ["finalist 0", "finalist 1", "finalist 1"]
+    held = World({"finalist 0": 0.7, "finalist 1": 0.7}, seed=0)
+    assert [run.entrant for run in held.steps(entrants, runs=3)] == ["finalist 0"] * 3
+
+
+@pytest.mark.parametrize("runs", [3, 6, 12])
+def test_few_runs_find_a_better_one_than_all_of_them_on_the_one_that_seemed_best(runs: int) -> None:
+    """The search's luck: what it expects is a seed of each, of candidates that scatter as unlike as recorded ones."""
+    lost, seemed = [], []
+    for seed in range(60):
+        rng = np.random.default_rng([3, seed])
+        sds = np.exp(rng.normal(np.log(0.02), 1, 4))
+        worth = rng.normal(0.75, 0.03, 4)
+        entrants = [finalist(n, expected=rng.normal(worth[n], sds[n]), expected_sd=0.01) for n in range(4)]
+        names = [entrant.name for entrant in entrants]
+        own = dict(zip(names, worth, strict=True))
+        world = World(own, seed=seed, sds=dict(zip(names, sds, strict=True)), shared_sd=0)
+        choice = choose(entrants, world.race(entrants, runs=runs))
+        assert choice is not None
+        lost.append(max(worth) - own[choice.winner])
+        seemed.append(max(worth) - own[max(entrants, key=lambda one: one.expected or 0.0).name])
+    assert np.mean(lost) < 0.7 * np.mean(seemed)
 
 
 def test_every_race_is_a_beginning_of_the_longer_one_with_as_many_finalists() -> None:
@@ -57,27 +93,6 @@ def test_once_every_finalist_broke_down_no_baseline_is_trained_or_scored_for_not
     assert next_run(ENTRANTS, broken[:3]) == (FINALISTS[3], 0)
     assert next_run(ENTRANTS, broken) is None
     assert to_test(ENTRANTS, [*broken, *trained]) == []  # as the answer says then that test was not touched
-
-
-@pytest.mark.parametrize(("runs", "raced"), [(3, 1), (6, 1), (12, 2), (24, 4)])
-def test_with_few_runs_fewer_finalists_have_three_seeds_rather_than_many_one(runs: int, raced: int) -> None:
-    found = numbers(WORLD.race(ENTRANTS, runs=runs))
-    assert sum(found.values()) == runs
-    assert len([name for name in found if name.startswith("finalist")]) == raced
-    assert found["finalist 0"] >= 3
-
-
-def test_a_finalist_that_was_run_stays_in_a_race_whose_time_grows_short() -> None:
-    """Time also goes to start-up, waiting and scoring, which no run accounts for."""
-    results: list[Confirmed] = []
-    left = 125.0
-    while (
-        wanted := next_run(FINALISTS[:2], results, Left(seconds=left, seconds_of=lambda candidate: 10.0))
-    ) is not None:
-        entrant, seed = wanted
-        results.append(WORLD.run(entrant, seed).model_copy(update={"device_seconds": 10.0}))
-        left -= 12.0
-    assert numbers(results)["finalist 1"] >= 3
 
 
 def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
@@ -95,31 +110,29 @@ def test_a_run_that_will_not_fit_is_passed_over_for_one_that_will() -> None:
     assert next_run(ENTRANTS, [], Left(device_seconds=0.5, seconds_of=seconds)) is None
 
 
-def test_how_many_workers_there_are_does_not_say_what_device_seconds_buy() -> None:
-    running: list[tuple[str, int]] = []
-    left = 18.0
-    while found := next_run(
-        FINALISTS, [], Left(device_seconds=left, workers=16, running=running, seconds_of=lambda wanted: 1.0)
-    ):
-        running.append((found[0].name, found[1]))
-        left -= 1.0
-    assert len(running) == 9  # half of the seconds for three seeds each of the first finalists
-
-
 def test_a_run_is_foreseen_to_cost_what_the_dearest_of_its_like_cost_before() -> None:
     took = [WORLD.run(FINALISTS[0], n).model_copy(update={"device_seconds": s}) for n, s in enumerate((1.0, 50.0))]
     for left, expected in ((40.0, None), (50.0, (FINALISTS[0], 2))):
         assert next_run(FINALISTS[:1], took, Left(seconds=left, seconds_of=lambda wanted: 1.0)) == expected
 
 
-def test_runs_under_way_are_not_asked_for_twice() -> None:
-    running: set[tuple[str, int]] = set()
+def test_runs_under_way_are_not_asked_for_twice_and_each_finalist_has_as_many_as_its_chance_calls_for() -> None:
+    running: list[tuple[str, int]] = []
     for _ in range(12):
         found = next_run(FINALISTS, [], Left(running=running))
         assert found is not None
-        running.add((found[0].name, found[1]))
-    assert len(running) == 12
-    assert next_run(FINALISTS, [], Left(running=running)) is None  # who leads is not known yet
+        running.append((found[0].name, found[1]))
+    assert len(set(running)) == 12
+    given = Counter(name for name, _ in running)
+    assert list(given) == ["finalist 0", "finalist 1", "finalist 2"]  # the fourth has hardly a chance
+    assert given["finalist 0"] >= given["finalist 1"] > given["finalist 2"]
+    settled = [("finalist 0", seed) for seed in range(7)]
+    for _ in range(9):  # the leader's seven are under way: what is done meanwhile is three seeds of the others
+        found = next_run(FINALISTS, [], Left(running=settled))
+        assert found is not None
+        assert found[0] != FINALISTS[0]
+        settled.append((found[0].name, found[1]))
+    assert next_run(FINALISTS, [], Left(running=settled)) is None  # who leads is not known yet
 
 
 def test_a_baseline_waits_for_all_its_learning_rates() -> None:
@@ -136,7 +149,7 @@ def test_who_broke_down_is_not_run_again_and_the_next_takes_its_place() -> None:
     while (found := next_run(ENTRANTS, results, Left(runs=6 - len(results)))) is not None:
         assert found[0].name != "finalist 0"
         results.append(WORLD.run(*found))
-    assert numbers(results)["finalist 1"] >= 3
+    assert numbers(results)["finalist 1"] >= 3  # who seemed second
 
 
 def test_a_budget_in_trials_allows_a_share_of_them_at_least_three() -> None:
