@@ -220,7 +220,7 @@ def test_an_interrupt_ends_a_study_in_good_order(where: str, tmp_path: Path) -> 
         if where == "in the matrix" and ended == 3 and isinstance(event, events.EntrantConfirmed):
             raise KeyboardInterrupt
 
-    study = sized.begun(tmp_path / "study", sized.asked(sizes=(10, 100, TRAIN_ROWS), budget="9trials"), interrupt)
+    study = sized.begun(tmp_path / "study", sized.asked(sizes=(10, 100, TRAIN_ROWS), budget="12trials"), interrupt)
     assert study.result is None
     assert isinstance(heard[-1], events.SearchEnded)
     assert heard[-1].reason == "interrupted"
