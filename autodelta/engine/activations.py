@@ -1,10 +1,9 @@
 """What is frozen below the lowest delta is computed once: encoder activations, kept from trial to trial.
 
 Kept by the batch's token ids, whole, as they were padded; they tell its mask, too, as every row is closed by </s>. So
-what comes out of the cache is, bit for bit, what would be computed. Searches draw most trials at one seed, so that
-their batches are the same; evaluation has the same batches every time. Beside a whole encoder's output lie the
-decoder's frozen keys and values of it, as long as there is room: they are several times as large and cost less to make
-again, so nothing makes way for them.
+what comes out of the cache is, bit for bit, what would be computed. Evaluation has the same batches every time, and so
+have confirmation runs at one seed. Beside a whole encoder's output lie the decoder's frozen keys and values of it, as
+long as there is room: they are several times as large and cost less to make again, so nothing makes way for them.
 """
 
 from collections import OrderedDict

@@ -154,7 +154,6 @@ class Confirmation(_Orders):
             seconds=budget.wall_left(spent) - scoring / self._workers,
             device_seconds=budget.device_left(spent) - sum(map(self._to_come, self._under_way)) - scoring,
             runs=self._runs - len(done) - len(under_way),
-            workers=self._workers,
             running=under_way,
             seconds_of=lambda candidate: self.costs.seconds(candidate.training),
         )

@@ -293,7 +293,7 @@ class Study:
             "candidate": candidate.model_dump_json(),
             "methods": list(candidate.methods),
             "parameters": candidate.count_parameters(self._space.shape),
-            "seed": self._training_seed(candidate, trial.number),
+            "seed": self._training_seed(trial.number),
             "entered": self._clock(),
         }
         for key, value in attributes.items():
@@ -307,10 +307,11 @@ class Study:
         self._on_disk(lambda disk: disk.start(self._frozen(trial.number)))
         self._running[trial.number] = trial
 
-    def _training_seed(self, candidate: Candidate, number: int) -> int:
-        """All candidates train at one seed, so that they differ by nothing else; each repeat of one at the first seed
-        that it has not had, so that no (candidate, seed) is trained twice."""
-        had = {t.seed for t in self.trials() if t.candidate == candidate and t.counts and t.number != number}
+    def _training_seed(self, number: int) -> int:
+        """The first that no trial has had: at a seed that all shared, luck would be taken for what its candidates have
+        in common (docs/decisions/0028-a-seed-for-each-trial.md). That of one cut short before its first report is free
+        again."""
+        had = {t.seed for t in self.trials() if t.counts and t.number != number}
         return next(seed for seed in (derived(self._seed, Purpose.TRAINING, n) for n in count()) if seed not in had)
 
     def _reject(self, trial: optuna.Trial, error: Infeasible) -> None:

@@ -32,7 +32,8 @@ def seed_spread(results: Sequence[Confirmed], entrant: str, *, split: Split) -> 
     """The standard deviation between seeds of an entrant, by its own, those of all the others, and what was recorded
     elsewhere. Of one seed alone nothing is said.
     """
-    spreads = {run.entrant: pooled([list(scores(results, run.entrant, split).values())]) for run in results}
+    names = dict.fromkeys(run.entrant for run in results)
+    spreads = {name: pooled([list(scores(results, name, split).values())]) for name in names}
     own = spreads.pop(entrant, NOTHING)
     return moderated(own, spreads.values())
 

@@ -35,7 +35,6 @@ class Left:
     seconds: float = math.inf  # of wall-clock, that each of the workers has
     device_seconds: float = math.inf  # that they have together; runs under way have been charged to their ends
     runs: float = math.inf  # runs under way have been counted
-    workers: int = 1
     running: Collection[tuple[str, int]] = ()  # names of entrants, and numbers of seeds
     seconds_of: Callable[[Candidate], float | None] = lambda candidate: None  # None: nobody knows; it is taken to fit
 

@@ -22,7 +22,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, zeta
 
 from autodelta.frozen import Frozen
 
@@ -126,7 +126,7 @@ def _inverse_chi_squared(mean: float, variance: float) -> Spread:
     """The one whose logarithm has this mean and variance."""
     from scipy.optimize import brentq
 
-    half = brentq(lambda half: polygamma(1, half) - variance, 0.05, 1e4)  # of the degrees of freedom
+    half = brentq(lambda half: zeta(2, half) - variance, 0.05, 1e4)  # of the degrees of freedom; psi' is zeta(2, .)
     return Spread(sd=math.exp((mean - math.log(half) + digamma(half)) / 2), dof=2 * half)
 
 
