@@ -188,10 +188,10 @@ def _check_file(to: Path) -> None:
     """Raises UserError where labels cannot be put, before anything is predicted."""
     if to.is_dir() or not to.parent.is_dir():
         raise UserError(f"--to names a file in a folder that is there, not {str(to)!r}")
-    check_written(to)
     file = to.resolve()
     if (file.parent / CARD).is_file() and file.name in (CARD, *(split + table_suffix(file) for split in tasks.SPLITS)):
         raise UserError(f"the labels would stand for a file of a task: {str(to)!r}; choose another file")
+    check_written(to)
 
 
 def _scores(task: tasks.Task, seed: int, **values: float) -> tuple[ScoreLine, ...]:

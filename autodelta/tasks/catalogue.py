@@ -54,8 +54,11 @@ def load(name: str, *, data: str | os.PathLike[str] | None = None, columns: Colu
         return load_published(PUBLISHED[name], folder)
     if name in EXCLUDED:
         raise UserError(f"task {name!r} is left out: {EXCLUDED[name]}")
-    if folder is not None and (folder / name).is_dir():
+    if folder is not None and (folder / name).is_dir() and not (folder / name / files.CARD).exists():
         raise UserError(f"the folder {str(folder / name)!r} is no task yet: it lacks {files.CARD}")
+    if os.path.isfile(os.path.join(name, files.CARD)):
+        above, own = os.path.split(os.path.abspath(name))
+        raise UserError(f"{name!r} is a task's folder; give the task's name, {own!r}, and {above!r} as the data folder")
     raise one_of("task", name, {*local, *PUBLISHED, *(PREFIX + found for found in demo.names())})
 
 

@@ -114,8 +114,8 @@ def _parquet(path: Path) -> Iterator[Placed]:
 
 
 def check_written(path: Path) -> None:
-    """Raises UserError where a file's name promises what is not written: compressed or Parquet."""
-    if path.suffix in (".gz", ".parquet"):
+    """Raises UserError where a file's name promises what is not written: compressed, Parquet, or one JSON document."""
+    if path.suffix in (".gz", ".parquet", ".json"):
         raise UserError(f"rows are written as .jsonl, .csv or .tsv, not to {path.name!r}")
 
 

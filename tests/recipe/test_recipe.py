@@ -210,7 +210,7 @@ def test_labels_that_have_no_place_are_refused_before_predicting(
         predict(trained, data=place / "data", to=tmp_path / to)
 
 
-@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.parquet"])
+@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.parquet", "labels.json"])
 def test_labels_that_would_not_be_what_the_name_says_are_refused_before_predicting(
     trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

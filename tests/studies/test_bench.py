@@ -174,6 +174,19 @@ def test_what_cannot_be_is_said_before_anything_is_simulated(
     assert len(shown.stderr.splitlines()) == 1
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_simulated(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autodelta.studies.bench._compared", lambda *given: pytest.fail("a search was simulated"))
+    monkeypatch.setattr("autodelta.files.os.access", lambda path, mode: path != tmp_path)
+    words = ["bench", "--table", str(place / "table"), "--to", str(tmp_path / "curves.csv")]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert (shown.exit_code, shown.stderr) == (
+        2,
+        f"error: --to names a file in a folder that can be written, not in {tmp_path}\n",
+    )
+
+
 def test_curves_that_cannot_be_written_cost_no_result(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

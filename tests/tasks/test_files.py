@@ -279,6 +279,18 @@ def test_a_folder_that_is_no_folder_of_tasks_is_refused(data: Path, tmp_path: Pa
         load("bare", data=data)
 
 
+def test_a_task_by_its_path_or_with_a_slash_is_answered_by_its_name(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="unknown task 'tiny/'; did you mean 'tiny'"):
+        load("tiny/", data=data)
+    monkeypatch.chdir(data)
+    for path, given in (("tiny/", None), ("./tiny", data), (str(data / "tiny"), data)):
+        with pytest.raises(UserError) as said:
+            load(path, data=given)
+        assert f"is a task's folder; give the task's name, 'tiny', and {str(data)!r} as the data" in str(said.value)
+
+
 def test_tables_that_are_no_split_by_their_name_are_said(data: Path) -> None:
     (data / "tiny" / "validation.jsonl").rename(data / "tiny" / "dev.jsonl")
     said = load("tiny", data=data).notes
