@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, StrictInt, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from autodelta.errors import FILE_KINDS, UserError, one_of
@@ -22,7 +22,7 @@ class TaskPlan(Frozen):
 
     name: str = Field(min_length=1)
     train_rows: tuple[int | Literal["all"], ...] = Field((ALL,), min_length=1)
-    fresh: int | None = Field(None, ge=0, le=MOST_CANDIDATES)  # of its own, at each size; None: as the plan says
+    fresh: StrictInt | None = Field(None, ge=0, le=MOST_CANDIDATES)  # of its own, at each size; None: as the plan says
 
     @model_validator(mode="before")
     @classmethod
@@ -51,8 +51,8 @@ class TaskPlan(Frozen):
 class Repeats(Frozen):
     """How many of the shared candidates are trained on several seeds, so that noise is known."""
 
-    candidates: int = Field(default=0, ge=0)
-    seeds: int = Field(default=3, ge=2, le=MOST_SEEDS)  # the first one included
+    candidates: StrictInt = Field(default=0, ge=0)
+    seeds: StrictInt = Field(default=3, ge=2, le=MOST_SEEDS)  # the first one included
 
 
 class Plan(Frozen):
@@ -62,11 +62,11 @@ class Plan(Frozen):
     tasks: tuple[TaskPlan, ...] = Field(min_length=1)
     backbone: str = "nano"
     space: str = "default"
-    seed: int = Field(0, ge=0)
-    shared: int = Field(0, ge=0, le=MOST_CANDIDATES)  # candidates that run on every task
-    fresh: int = Field(0, ge=0, le=MOST_CANDIDATES)  # candidates of its own for each task that does not say how many
+    seed: StrictInt = Field(0, ge=0)
+    shared: StrictInt = Field(0, ge=0, le=MOST_CANDIDATES)  # candidates that run on every task
+    fresh: StrictInt = Field(0, ge=0, le=MOST_CANDIDATES)  # of each task's own, where it does not say how many
     repeats: Repeats = Field(default_factory=Repeats)
-    curve: int = Field(8, ge=1, le=MOST_POINTS)  # points of a learning curve
+    curve: StrictInt = Field(8, ge=1, le=MOST_POINTS)  # points of a learning curve
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

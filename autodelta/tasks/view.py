@@ -122,6 +122,7 @@ def _check_template(template: str, inputs: tuple[str, ...]) -> None:
 
 
 def _check_numbers(metric: str, labels: tuple[str, ...]) -> None:
+    known: dict[float, str] = {}
     for label in labels:
         try:
             number = float(label)
@@ -129,6 +130,9 @@ def _check_numbers(metric: str, labels: tuple[str, ...]) -> None:
             number = math.nan
         if not math.isfinite(number):
             raise UserError(f"{metric} needs labels that are numbers, not {label!r}")
+        if number in known:
+            raise UserError(f"{metric} needs labels that are different numbers, not {known[number]!r} and {label!r}")
+        known[number] = label
 
 
 def check_label_hidden(label: str, inputs: Sequence[str]) -> None:

@@ -61,6 +61,7 @@ def test_a_task_may_have_a_number_of_candidates_of_its_own(tmp_path: Path) -> No
         ("seeds: 3", "seed: 3", 8, "unknown key 'seed'; did you mean 'seeds'?"),
         ("  - one", "  - two", 1, "the task 'two' stands twice"),
         ("  - one\n", "  - [one]\n", 4, "tasks: must be keys and values, not ['one']"),
+        ("shared: 4", "shared: true", 7, "shared: must be a valid integer, not True"),
         ("shared: 4", "shared: 10000000000000000000000", 7, "shared: must be less than or equal to 100000, not 1"),
         ("shared: 4", "shared: 4\ncurve: 2000", 8, "curve: must be less than or equal to 100, not 2000"),
         ("seeds: 3", "seeds: 1000000000000", 8, "repeats.seeds: must be less than or equal to 1000, not 1"),

@@ -88,6 +88,10 @@ def test_an_ordinal_value_becomes_the_nearest_label() -> None:
             {"metric": "pearson", "labels": ("1", "nan"), "words": {"1": "1", "nan": "-"}},
             "needs labels that are numbers, not 'nan'",
         ),
+        (
+            {"metric": "pearson", "labels": ("1", "2", "1.0"), "words": {"1": "a", "2": "b", "1.0": "c"}},
+            "needs labels that are different numbers, not '1' and '1.0'",
+        ),
     ],
 )
 def test_a_view_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
