@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from autodelta.meta.landmark import landmarks
 from autodelta.shape import BackboneShape
 from autodelta.tasks import Task
+from autodelta.tasks.task import Rows
 
 VERSION = 1
 SAMPLE = 2000  # rows of train that lengths, words and overlap are taken from
@@ -65,15 +66,11 @@ Vector = NDArray[np.float64]
 
 def features(task: Task) -> dict[str, float]:
     """The features named in ``FEATURES``; finite numbers all, the test split is not looked at."""
-    sample = task.limited(max(SAMPLE, len(task.labels)), 0)
-    train, validation = sample.rows["train"], task.rows["validation"]
+    train, validation = _sample(task), task.rows["validation"]
     texts = [" ".join(row.fields) for row in train]
-    labels = [row.label for row in task.rows["train"]]
     words = [_words(text) for text in texts]
     found = {
-        **_sizes(len(labels), len(validation), len(set(labels))),
-        **_balance(labels, ordinal=task.ordinal),
-        **_spread_of("log_chars", np.array([len(text) for text in texts], dtype=float)),
+        **at_a_glance(task),
         **_spread_of("log_words", np.array([len(found) for found in words], dtype=float)),
         **_vocabulary(words, [_words(" ".join(row.fields)) for row in validation[:SAMPLE]]),
         **_pair([row.fields for row in train], [row.label for row in train]),
@@ -81,6 +78,17 @@ def features(task: Task) -> dict[str, float]:
         **_kind(task.kind),
     }
     return {name: float(found[name]) for name in FEATURES}
+
+
+def at_a_glance(task: Task) -> dict[str, float]:
+    """Those features that take no time: sizes, balance, lengths in characters. Other rows seldom have the same."""
+    labels = [row.label for row in task.rows["train"]]
+    lengths = np.array([len(" ".join(row.fields)) for row in _sample(task)], dtype=float)
+    return {
+        **_sizes(len(labels), len(task.rows["validation"]), len(set(labels))),
+        **_balance(labels, ordinal=task.ordinal),
+        **_spread_of("log_chars", lengths),
+    }
 
 
 def encoder_features(vectors: NDArray[np.floating], labels: Sequence[str]) -> dict[str, float]:
@@ -122,6 +130,10 @@ def backbone_features(shape: BackboneShape) -> dict[str, float]:
 
 
 # --- parts of `features` ---------------------------------------------------------------------------------------------
+
+
+def _sample(task: Task) -> Rows:
+    return task.limited(max(SAMPLE, len(task.labels)), 0).rows["train"]
 
 
 def _sizes(train: int, validation: int, labels: int) -> dict[str, float]:

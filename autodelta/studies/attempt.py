@@ -14,13 +14,15 @@ from autodelta.engine.failures import ending
 from autodelta.engine.report import Report
 from autodelta.errors import UserError
 from autodelta.frozen import Frozen
-from autodelta.meta.features import VERSION
+from autodelta.meta.features import VERSION, at_a_glance
 from autodelta.meta.records import Point, Record, TaskFeatures, task_key
 from autodelta.search.knowledge import known
+from autodelta.tasks import Task
 
 if TYPE_CHECKING:
     from autodelta.engine.worker import Worker
 
+SAME = 1e-6  # features of the same rows, on whatever machine
 LIBRARIES = ("torch", "transformers")
 
 
@@ -30,7 +32,7 @@ class Job(Frozen):
     spec: WorkerSpec
     assignment: Assignment
     repeat: int
-    train_rows: int  # that the table's records of the task have
+    known: TaskFeatures  # what the table has of the task
     parameters: int
     backbone_sha256: str
     dtype: str
@@ -56,7 +58,7 @@ def attempt(job: Job) -> Record:
         UserError: the task or the backbone cannot be loaded, or the task has other rows now.
     """
     worker = _opened(job.spec)
-    check_rows(job.task, len(worker.task.rows["train"]), job.train_rows)
+    check_rows(worker.task, job.known)
     reports: list[Report] = []
     ended: dict[str, Any]
     began = time.monotonic()
@@ -114,13 +116,19 @@ def _trained(worker: "Worker", assignment: Assignment, reports: list[Report]) ->
     return {"state": "failed", "reason": "the trial ended without a last report"}
 
 
-def check_rows(task: str, now: int, then: int) -> None:
-    """Raises UserError where a task has more or fewer rows than when its table began: its trials would not compare."""
-    if now != then:
-        raise UserError(
-            f"the task {task!r} has {now} rows of train, and had {then} when the table began: collect with the rows of "
-            "then, or into another folder"
-        )
+def check_rows(task: Task, then: TaskFeatures) -> None:
+    """Raises UserError where a task has other rows than when its table began: its trials would not compare."""
+    rows = len(task.rows["train"])
+    if rows != then.train_rows:
+        said = f"has {rows} rows of train, and had {then.train_rows} when the table began"
+    else:
+        pairs = {name: (value, then.features.get(name, value)) for name, value in at_a_glance(task).items()}
+        other = [name for name, pair in pairs.items() if not math.isclose(*pair, rel_tol=SAME, abs_tol=SAME)]
+        if not other:
+            return
+        now, before = pairs[other[0]]
+        said = f"has other rows than when the table began ({other[0]} {now:.4g}, it was {before:.4g})"
+    raise UserError(f"the task {then.task!r} {said}: collect with the rows of then, or into another folder")
 
 
 def lost(job: Job, reason: str) -> Record:
@@ -132,7 +140,7 @@ def _record(job: Job, reports: list[Report], *, seconds: float, **ended: Any) ->
     last = reports[-1] if reports else None
     return Record(
         task=job.task,
-        train_rows=job.train_rows,
+        train_rows=job.known.train_rows,
         backbone=job.spec.backbone,
         backbone_sha256=job.backbone_sha256,
         dtype=job.dtype,

@@ -47,8 +47,8 @@ class Design:
         self.trials = trials(plan, self.space, list(self.specs))
         self.totals = {task: len(found) for task, found in self.trials.items()}
 
-    def job(self, trial: Trial, number: int, device: str, *, train_rows: int) -> Job:
-        """What a worker on that device is told of a trial, and with how many rows of train the table has its task."""
+    def job(self, trial: Trial, number: int, device: str, *, known: TaskFeatures) -> Job:
+        """What a worker on that device is told of a trial, and what the table has of its task."""
         return Job(
             spec=self.specs[trial.task].model_copy(update={"device": device}),
             assignment=Assignment(
@@ -59,7 +59,7 @@ class Design:
                 limits=self.space.limits,
             ),
             repeat=trial.repeat,
-            train_rows=train_rows,
+            known=known,
             parameters=trial.candidate.count_parameters(self.about.shape),
             backbone_sha256=self.about.backbone_sha256,
             dtype=self.dtype,
@@ -137,20 +137,20 @@ def preview(plan: Plan, to: Path, base: WorkerSpec) -> list[str]:
     check_place(to)
     described, records = read_tasks(to), recorded(to)
     check(to, read_about(to), design.about, records=len(records))
+    known = {record.key for record in records}
+    left = {task: [trial for trial in found if trial.key not in known] for task, found in design.trials.items()}
     for name, spec in design.specs.items():  # which collect would stumble over only when its turn comes
         loaded = spec.load_task()
         knowledge.check(loaded)
-        if name in described:
-            check_rows(name, len(loaded.rows["train"]), described[name].train_rows)
+        if name in described and left[name]:
+            check_rows(loaded, described[name])
     every = [trial for found in design.trials.values() for trial in found]
-    known = {record.key for record in records}
     lines.append(f"{len(every)} trials on {len(design.trials)} tasks, {sum(t.key in known for t in every)} done")
     for task, found in design.trials.items():
         repeats = sum(trial.repeat > 0 for trial in found)
         lines.append(f"  {task}: {len(found)} trials, {repeats} of them repeats")
     sets = Counter("+".join(trial.candidate.methods) for trial in every)
     lines += [f"  {methods}: {number} trials" for methods, number in sorted(sets.items())]
-    left = {task: [trial for trial in found if trial.key not in known] for task, found in design.trials.items()}
     seconds = predicted_seconds(left, records)
     cost = "not known before the first trials" if seconds is None else f"about {hours(seconds)}"
     return [*lines, f"cost of the rest: {cost}"]
@@ -195,7 +195,7 @@ def _train(design: Design, folder: Collection, pool: Pool, *, say: Say) -> None:
         number = next(numbers)
         under_way[number] = trial
         device = devices.own(design.specs[trial.task].device, worker)
-        return Call(attempt, design.job(trial, number, device, train_rows=folder.tasks[trial.task].train_rows))
+        return Call(attempt, design.job(trial, number, device, known=folder.tasks[trial.task]))
 
     def hear(job: Job, found: Record | Died) -> None:
         trial = under_way.pop(job.assignment.number)

@@ -14,12 +14,16 @@ from typing import Any
 from autodelta.engine.assignment import Assignment, WorkerSpec
 from autodelta.engine.failures import NotFinite, Violated
 from autodelta.engine.report import Report, Scored
+from autodelta.meta.features import at_a_glance
 from autodelta.meta.records import Table, TaskFeatures, task_key
 from autodelta.studies.collect import collect
 from autodelta.studies.plan import Plan
-from tests.search.fakes import SHAPE, SPACE, score
+from autodelta.tasks import Task, View
+from autodelta.tasks.task import Row, assemble
+from tests.search.fakes import LABELS, SHAPE, SPACE, WORDS, score
 
-ROWS = {"one": 100, "two": 60}
+ROWS = {"one": 100, "two": 60}  # of train
+TEXTS: dict[str, str] = {}  # how rows begin, where not as usual
 
 
 class FakeSpec(WorkerSpec):
@@ -28,9 +32,13 @@ class FakeSpec(WorkerSpec):
     def open(self) -> "FakeWorker":  # type: ignore[override]
         return FakeWorker(self)
 
-    def load_task(self) -> Any:
-        rows = range(self.train_rows or ROWS.get(self.task, 100))
-        return SimpleNamespace(rows={"train": rows}, open_ended=False)
+    def load_task(self) -> Task:
+        """Rows of two labels."""
+        text, number = TEXTS.get(self.task, "row"), ROWS.get(self.task, 100)
+        rows = tuple(Row((f"{text} {at}",), LABELS[at % 2]) for at in range(number))
+        view = View(name="fake", labels=LABELS, inputs=("text",), metric="accuracy", template="{text}", words=WORDS)
+        task = assemble(view, {"train": rows, "validation": rows, "test": rows})
+        return task if self.train_rows is None else task.limited(self.train_rows, 0)
 
     def load_backbone(self) -> Any:
         return SimpleNamespace(shape=SHAPE, sha256="0" * 64, dtype_name="fp32")
@@ -90,13 +98,14 @@ def note(path: Path, line: str) -> None:
 
 
 def described(spec: WorkerSpec) -> TaskFeatures:
+    task = spec.load_task()
     return TaskFeatures(
         task=task_key(spec.task, spec.train_rows),
         kind="nli",
         metric="accuracy",
-        train_rows=len(spec.load_task().rows["train"]),
+        train_rows=len(task.rows["train"]),
         version=1,
-        features={"log_labels": 0.7},
+        features=at_a_glance(task),
     )
 
 

@@ -1,6 +1,7 @@
 """One trial, and the description of a task, with a real engine and a tiny T5."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> WorkerSpec:
     return WorkerSpec(backbone=str(backbone), task="small", data=save_task(folder / "data"), dtype="fp32")
 
 
-def job(spec: WorkerSpec, rate: float = 0.03, *, train_rows: int | None = None) -> Job:
+def job(spec: WorkerSpec, rate: float = 0.03, **known: Any) -> Job:
     candidate = Candidate.model_validate(
         {
             "deltas": [{"method": "bitfit", "roles": LINEAR, "learning_rate": rate}],
@@ -33,7 +34,7 @@ def job(spec: WorkerSpec, rate: float = 0.03, *, train_rows: int | None = None) 
         spec=spec,
         assignment=Assignment(number=0, candidate=candidate, seed=3, report_at=(2, 5)),
         repeat=1,
-        train_rows=train_rows or spec.train_rows or 48,
+        known=describe(spec).model_copy(update=known),
         parameters=7,
         backbone_sha256="0",
         dtype="fp32",

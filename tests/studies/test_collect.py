@@ -18,7 +18,8 @@ from autodelta.studies import folder as folders
 from autodelta.studies.collect import collect, preview
 from autodelta.studies.folder import Collection
 from tests.meta.tables import record
-from tests.studies.fakes import ROWS, FakeSpec, Here, collected, described, plan
+from tests.studies import fakes
+from tests.studies.fakes import FakeSpec, Here, collected, described, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,16 +187,28 @@ def test_trials_of_nobody_knows_what_are_not_taken_for_the_plans(tmp_path: Path)
     assert not (tmp_path / "table" / ABOUT).exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("ROWS", {"one": 90, "two": 60}), "the task 'one' has 90 rows of train, and had 100 when the table began: "),
+        (
+            ("TEXTS", {"one": "a row"}),
+            r"the task 'one' has other rows than when the table began \(log_chars_mean 2.185, it was 1.93\): ",
+        ),
+    ],
+)
 def test_a_task_that_has_other_rows_than_its_table_is_not_collected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: tuple[str, object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = collected(tmp_path, plan(tmp_path))
-    monkeypatch.setitem(ROWS, "one", 90)
-    said = "the task 'one' has 90 rows of train, and had 100 when the table began: collect with the rows of then"
+    monkeypatch.setattr(fakes, *change)
     with pytest.raises(UserError, match=said):
         collected(tmp_path, plan(tmp_path, shared=8))
     with pytest.raises(UserError, match=said):
         preview(plan(tmp_path, shared=8), tmp_path / "table", FakeSpec(backbone="fake", task="one"))
+    assert "28 trials on 2 tasks, 28 done" in preview(
+        plan(tmp_path), tmp_path / "table", FakeSpec(backbone="fake", task="one")
+    )
     assert {found.train_rows for found in read(tmp_path / "table").of("one")} == {100}
     assert len(read(tmp_path / "table").records) >= len(first.records)
 
