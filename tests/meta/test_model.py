@@ -114,7 +114,7 @@ def test_costs_are_learned_and_moved_by_what_a_trial_cost(model: Model) -> None:
     first = Points.of_ends([0, 1, 2], [0.6, 0.6, 0.6])
     on.observe(found, first, log_seconds=costs[:3, 0] + 2)
     moved = on.costs(found) - costs
-    assert (moved[:, 0] > 1).all()
+    np.testing.assert_allclose(moved[:, 0], 2 * 3 / 4)  # three trials, and what the features say counts as one
     np.testing.assert_allclose(moved[:, 1], 0)
 
 

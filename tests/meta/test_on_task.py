@@ -54,6 +54,24 @@ def test_the_level_is_inferred_from_what_was_foretold_unless_scores_lie_far_belo
     assert level(0.4) != far
 
 
+def test_the_scores_own_level_and_the_level_as_told_wait_for_four_scores(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(scored: int, below: float) -> tuple[float, float]:
+        """Offset of the level, and mean width of intervals."""
+        on, shown = model.on(FEATURES), np.arange(scored)
+        on.observe(pool(), Points.of_ends(shown, scores(pool(), FEATURES)[shown] - below))
+        low, high = on.interval(pool())
+        return on.level[0], float(np.mean(high - low))
+
+    as_it_is = {scored: (told(scored, 0.4)[0], told(scored, 0.0)[1]) for scored in (3, 4)}
+    monkeypatch.setattr(on_task, "LEVEL_KNOWN", 3)
+    sooner = {scored: (told(scored, 0.4)[0], told(scored, 0.0)[1]) for scored in (3, 4)}
+    assert sooner[4] == as_it_is[4]
+    assert sooner[3][0] < as_it_is[3][0]
+    assert sooner[3][1] < as_it_is[3][1]
+
+
 def test_without_transfer_improvement_is_by_half_a_scale(model: Model) -> None:
     found, truth = pool(), scores(pool(), FEATURES)
     on, shown = model.on(FEATURES), np.arange(0, 40, 4)

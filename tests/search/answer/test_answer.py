@@ -11,7 +11,7 @@ from autodelta.search.answer.entrants import FULL
 from autodelta.search.answer.entrants import LORA as LORA_Q_V
 from autodelta.search.answer.posterior import seed_spread
 from autodelta.search.answer.variance import Interval, pooled, prediction
-from autodelta.search.answer.verdicts import SINGLE, no_combination
+from autodelta.search.answer.verdicts import SINGLE, no_combination, of_floors
 from autodelta.tasks.floor import COUNTING, MAJORITY
 from autodelta.tasks.metrics import score
 from tests.search.answer.simulated import BITFIT, LORA, World, baseline, finalist
@@ -112,6 +112,19 @@ def test_at_chance_nothing_beats_the_majority() -> None:
     assert {"nothing beats the majority class", "nothing beats TF-IDF + logistic regression"} <= set(found.verdicts)
     assert [one.against for one in found.floors] == [MAJORITY, COUNTING]
     assert "nothing beats the majority class" in lines(found)
+
+
+def test_a_floor_is_beaten_at_half_of_what_the_interval_leaves_out() -> None:
+    gold = ["yes", "no"] * 150
+    results, always = labelled({"finalist 1": [0.53, 0.55, 0.56]}, gold), ["yes"] * 300
+    judge = Judge(gold, accuracy)
+    held = against_fixed(results, "finalist 1", always, name=MAJORITY, judge=judge, level=0.9)
+    assert held is not None
+    assert held.p_better is not None
+    for share, beaten in ((1.01, True), (0.99, False)):
+        level = 1 - 2 * share * held.p_better
+        found = of_floors(results, ["finalist 1"], {MAJORITY: always}, judge=judge, level=level)
+        assert found == (() if beaten else ("nothing beats the majority class",))
 
 
 def test_what_learned_beats_the_majority_and_says_by_how_much() -> None:
