@@ -38,6 +38,30 @@ def in_the_way(folder: Path) -> Path | None:
     return None if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else nearest
 
 
+def no_place(file: Path) -> str | None:
+    """Why a file cannot be put where the user wants it; None where it can."""
+    if file.is_dir():
+        return f"{str(file)!r} is a folder"
+    if not file.parent.is_dir():
+        return f"there is no folder {str(file.parent)!r}"
+    if not _written_into(file) and in_the_way(file.parent) is not None:
+        return f"the folder {str(file.parent)!r} cannot be written"
+    return None
+
+
+def put_text(to: Path, text: str) -> None:
+    """Writes a whole text file where the user wants it, or into what else has that name, as a pipe."""
+    if _written_into(to):
+        to.write_text(text, encoding="utf-8")
+    else:
+        write_text(to, text)
+
+
+def _written_into(to: Path) -> bool:
+    """Whether a name is that of something which a new file would replace: a link, a pipe, a device."""
+    return to.is_symlink() or (to.exists() and not to.is_file())
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets ``write`` fill a temporary file, fsyncs it and renames it to ``path``.
 

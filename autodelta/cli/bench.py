@@ -8,7 +8,7 @@ import typer
 
 from autodelta.cli.options import AsJson, console, mistakes, print_json
 from autodelta.errors import UserError
-from autodelta.files import in_the_way
+from autodelta.files import no_place
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,8 +68,9 @@ def bench(
     from autodelta.studies.bench import Bench, compare, write_csv
 
     with mistakes():
-        if to is not None:
-            _check_file(to)
+        reason = None if to is None else no_place(to)
+        if reason is not None:
+            raise UserError(f"--to names a file for the curves: {reason}")
         found = compare(
             Bench(
                 table=table,
@@ -92,16 +93,6 @@ def bench(
     if to is not None:
         with mistakes():
             write_csv(found, to)
-
-
-def _check_file(to: Path) -> None:
-    """Raises UserError where curves cannot be put, before there are any."""
-    if not to.parent.is_dir():
-        raise UserError(f"--to names a file in a folder that is there: {to}; there is no folder {to.parent}")
-    if to.is_dir():
-        raise UserError(f"--to names a file: {to} is a folder")
-    if in_the_way(to.parent) is not None:
-        raise UserError(f"--to names a file in a folder that can be written, not in {to.parent}")
 
 
 def _names(text: str) -> tuple[str, ...]:

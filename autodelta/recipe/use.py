@@ -16,7 +16,7 @@ from autodelta.engine.failures import NotFinite, OutOfMemory, Stalled
 from autodelta.engine.forward import Forward
 from autodelta.engine.worker import Worker, single_threaded
 from autodelta.errors import UserError
-from autodelta.files import in_the_way, write_text
+from autodelta.files import in_the_way, no_place, put_text
 from autodelta.recipe.recipe import WEIGHTS_FILE, BackboneReference, Recipe, ScoreLine, check_readme
 from autodelta.search.settings import versions
 from autodelta.tasks.files import CARD, inputs_of
@@ -186,8 +186,9 @@ def check_place(to: Path, *, taken_by: str) -> None:
 
 def _check_file(to: Path) -> None:
     """Raises UserError where labels cannot be put, before anything is predicted."""
-    if to.is_dir() or not to.parent.is_dir():
-        raise UserError(f"--to names a file in a folder that is there, not {str(to)!r}")
+    reason = no_place(to)
+    if reason is not None:
+        raise UserError(f"--to names a file for the labels: {reason}")
     file = to.resolve()
     if (file.parent / CARD).is_file() and file.name in (CARD, *(split + table_suffix(file) for split in tasks.SPLITS)):
         raise UserError(f"the labels would stand for a file of a task: {str(to)!r}; choose another file")
@@ -239,11 +240,7 @@ def _is_own(recipe: Recipe, task: str | None) -> bool:
 
 
 def _write(path: Path, lines: Sequence[dict[str, str]]) -> None:
-    text = text_of(lines, path)
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):  # a pipe, say, which a new file would replace
-            path.write_text(text, encoding="utf8")
-        else:
-            write_text(path, text)
+        put_text(path, text_of(lines, path))
     except OSError as error:
         raise UserError(f"the labels cannot be written to {path}: {error.strerror}") from error

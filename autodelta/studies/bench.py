@@ -7,6 +7,7 @@ regret: 0 for the table's best candidate on that task, 1 for its worst.
 """
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pydantic import PositiveInt
 from autodelta.candidate import Candidate
 from autodelta.engine import devices
 from autodelta.errors import UserError, one_of
-from autodelta.files import write_whole
+from autodelta.files import put_text
 from autodelta.frozen import Frozen
 from autodelta.meta.folds import family
 from autodelta.meta.records import Record, Table, read
@@ -297,14 +298,11 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         UserError: nothing can be written there.
     """
     rows = list(comparison.rows())
-
-    def fill(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        write_whole(path, fill)
+        put_text(path, text.getvalue())
     except OSError as error:
         raise UserError(f"cannot write the curves to {path}: {error.strerror}") from None

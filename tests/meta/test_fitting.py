@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autodelta.meta.fitting import LEAST_JUDGED, OPENED, SURE, _best_opening, fit
-from autodelta.meta.problem import Floats, Points, Sources
+from autodelta.meta.problem import Floats, Points, Source, Sources
 from autodelta.meta.training import Settings
 from tests.meta.families import LAYOUT, sources
 
@@ -38,22 +38,12 @@ def test_a_portfolio_opens_where_it_is_surely_better_than_the_network(sure: bool
 def test_a_task_with_few_configurations_judges_nothing(tried: int, judged: int) -> None:
     torch.set_num_threads(1)
     known = sources(8)
-    few = tuple(
-        replace(
-            task,
-            points=_first(task.points, tried),
-            log_seconds=task.log_seconds[:tried],
-            log_bytes=task.log_bytes[:tried],
-        )
-        if number < 5
-        else replace(
-            task, points=_first(task.points, 4), log_seconds=task.log_seconds[:4], log_bytes=task.log_bytes[:4]
-        )
-        for number, task in enumerate(known.tasks)
-    )
+    few = tuple(_first(task, tried if number < 5 else 4) for number, task in enumerate(known.tasks))
     quick = Settings(steps=2, tasks=4, members=2, hidden=8, heads=4, embedding=4)
     assert fit(Sources(LAYOUT, known.configurations, few), quick).found.tasks == judged
 
 
-def _first(points: Points, number: int) -> Points:
-    return Points.of_ends(points.rows[:number], points.scores[:number])
+def _first(task: Source, number: int) -> Source:
+    """The task with so many of its trials."""
+    points = Points.of_ends(task.points.rows[:number], task.points.scores[:number])
+    return replace(task, points=points, log_seconds=task.log_seconds[:number], log_bytes=task.log_bytes[:number])

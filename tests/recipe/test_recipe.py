@@ -201,12 +201,14 @@ def test_a_seed_that_is_none_is_refused(trained: Recipe, place: Path, tmp_path: 
         train(trained, to=tmp_path / "to", data=place / "data", seed=seed)
 
 
-@pytest.mark.parametrize("to", ["", "nowhere/labels.jsonl"])
+@pytest.mark.parametrize(
+    ("to", "said"), [("", "' is a folder"), ("nowhere/labels.jsonl", "there is no folder '.*nowhere'")]
+)
 def test_labels_that_have_no_place_are_refused_before_predicting(
-    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+    trained: Recipe, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, said: str
 ) -> None:
     monkeypatch.setattr(use, "load", None)
-    with pytest.raises(UserError, match="--to names a file in a folder that is there, not"):
+    with pytest.raises(UserError, match=f"--to names a file for the labels: .*{said}"):
         predict(trained, data=place / "data", to=tmp_path / to)
 
 
