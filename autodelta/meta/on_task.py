@@ -355,8 +355,8 @@ class OnTask:
         observed = self._met()
         if observed is None:
             return Posterior(np.empty(0), np.empty((0, 0)), self._prior)
-        noise = self._priors.noise(arm, member) ** 2 * np.eye(len(observed.ids))
-        kernel = self._priors.kernel(arm, member, observed, observed) + noise
+        kernel = self._priors.kernel(arm, member, observed, observed).copy()  # which others may share
+        np.fill_diagonal(kernel, kernel.diagonal() + self._priors.noise(arm, member) ** 2)
         mean = self._priors.mean(arm, member, observed)
         return Posterior(mean, kernel, self._prior, waiting=self.begun - len(self))
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.linalg.lapack import dtrtrs  # its callers in SciPy cost more than the solving
+from scipy.linalg.lapack import dpotrf, dtrtrs  # its callers in SciPy cost more than the solving
 from scipy.special import ndtr
 
 from autodelta.meta.level import GRID, GRID_LOGS, Level
@@ -132,9 +132,10 @@ class Posterior:
         """
         self._level, self._count = level, len(mean) - waiting
         self._scales, self._prior = level.scales()
-        factor = np.linalg.cholesky(kernel + level.relative**2 + JITTER * np.eye(len(mean)))
-        self._factor = np.asfortranarray(factor)  # as LAPACK takes it, else copied at each solving
-        self._log_det = float(np.log(np.diag(factor)[: self._count]).sum())
+        covariance = kernel + level.relative**2
+        np.fill_diagonal(covariance, covariance.diagonal() + JITTER)
+        self._factor = _cholesky(covariance)
+        self._log_det = float(np.log(np.diag(self._factor)[: self._count]).sum())
         self._mean = self._told_by(mean)
         self.tell(np.full(self._count, level.offset))
 
@@ -205,3 +206,18 @@ class Posterior:
         if not len(values):
             return values
         return np.asarray(dtrtrs(self._factor, values, lower=1)[0])
+
+
+def _cholesky(covariance: Floats) -> Floats:
+    """The lower factor of a symmetric matrix, (n, n), which is written over; in the order that LAPACK takes, else it
+    would be copied at each solving.
+
+    Raises:
+        LinAlgError: the matrix is not positive definite.
+    """
+    if not len(covariance):
+        return covariance
+    factor, failed = dpotrf(covariance.T, lower=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    return np.asarray(factor)

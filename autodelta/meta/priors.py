@@ -71,13 +71,13 @@ class Priors:
             return _story(member).kernel(self._message(left), self._message(right), rest)
         a, b = left.standings[arm][member], right.standings[arm][member]
         noise = self._model.noises[member]
-        same = left.ids[:, None] == right.ids[None, :]
-        near = np.exp(-np.abs(left.logs[:, None] - right.logs[None, :]) / noise.reach)
-        return np.asarray(
-            a.basis @ b.basis.T
-            + noise.tau**2 * np.outer(a.mean, b.mean)
-            + np.outer(a.residual, b.residual) * same * near
-        )
+        found = a.basis @ b.basis.T + noise.tau**2 * np.outer(a.mean, b.mean)
+        rows, columns = np.nonzero(
+            left.ids[:, None] == right.ids
+        )  # the few that share their own
+        near = np.exp(-np.abs(left.logs[rows] - right.logs[columns]) / noise.reach)
+        found[rows, columns] += a.residual[rows] * b.residual[columns] * near
+        return np.asarray(found)
 
     def _message(self, points: Pool) -> Floats:
         """What the past says of points beside how scores rise anywhere, (N,): the mean over both arms of the ensemble,

@@ -60,7 +60,7 @@ class Space:
         self.limit = None if bound is None else bound.parameters(shape.count_parameters())
         self.limits = plan.constraints.limits  # what a worker checks before it trains
         self._check_memory()
-        self._least = {key: self._cheapest(method) for key, method in self._methods.items()}
+        self._least = {key: method.count(self._cheapest(method)) for key, method in self._methods.items()}
         # The share of keys that switch a method on: a half, or less where many methods compete for few places.
         self._threshold = 1 - min(0.5, (1 + self.at_most) / (2 * len(self._methods)))
 
@@ -206,7 +206,7 @@ class Space:
 
     def affordable(self, methods: Sequence[str]) -> bool:
         """Whether these methods together, at their cheapest, keep the constraint."""
-        return self.limit is None or self._count([self._least[name] for name in methods]) <= self.limit
+        return self.limit is None or sum(self._least[name] for name in methods) <= self.limit
 
     def method(self, name: str) -> Method:
         """The genes of one method."""
