@@ -72,9 +72,7 @@ class Priors:
         a, b = left.standings[arm][member], right.standings[arm][member]
         noise = self._model.noises[member]
         found = a.basis @ b.basis.T + noise.tau**2 * np.outer(a.mean, b.mean)
-        rows, columns = np.nonzero(
-            left.ids[:, None] == right.ids
-        )  # the few that share their own
+        rows, columns = np.nonzero(left.ids[:, None] == right.ids)  # the few that share their own
         near = np.exp(-np.abs(left.logs[rows] - right.logs[columns]) / noise.reach)
         found[rows, columns] += a.residual[rows] * b.residual[columns] * near
         return np.asarray(found)
