@@ -239,16 +239,20 @@ def summary(path: Path) -> str:
     parts = {name: found for name, found in cells.items() if name[1] in ABLATIONS}
     rest = {name: found for name, found in cells.items() if name not in parts}
     lines, values, pairs = _means(rest, at)
-    splits, tasks = zip(*pairs, strict=True)
-    weights = _resampled(tasks, 0) * _resampled(splits, 1)
+    weights = _weights(pairs)
+    of_parts: list[str] = []
     if parts:
-        lines += ["", "With parts left out:", "", *_means({**parts, OURS: rest[OURS]}, at)[0]]
+        said, known, shared = _means({**parts, OURS: rest[OURS]}, at)
+        lines += ["", "With parts left out:", "", *said]
+        drawn = _weights(shared)
+        of_parts = [f"| meta / {name[1]} | {_shares(known[OURS], known[name], drawn)} |" for name in parts]
     lines += ["", "Shares of mean regret, with 95 % intervals over tasks and splits, in pairs:", ""]
     lines += ["| | " + " | ".join(f"@{n}" for n in at) + " |", "| --- " * (1 + len(at)) + "|"]
     meta = values[OURS]
     for name in ("portfolio", "without guard", "hypernetwork"):
         if ("clean", name) in values:
             lines.append(f"| meta / {name} | " + _shares(meta, values["clean", name], weights) + " |")
+    lines += of_parts
     for condition in WRONG:
         if (condition, "meta") in values:
             for name in (name for name in ("random", "tpe", "gp") if ("clean", name) in values):
@@ -256,8 +260,8 @@ def summary(path: Path) -> str:
                 lines.append(f"| meta, {condition} / {name} | {shares} |")
     own = [row for row in found if (row["condition"], row["policy"]) == OURS]
     held = {n: [float(row[f"held{n}"]) for row in own] for n in CALIBRATED}
-    said = ", ".join(f"{100 * np.mean(of):.1f} % after {n}" for n, of in held.items())
-    return "\n".join([*lines, "", f"90 % intervals on unseen tasks hold {said} trials.", ""])
+    calibrated = ", ".join(f"{100 * np.mean(of):.1f} % after {n}" for n, of in held.items())
+    return "\n".join([*lines, "", f"90 % intervals on unseen tasks hold {calibrated} trials.", ""])
 
 
 def _means(
@@ -272,6 +276,12 @@ def _means(
     for (condition, policy), regret in values.items():
         lines.append(f"| {condition} | {policy} | " + " | ".join(f"{v:.4f}" for v in regret.mean(axis=0)) + " |")
     return lines, values, pairs
+
+
+def _weights(pairs: Sequence[Pair]) -> Floats:
+    """Of the searches, (resamples, searches): tasks and splits drawn, each on its own."""
+    splits, tasks = zip(*pairs, strict=True)
+    return _resampled(tasks, 0) * _resampled(splits, 1)
 
 
 def _resampled(groups: Sequence[str], seed: int) -> Floats:
